@@ -1,0 +1,1 @@
+"""Jobs that bring papers, notes and code links into the knowledge base."""

@@ -1,0 +1,80 @@
+"""The job runner: one job, one draft, one record of what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ingest.code import link_touched
+from ingest.notebooks import ingest_notes
+from ingest.report import Report
+from ingest.snapshot import ingest_snapshot
+from kb.embed import Encoder
+from kb.indexing import EmbeddingReport, build_indexes, embed_missing
+from kb.progress import NoProgress, Progress
+from kb.store import Catalogue, Home, Run
+
+
+def run_notes(home: Home, paths: Sequence[Path], progress: Progress | None = None) -> Report:
+    """Reads Markdown notes, from files and folders."""
+    return _run(home, "notes", lambda catalogue: ingest_notes(catalogue, paths, progress or NoProgress()))
+
+
+def run_snapshot(
+    home: Home,
+    paths: Sequence[Path],
+    categories: Sequence[str] = (),
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Reads arXiv metadata, from JSON lines."""
+    return _run(
+        home, "snapshot", lambda catalogue: ingest_snapshot(catalogue, paths, progress or NoProgress(), categories, limit)
+    )
+
+
+def run_code(home: Home) -> Report:
+    """Finds the code links of all that is stored anew."""
+
+    def link_all(catalogue: Catalogue) -> Report:
+        report = Report(source="what is stored")
+        catalogue.touch_all()
+        report.count("code links", link_touched(catalogue))
+        catalogue.settle()
+        return report
+
+    return _run(home, "code", link_all)
+
+
+def run_index(home: Home, encoder: Encoder, progress: Progress | None = None) -> EmbeddingReport:
+    """Embeds what is new and publishes the indexes."""
+    started = datetime.now(UTC).replace(tzinfo=None)
+    embedding = embed_missing(home, encoder, progress)
+    # Embedding takes minutes, and another job may be publishing just now: its turn is over in seconds.
+    with home.draft(wait=600) as draft:
+        build_indexes(draft, encoder)
+        counts = {"embedded": embedding.embedded, "known": embedding.known}
+        draft.catalogue.record_run(Run("index", encoder.model_id, started, _now(), "done", counts), [])
+        draft.publish()
+    return embedding
+
+
+def _run(home: Home, job: str, work: Callable[[Catalogue], Report]) -> Report:
+    """Runs one job on a draft and publishes it with the record of the run.
+
+    An error leaves the catalogue as it was and goes on to the caller; the next `kb status` shows nothing of a half-done
+    job, since there is none.
+    """
+    started = _now()
+    with home.draft() as draft:
+        report = work(draft.catalogue)
+        outcome = "done" if report.complete else "partial"
+        draft.catalogue.record_run(Run(job, report.source, started, _now(), outcome, report.counts), report.skipped)
+        build_indexes(draft)
+        draft.publish()
+    return report
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)

@@ -1,0 +1,102 @@
+"""The public arXiv metadata snapshot: JSON lines into the catalogue."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.json
+
+from ingest.code import link_touched
+from ingest.compressed import LineBlock, read_lines
+from ingest.report import Report
+from kb.errors import SourceError
+from kb.progress import Progress
+from kb.store import Catalogue
+from kb.store.catalogue import SNAPSHOT_ARROW
+
+_RECORD = pa.schema([field for field in SNAPSHOT_ARROW if field.name != "line"])
+
+
+def ingest_snapshot(
+    catalogue: Catalogue, paths: Sequence[Path], progress: Progress, categories: Sequence[str] = (), limit: int | None = None
+) -> Report:
+    """Upserts the records of these files. `limit` counts the records taken, over all files.
+
+    Raises SourceError where a file cannot be read at all; a record that cannot is reported, and the rest goes in.
+    """
+    report = Report(source=", ".join(map(str, paths)))
+    catalogue.begin_papers()
+    left = limit
+    for path in paths:
+        progress.start(f"Reading {path.name}", path.stat().st_size if path.is_file() else 0, "B")
+        for block in read_lines(path, progress.advance, lambda line, reason, path=path: report.skip(str(path), line, reason)):  # type: ignore[misc]
+            if block.first_line == 1 and block.lines[0].lstrip(b"\xef\xbb\xbf \t").startswith(b"["):
+                raise SourceError(
+                    f"{path} is one JSON array; expected is one JSON object a line. Convert it: `jq -c '.[]' {path.name}`."
+                )
+            rows = _table(block, str(path), report)
+            staged, bad = catalogue.stage_snapshot(rows, categories, left)
+            for line, reason in bad:
+                report.skip(str(path), line, reason)
+            report.count("of other categories" if categories else "over the limit", rows.num_rows - staged - len(bad))
+            if left is not None:
+                left -= staged
+                if left == 0:
+                    break
+        if left == 0:
+            break
+    changes = catalogue.merge_papers()
+    report.count("new", changes.new)
+    report.count("changed", changes.changed)
+    report.count("unchanged", changes.unchanged)
+    report.count("code links", link_touched(catalogue))
+    catalogue.settle()
+    return report
+
+
+def _table(block: LineBlock, source: str, report: Report) -> pa.Table:
+    """The block's records as rows of SNAPSHOT_ARROW; lines that are none are reported."""
+    numbers = [block.first_line + i for i, line in enumerate(block.lines) if line.strip()]
+    lines = [line for line in block.lines if line.strip()]
+    if not lines:
+        return SNAPSHOT_ARROW.empty_table()
+    try:
+        # A block in one go, in Arrow's own threads: some thirty times as fast as line by line.
+        table = _parse(b"\n".join(lines))
+        if table.num_rows == len(lines):
+            return table.add_column(0, "line", pa.array(numbers, pa.int64()))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        pass  # one bad line fails the block, and does not say which it is
+    rows: list[dict[str, Any]] = []
+    for number, line in zip(numbers, lines, strict=True):
+        try:
+            rows.append({"line": number, **_record(line)})
+        except ValueError as error:
+            report.skip(source, number, str(error))
+    return pa.Table.from_pylist(rows, schema=SNAPSHOT_ARROW)
+
+
+def _parse(data: bytes) -> pa.Table:
+    options = pyarrow.json.ParseOptions(explicit_schema=_RECORD, unexpected_field_behavior="ignore")
+    read = pyarrow.json.ReadOptions(block_size=max(len(data), 1 << 20))
+    return pyarrow.json.read_json(io.BytesIO(data), read_options=read, parse_options=options)
+
+
+def _record(line: bytes) -> dict[str, Any]:
+    """One record with every field of the type that it should have; raises ValueError saying what is wrong with it."""
+    try:
+        value = json.loads(line)
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        shown = line[:60].decode("utf-8", "replace")
+        raise ValueError(f"no JSON object: {error.__class__.__name__} in {shown!r}{'…' if len(line) > 60 else ''}") from None
+    if not isinstance(value, dict):
+        raise ValueError("no JSON object, but " + type(value).__name__)
+    try:
+        return pa.array([{f.name: value.get(f.name) for f in _RECORD}], pa.struct(list(_RECORD))).to_pylist()[0]  # type: ignore[no-any-return]
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError) as error:
+        raise ValueError(f"a field is not of the type it should have: {error}") from None

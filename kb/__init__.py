@@ -1,0 +1,1 @@
+"""A paper knowledge base: papers, what notes say of them, their code, and search over all of it."""

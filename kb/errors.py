@@ -1,0 +1,38 @@
+"""The errors that the library raises; each message says what to do next.
+
+KnowledgeBaseError
+├── IdentifierError      a text that is no identifier, or one that cannot exist
+├── SourceError          a file or feed that cannot be read at all
+├── StoreError           the knowledge base's own files are missing, damaged or newer than this program
+│   └── BusyError        another job is writing to the knowledge base
+├── ModelError           a model that cannot be loaded, or is not the one the index was built with
+└── QueryError           a query or filter that cannot be answered as asked
+"""
+
+
+class KnowledgeBaseError(Exception):
+    """Base of every error that this project raises on purpose."""
+
+
+class IdentifierError(KnowledgeBaseError):
+    """A text that is no identifier of a paper, or that has the form of one which cannot exist."""
+
+
+class SourceError(KnowledgeBaseError):
+    """A file or feed that cannot be read at all; a single bad record is reported, not raised."""
+
+
+class StoreError(KnowledgeBaseError):
+    """The knowledge base's own files are missing, damaged, or written by a newer version."""
+
+
+class BusyError(StoreError):
+    """Another job holds the knowledge base open for writing."""
+
+
+class ModelError(KnowledgeBaseError):
+    """A model that cannot be loaded, or that is not the one which the index was built with."""
+
+
+class QueryError(KnowledgeBaseError):
+    """A query or a filter that cannot be answered as it was asked."""

@@ -1,0 +1,273 @@
+"""What names a paper: arXiv, DOI, OpenReview or plain URL, and the repository that holds its code.
+
+A paper's canonical id is one string, `arxiv:1706.03762`, `doi:10.1162/neco.1991.3.1.79`,
+`openreview:JpZ5du_Kdh` or `url:https://jmlr.org/papers/v15/srivastava14a.html`. An arXiv version
+is never part of it: v1, v2, `abs`, `pdf` and `html` are one paper.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+
+from kb.errors import IdentifierError
+
+# Archives of the identifiers assigned before April 2007, those merged into others included.
+_OLD_ARCHIVES = (
+    "acc-phys|adap-org|alg-geom|ao-sci|astro-ph|atom-ph|bayes-an|chao-dyn|chem-ph|cmp-lg|comp-gas|cond-mat|cs|dg-ga|"
+    "funct-an|gr-qc|hep-ex|hep-lat|hep-ph|hep-th|math|math-ph|mtrl-th|nlin|nucl-ex|nucl-th|patt-sol|physics|plasm-ph|"
+    "q-alg|q-bio|quant-ph|solv-int|supr-con"
+)
+
+
+def _positive(digits: int) -> str:
+    """Pattern of a number of exactly `digits` digits that is not zero, without look-ahead."""
+    return "(?:" + "|".join(rf"\d{{{digits - 1 - i}}}[1-9]0{{{i}}}" for i in range(digits)) + ")"
+
+
+_MONTH = "(?:0[1-9]|1[0-2])"
+#: Every arXiv identifier that can exist, without version. No look-around, so that DuckDB's RE2 takes it too.
+ARXIV_ID_PATTERN = (
+    rf"(?:07(?:0[4-9]|1[0-2])|(?:0[89]|1[0-4]){_MONTH})\.{_positive(4)}"  # April 2007 to December 2014
+    rf"|(?:1[5-9]|[2-8]\d){_MONTH}\.{_positive(5)}"  # from January 2015
+    rf"|(?:{_OLD_ARCHIVES})(?:\.[A-Z][A-Za-z-]+)?/(?:9[1-9]|0[0-7]){_MONTH}{_positive(3)}"  # until March 2007
+)
+_ARXIV_ID = re.compile(rf"(?P<id>{ARXIV_ID_PATTERN})(?:v(?P<version>[1-9]\d{{0,2}}))?", re.IGNORECASE)
+# The form alone, whether or not such a paper can exist: what a mistyped identifier looks like.
+_ARXIV_FORM = re.compile(r"(?:\d{4}\.\d{3,6}|[a-z][a-z-]+(?:\.[a-z-]+)?/\d{6,8})(?:v\d+)?", re.IGNORECASE)
+_ARXIV_HOSTS = {
+    "arxiv.org": r"/(?:abs|pdf|html|format|ps|src|e-print|u)/",
+    "ar5iv.org": r"/(?:abs|html)/",
+    "ar5iv.labs.arxiv.org": r"/(?:abs|html)/",
+    "alphaxiv.org": r"/(?:abs|pdf|html|overview)/",
+    "arxiv-vanity.com": r"/papers/",
+    "huggingface.co": r"/papers/",
+    "hf.co": r"/papers/",
+    "scirate.com": r"/(?:arxiv/)?",
+}
+_DOI = re.compile(r"10\.\d{4,9}/\S+")
+_OPENREVIEW_ID = re.compile(r"[A-Za-z0-9_-]{6,40}")
+_TRAILING = ".,;:!?'\"”’»)]}>*"
+
+
+@dataclass(frozen=True, slots=True)
+class ArxivId:
+    """An arXiv identifier that can exist, and the version it was written with (`None`: the latest)."""
+
+    identifier: str
+    version: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> ArxivId:
+        """Reads `1706.03762`, `1706.03762v5`, `arXiv:hep-th/9901001` or `math.GT/0309136`.
+
+        Raises IdentifierError where the text is no arXiv identifier or one that cannot exist.
+        """
+        bare = re.sub(r"^arxiv:\s*", "", text.strip(), flags=re.IGNORECASE)
+        match = _ARXIV_ID.fullmatch(bare)
+        if match is None:
+            if _ARXIV_FORM.fullmatch(bare):
+                raise IdentifierError(f"{bare!r} has the form of an arXiv identifier but cannot exist: check its digits")
+            raise IdentifierError(f"{text!r} is no arXiv identifier, such as 1706.03762 or hep-th/9901001")
+        identifier = match["id"]
+        if "/" in identifier:
+            archive, number = identifier.lower().split("/")
+            # The subject class was never part of the identifier: math.GT/0309136 is math/0309136.
+            identifier = f"{archive.split('.')[0]}/{number}"
+        return cls(identifier, int(match["version"]) if match["version"] else None)
+
+    @property
+    def paper_id(self) -> str:
+        """The canonical id, without version."""
+        return f"arxiv:{self.identifier}"
+
+    @property
+    def year(self) -> int:
+        """Year of submission as the identifier says it."""
+        digits = self.identifier.rpartition("/")[2]
+        return (1900 if digits[0] == "9" and "/" in self.identifier else 2000) + int(digits[:2])
+
+    def __str__(self) -> str:
+        return self.identifier + (f"v{self.version}" if self.version else "")
+
+
+def clean_url(text: str) -> str:
+    """A web address fit to be stored and linked to.
+
+    Raises IdentifierError for anything but http and https, for credentials, control or bidirectional
+    characters, blanks and missing hosts: such an address comes from a hostile page or a broken one.
+    """
+    url = text.strip()
+    if url.startswith("//"):
+        url = "https:" + url
+    if any(ord(c) <= 32 or 0x7F <= ord(c) <= 0x9F or c in '<>"\\^`{|}' or _is_invisible(c) for c in url):
+        raise IdentifierError(f"{text!r} has characters that no web address may have")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise IdentifierError(f"{text!r} is no web address: {error}") from None
+    host = (parts.hostname or "").rstrip(".")
+    if parts.scheme.lower() not in {"http", "https"}:
+        raise IdentifierError(f"{text!r} is no http or https address")
+    if "@" in parts.netloc or "." not in host.strip("."):
+        raise IdentifierError(f"{text!r} names no public host")
+    netloc = host if port in (None, 80, 443) else f"{host}:{port}"
+    return urlunsplit((parts.scheme.lower(), netloc, parts.path, parts.query, parts.fragment))
+
+
+def _is_invisible(character: str) -> bool:
+    """Zero-width and bidirectional controls, with which an address shows as another."""
+    code = ord(character)
+    return 0x200B <= code <= 0x200F or 0x2028 <= code <= 0x202E or 0x2060 <= code <= 0x2069 or code == 0xFEFF
+
+
+def paper_id(text: str) -> str:
+    """The canonical id of the paper that a user's or a document's text names.
+
+    Takes canonical ids, bare identifiers, `arXiv:` and `doi:` forms, and web addresses of arXiv and its
+    mirrors, doi.org and publishers whose address holds the DOI, OpenReview, or any other page.
+    Raises IdentifierError where the text names no paper, and for arXiv identifiers that cannot exist.
+    """
+    bare = text.strip()
+    scheme, _, rest = bare.partition(":")
+    match scheme.lower():
+        case "arxiv":
+            return ArxivId.parse(rest).paper_id
+        case "doi":
+            return _doi_paper_id(rest.strip())
+        case "openreview" if _OPENREVIEW_ID.fullmatch(rest):
+            return f"openreview:{rest}"
+        case "url" if rest.startswith("note:"):
+            return bare
+        case "url":
+            return paper_id(rest)
+        case "http" | "https":
+            return _paper_id_of_url(bare)
+    if _DOI.fullmatch(bare):
+        return _doi_paper_id(bare)
+    if re.match(r"(?:www\.|export\.)?(?:arxiv|openreview|doi|alphaxiv|ar5iv)\.(?:org|net)/", bare, re.IGNORECASE):
+        return _paper_id_of_url(f"https://{bare}")
+    return ArxivId.parse(bare).paper_id
+
+
+def arxiv_version(text: str) -> int | None:
+    """The arXiv version that a text or address names, if it names one."""
+    match = re.search(r"(?:\d\.\d{4,5}|/\d{7})v([1-9]\d{0,2})\b", text)
+    return int(match[1]) if match else None
+
+
+def _doi_paper_id(doi: str) -> str:
+    doi = unquote(doi).strip().rstrip(_TRAILING) if doi.count("(") != doi.count(")") else unquote(doi).rstrip(".,;")
+    if not _DOI.fullmatch(doi):
+        raise IdentifierError(f"{doi!r} is no DOI, such as 10.1162/neco.1991.3.1.79")
+    arxiv = re.fullmatch(r"10\.48550/arxiv\.(.+)", doi, re.IGNORECASE)
+    return ArxivId.parse(arxiv[1]).paper_id if arxiv else f"doi:{doi.lower()}"
+
+
+def _paper_id_of_url(text: str) -> str:
+    url = clean_url(text)
+    parts = urlsplit(url)
+    host = re.sub(r"^(?:www\d?|export|m)\.", "", parts.hostname or "")
+    path = unquote(parts.path)
+    if (prefix := _ARXIV_HOSTS.get(host)) and (start := re.match(prefix, path)):
+        rest = re.sub(r"(?:\.pdf)?/*$", "", path[start.end() :], flags=re.IGNORECASE)
+        found = _ARXIV_FORM.match(rest)
+        if found:
+            return ArxivId.parse(found[0]).paper_id
+    if host == "openreview.net" and parts.path.rstrip("/") in {"/forum", "/pdf", "/note"}:
+        identifier = dict(parse_qsl(parts.query)).get("id", "")
+        if _OPENREVIEW_ID.fullmatch(identifier):
+            return f"openreview:{identifier}"
+    if host in {"doi.org", "dx.doi.org"}:
+        return _doi_paper_id(path.lstrip("/"))
+    if host == "nature.com" and (article := re.fullmatch(r"/articles/([a-z0-9.-]+?)(?:\.pdf)?/*", path)):
+        return f"doi:10.1038/{article[1]}"
+    publisher = re.search(r"/(?:doi|article|chapter|book|content/pdf)/(?:(?:abs|full|pdf|epdf|epub)/)?(10\.\d{4,9}/\S+)", path)
+    if publisher:
+        return _doi_paper_id(re.sub(r"\.pdf$", "", publisher[1]).rstrip("/"))
+    return f"url:{canonical_url(url)}"
+
+
+def canonical_url(text: str) -> str:
+    """The form of an address under which two spellings of it are found to be one: https, no fragment,
+    no tracking parameters, no trailing slash."""
+    parts = urlsplit(clean_url(text))
+    query = urlencode([(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if not k.startswith("utm_")])
+    return urlunsplit(("https", parts.netloc, parts.path.rstrip("/"), query, ""))
+
+
+def paper_url(identifier: str) -> str:
+    """The page that a canonical id stands for; empty for a note that names none."""
+    scheme, _, value = identifier.partition(":")
+    match scheme:
+        case "arxiv":
+            return f"https://arxiv.org/abs/{value}"
+        case "doi":
+            return f"https://doi.org/{value}"
+        case "openreview":
+            return f"https://openreview.net/forum?id={value}"
+        case _:
+            return "" if value.startswith("note:") else value
+
+
+# First path segments that are pages of the forge and not somebody's name.
+_NOT_OWNERS = frozenset(
+    "about account apps blog collections contact customer-stories datasets docs dashboard enterprise explore features "
+    "gist groups help images issues join learn login marketplace models new notifications orgs papers posts pricing "
+    "pulls raw readme search security settings showcases signup site snippets solutions spaces sponsors stars tasks "
+    "team terms topics trending user users watching wiki".split()
+)
+_OWNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,62})")
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_REPOSITORY_IN_TEXT = re.compile(
+    r"(?<![A-Za-z0-9.@-])(?:https?://)?(?:www\.)?(?P<host>github\.com|gitlab\.com|bitbucket\.org|codeberg\.org|huggingface\.co"
+    r"|raw\.githubusercontent\.com)/(?P<path>[A-Za-z0-9._~%/\\-]+)",
+    re.IGNORECASE,
+)
+
+
+def repository_url(text: str) -> str:
+    """The repository that an address points into: `https://host/owner/name`.
+
+    `.git`, `tree/…`, `blob/…`, `issues/…`, fragments, trailing dots and a missing scheme make no difference;
+    on Hugging Face a data set or space keeps its prefix. Raises IdentifierError where there is no repository
+    in it; a github.io page is a project page, not a repository.
+    """
+    match = _REPOSITORY_IN_TEXT.match(text.strip())
+    if match is None:
+        raise IdentifierError(f"{text!r} is no address of a repository")
+    host = match["host"].lower()
+    segments = [s for s in match["path"].replace("\\", "").split("/") if s]
+    kind = ""
+    if host == "raw.githubusercontent.com":
+        host = "github.com"
+    if host == "huggingface.co" and segments and segments[0] in {"datasets", "spaces"}:
+        kind = segments.pop(0) + "/"
+    if len(segments) < 2:
+        raise IdentifierError(f"{text!r} names an owner, not a repository")
+    owner, names = segments[0], segments[1:]
+    if host == "gitlab.com":  # groups nest: everything before `-`, `tree` and the like is the project
+        stop = next((i for i, s in enumerate(names) if s in {"-", "tree", "blob", "raw", "issues", "wikis"}), len(names))
+        names = names[:stop]
+    else:
+        names = names[:1]
+    if names:
+        names[-1] = re.sub(r"(?:\.git)?[._~-]*$", "", names[-1])
+    well_formed = _OWNER.fullmatch(owner) and names and all(_NAME.fullmatch(n) for n in names)
+    if not well_formed or owner.lower() in _NOT_OWNERS:
+        raise IdentifierError(f"{text!r} is no address of a repository")
+    return f"https://{host}/{kind}{owner}/{'/'.join(names)}"
+
+
+def repositories_in(text: str) -> list[str]:
+    """Every repository that a running text names, with or without scheme, in order, each once."""
+    found: dict[str, str] = {}
+    for match in _REPOSITORY_IN_TEXT.finditer(text.replace("\\_", "_")):
+        try:
+            url = repository_url(match[0])
+        except IdentifierError:
+            continue
+        found.setdefault(url.lower(), url)
+    return list(found.values())

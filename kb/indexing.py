@@ -1,0 +1,103 @@
+"""Keeps the indexes at one with the catalogue: embeds what is new, and builds what a generation serves."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from kb.dense import DENSE_FILE, DenseIndex
+from kb.embed import Encoder
+from kb.errors import BusyError
+from kb.papers import TEXT_RECIPE, embedding_text
+from kb.progress import NoProgress, Progress
+from kb.store import Draft, Home
+from kb.vectors import VectorStore, digests
+
+_SEGMENT = 4096  # texts to a segment: what a killed run loses at most, half a minute of a laptop's time
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingReport:
+    """What an embedding run did."""
+
+    embedded: int
+    """Texts embedded now."""
+    known: int
+    """Texts that had their vector already."""
+
+
+def embed_missing(home: Home, encoder: Encoder, progress: Progress | None = None) -> EmbeddingReport:
+    """Embeds every text of the current generation that has no vector by this model yet.
+
+    Can be stopped at any moment and run again: what is embedded stays. Raises BusyError where another job is embedding.
+    """
+    progress = progress or NoProgress()
+    home.vectors.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(home.path / "embedding.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise BusyError(f"Another job is embedding for {home.path}. Wait for it; this one changed nothing.") from None
+    try:
+        generation = home.open()
+        try:
+            store = VectorStore.of(home.vectors, encoder)
+            documents = generation.catalogue.documents()
+            wanted = digests(documents.digests)
+            _, first = np.unique(np.asarray(documents.digests), return_index=True)
+            missing = np.sort(first)[store.find(wanted[np.sort(first)]) < 0]
+            if len(missing):
+                progress.start("Embedding", len(missing), "texts")
+            for start in range(0, len(missing), _SEGMENT):
+                chunk = missing[start : start + _SEGMENT]
+                texts = generation.catalogue.texts(documents.keys[chunk])
+                vectors = encoder.encode([embedding_text(*texts[int(key)]) for key in documents.keys[chunk]], progress.advance)
+                store.add(wanted[chunk], vectors)
+            return EmbeddingReport(len(missing), len(first) - len(missing))
+        finally:
+            generation.close()
+    finally:
+        lock.release()
+
+
+def build_indexes(draft: Draft, encoder: Encoder | None = None) -> None:
+    """Builds the draft's indexes from its papers and the vectors that are there.
+
+    With no encoder the model of the generation before is kept: an import needs none. A paper whose text has
+    no vector yet is in the catalogue, and in the index once `embed_missing` has run.
+    """
+    previous = draft.previous
+    if encoder is not None:
+        model_id, fingerprint, dimension = encoder.model_id, encoder.fingerprint, encoder.dimension
+    else:
+        model_id, fingerprint, dimension = previous.model_id, previous.model_fingerprint, previous.dimension
+    if not fingerprint:
+        return
+    store = VectorStore(draft.vectors, fingerprint, dimension)
+    documents = draft.catalogue.documents()
+    positions = store.find(digests(documents.digests))
+    found = positions >= 0
+    digest = hashlib.sha256(f"{fingerprint} {TEXT_RECIPE}".encode())
+    digest.update(documents.keys[found].tobytes())
+    digest.update("".join(d for d, has in zip(documents.digests, found.tolist(), strict=True) if has).encode())
+    present = draft.folder / DENSE_FILE
+    if digest.hexdigest() != previous.documents_digest or not _intact(draft):
+        DenseIndex.build(documents.keys[found], store.take(positions[found])).write(present)
+    draft.manifest = replace(
+        draft.manifest,
+        embedded=int(found.sum()),
+        model_id=model_id,
+        model_fingerprint=fingerprint,
+        dimension=dimension,
+        text_recipe=TEXT_RECIPE,
+        documents_digest=digest.hexdigest(),
+    )
+
+
+def _intact(draft: Draft) -> bool:
+    """Whether the index taken over from the generation before is the file that was published."""
+    path = draft.folder / DENSE_FILE
+    return path.is_file() and path.stat().st_size == draft.previous.files.get(DENSE_FILE)

@@ -1,0 +1,146 @@
+"""What the knowledge base is about: papers, notes on them, and links to their code."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Literal
+
+Origin = Literal["arxiv", "notes"]
+MentionKind = Literal["paper", "repository", "project", "web"]
+#: Version of `embedding_text`; part of the key of every stored vector, so a new recipe embeds anew.
+TEXT_RECIPE = "title. body/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """One author, in the parts that a bibliography needs."""
+
+    family: str
+    given: str = ""
+    suffix: str = ""
+
+    @property
+    def name(self) -> str:
+        return " ".join(part for part in (self.given, self.family, self.suffix) if part)
+
+    @classmethod
+    def from_name(cls, name: str) -> Author:
+        """Splits a name written in reading order: particles belong to the family name."""
+        words = name.split()
+        if len(words) < 2:
+            return cls(name.strip())
+        start = len(words) - 1
+        while start > 1 and words[start - 1].lower() in _PARTICLES:
+            start -= 1
+        return cls(" ".join(words[start:]), " ".join(words[:start]))
+
+
+_PARTICLES = frozenset("van von der den de da del della di dos du la le ten ter zu bin al el ibn".split())
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of an arXiv paper."""
+
+    number: int
+    created: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """A paper as the catalogue holds it; `abstract` is empty where only a note tells of it."""
+
+    id: str
+    title: str
+    abstract: str = ""
+    authors: tuple[Author, ...] = ()
+    categories: tuple[str, ...] = ()
+    comments: str = ""
+    journal_ref: str = ""
+    doi: str = ""
+    licence: str = ""
+    url: str = ""
+    published: date | None = None
+    updated: date | None = None
+    year: int | None = None
+    versions: tuple[Version, ...] = ()
+    withdrawn: bool = False
+    origin: Origin = "arxiv"
+
+
+@dataclass(frozen=True, slots=True)
+class CodeLink:
+    """A repository that goes with a paper, and where that is known from."""
+
+    url: str
+    source: str
+    official: bool | None = None
+    stars: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """A link inside a note, or in a document beside its notes."""
+
+    kind: MentionKind
+    target: str
+    """Canonical paper id, repository address or cleaned address, as `kind` says."""
+    text: str
+    """The words that were linked."""
+    line: int
+    stars: int | None = None
+    remark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a document says about one paper.
+
+    `paper_id` is canonical. A note that gives neither link nor title is known by its authors and text:
+    its `paper_id` is then `url:note:` and a digest of these.
+    """
+
+    source: str
+    line: int
+    paper_id: str
+    title: str
+    body: str = ""
+    authors: tuple[str, ...] = ()
+    venue: str = ""
+    year: int | None = None
+    url: str = ""
+    section: str = ""
+    tags: tuple[str, ...] = ()
+    mentions: tuple[Mention, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A record, or a part of one, that could not be read; the rest of its source went in."""
+
+    source: str
+    line: int
+    reason: str
+
+
+def embedding_text(title: str, body: str) -> str:
+    """The text that is embedded for a paper: its title, then its abstract or, lacking one, the notes on it."""
+    title = title.strip()
+    if not body.strip():
+        return title
+    return f"{title}{'' if title.endswith(('.', '?', '!')) or not title else '.'} {body.strip()}".strip()
+
+
+_MARKUP = re.compile(
+    r"<!--.*?-->|<[A-Za-z/][^>]*>|\{%.*?%\}|\{:.*?\}|!\[[^\]]*\]\([^)]*\)|^\s*[-=|:\s]{4,}$", re.DOTALL | re.MULTILINE
+)
+_LINK = re.compile(r"\[([^\]]*)\]\((?:[^()\s]|\([^()]*\))*\)")
+
+
+def plain_text(markdown: str) -> str:
+    """Markdown without images, HTML, Jekyll attributes, link targets and emphasis, for reading by a model."""
+    text = _LINK.sub(r"\1", _MARKUP.sub(" ", markdown))
+    text = re.sub(r"^\s{0,6}(?:#{1,6}|>|[-*+•]|\d+[.)])\s+", "", text, flags=re.MULTILINE)
+    return " ".join(re.sub(r"(\*\*|__|`+|\*(?=\w)|(?<=\w)\*)", "", text).split())

@@ -1,0 +1,46 @@
+"""The catalogue's schema: numbered migrations, applied in order, each once."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import duckdb
+
+from kb.errors import StoreError
+
+
+def _migrations() -> list[tuple[int, str]]:
+    folder = resources.files("kb.store").joinpath("migrations")
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
+    return [(int(f.name.removesuffix(".sql")), f.read_text(encoding="utf-8")) for f in files]
+
+
+def newest_schema() -> int:
+    """Number of the last migration that this program knows."""
+    return _migrations()[-1][0]
+
+
+def schema_of(connection: duckdb.DuckDBPyConnection) -> int:
+    """Number of the last migration applied to this file; 0 for a new one."""
+    exists = connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'migrations'").fetchone()
+    if not exists or not exists[0]:
+        return 0
+    row = connection.execute("SELECT max(number) FROM migrations").fetchone()
+    return int(row[0]) if row and row[0] is not None else 0
+
+
+def migrate(connection: duckdb.DuckDBPyConnection) -> None:
+    """Brings a file to the newest schema; raises StoreError for one that is newer than this program."""
+    present = schema_of(connection)
+    if present > newest_schema():
+        raise StoreError(
+            f"This knowledge base was written by a newer version (schema {present}, this program knows "
+            f"{newest_schema()}). Upgrade: `pip install --upgrade paper-kb`."
+        )
+    for number, sql in _migrations():
+        if number > present:
+            connection.execute("BEGIN")
+            connection.execute("CREATE TABLE IF NOT EXISTS migrations (number INTEGER NOT NULL)")
+            connection.execute(sql)
+            connection.execute("INSERT INTO migrations VALUES (?)", [number])
+            connection.execute("COMMIT")

@@ -51,7 +51,7 @@ class SentenceTransformerEncoder:
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging
 
-        logging.disable_progress_bar()  # ours says what the user waits for; this one flickers at every start
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # ours says what the user waits for; this one flickers at every start
         # Processors with bfloat16 arithmetic run the model two to three times as fast in it; cosine to float32 is 0.9999.
         self._bfloat16 = bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
         dtype = torch.bfloat16 if self._bfloat16 else torch.float32

@@ -8,6 +8,7 @@ which of those are other names of a paper with metadata.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -181,13 +182,27 @@ class Catalogue:
         with self._connection.cursor() as cursor:
             return cursor.execute(sql, list(parameters)).fetchall()
 
+    def _write(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        # Fetched to the end: a connection with a result left open takes no other work.
+        return self._connection.execute(sql, list(parameters)).fetchall()
+
+    @contextmanager
+    def _registered(self, name: str, rows: pa.Table) -> Iterator[None]:
+        self._connection.register(name, rows)
+        try:
+            yield
+        finally:
+            self._connection.unregister(name)
+
+    def _write_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        if rows:
+            self._connection.executemany(sql, [list(row) for row in rows]).fetchall()
+
     # Bringing papers in ------------------------------------------------------------------------------------------
 
     def begin_papers(self) -> None:
         """Opens the staging area. It holds one row a record until `merge_papers`."""
-        self._connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE staging AS SELECT 0::BIGINT AS ordinal, {_COLUMNS} FROM papers LIMIT 0"
-        )
+        self._write(f"CREATE OR REPLACE TEMP TABLE staging AS SELECT 0::BIGINT AS ordinal, {_COLUMNS} FROM papers LIMIT 0")
 
     def stage_snapshot(
         self, rows: pa.Table, categories: Sequence[str] = (), limit: int | None = None
@@ -197,19 +212,17 @@ class Catalogue:
         Returns how many were staged, and line and reason of each that cannot be: no such arXiv id, no title.
         Rows of other categories are neither.
         """
-        connection = self._connection
-        connection.register("snapshot_rows", rows)
-        try:
-            bad = connection.execute(
+        with self._registered("snapshot_rows", rows):
+            bad = self._write(
                 """SELECT line, CASE WHEN coalesce(trim(id), '') = '' THEN 'the record has no id'
                         WHEN coalesce(trim(title), '') = '' THEN 'the record ' || id || ' has no title'
                         ELSE id || ' is no arXiv id that can exist' END
                    FROM snapshot_rows
                    WHERE coalesce(trim(title), '') = '' OR NOT regexp_full_match(coalesce(trim(id), ''), ?) ORDER BY line""",
                 [ARXIV_ID_PATTERN],
-            ).fetchall()
+            )
             before = self._staged()
-            connection.execute(
+            self._write(
                 f"""INSERT INTO staging
                     SELECT (SELECT count(*) FROM staging) + row_number() OVER (), {_COLUMNS} FROM ({_SNAPSHOT})
                     WHERE title <> '' AND regexp_full_match(id[7:], ?) AND (len(?) = 0 OR {_IN_CATEGORIES})
@@ -217,21 +230,17 @@ class Catalogue:
                 [ARXIV_ID_PATTERN, *[list(categories)] * 3, *([limit] if limit is not None else [])],
             )
             return self._staged() - before, bad
-        finally:
-            connection.unregister("snapshot_rows")
 
     def stage_papers(self, papers: Sequence[Paper]) -> None:
         """Stages papers from any other source."""
         rows = pa.Table.from_pylist([_paper_row(p) for p in papers], schema=_PAPER_ARROW)
-        self._connection.register("paper_rows", rows)
-        self._connection.execute(
-            f"INSERT INTO staging SELECT (SELECT count(*) FROM staging) + row_number() OVER (), {_COLUMNS} FROM paper_rows"
-        )
-        self._connection.unregister("paper_rows")
+        with self._registered("paper_rows", rows):
+            self._write(
+                f"INSERT INTO staging SELECT (SELECT count(*) FROM staging) + row_number() OVER (), {_COLUMNS} FROM paper_rows"
+            )
 
     def _staged(self) -> int:
-        row = self._connection.execute("SELECT count(*) FROM staging").fetchone()
-        return int(row[0]) if row else 0
+        return int(self._write("SELECT count(*) FROM staging")[0][0])
 
     def merge_papers(self) -> PaperChanges:
         """Upserts what was staged, by meaning: only what differs is written.
@@ -239,15 +248,14 @@ class Catalogue:
         A record staged twice counts once, the one with most versions; an older record than the one stored
         changes nothing; a field that the new record lacks keeps what was known.
         """
-        connection = self._connection
         total = self._staged()
-        connection.execute(
+        self._write(
             """CREATE OR REPLACE TEMP TABLE chosen AS
                SELECT id, arg_max(ordinal, (len(versions), coalesce(updated, DATE '1900-01-01'), ordinal)) AS ordinal
                FROM staging GROUP BY id"""
         )
         # Filled with what the record lacks first: a comparison of what would be written with what is there.
-        connection.execute(
+        self._write(
             f"""CREATE OR REPLACE TEMP TABLE differing AS
                 SELECT staging.* REPLACE (
                     coalesce(nullif(staging.abstract, ''), papers.abstract) AS abstract,
@@ -261,20 +269,20 @@ class Catalogue:
                    OR (coalesce(staging.updated >= papers.updated, TRUE) AND len(staging.versions) >= len(papers.versions)
                        AND row({_qualified("staging")}) IS DISTINCT FROM row({_qualified("papers")}))"""
         )
-        connection.execute(
+        self._write(
             f"""DELETE FROM differing USING papers WHERE differing.id = papers.id AND papers.origin = 'arxiv'
                 AND row({_qualified("differing")}) IS NOT DISTINCT FROM row({_qualified("papers")})"""
         )
         assignments = ", ".join(f"{name.strip()} = differing.{name.strip()}" for name in _COLUMNS.split(",")[1:])
-        connection.execute(
+        self._write(
             f"""UPDATE papers SET {assignments}, title_key = title_key(differing.title)
                 FROM differing WHERE papers.id = differing.id"""
         )
-        connection.execute(
+        self._write(
             """CREATE OR REPLACE TEMP TABLE touched AS
                SELECT id FROM chosen ANTI JOIN papers USING (id) UNION ALL SELECT id FROM differing"""
         )
-        connection.execute(
+        self._write(
             f"""INSERT INTO papers (key, title_key, {_COLUMNS})
                 SELECT nextval('paper_keys'), title_key(title), {_COLUMNS}
                 FROM (SELECT staging.* FROM staging JOIN chosen USING (id, ordinal)
@@ -282,32 +290,29 @@ class Catalogue:
         )
         changed = self._count("differing")
         new = self._count("touched") - changed
-        connection.execute("DROP TABLE staging; DROP TABLE chosen; DROP TABLE differing")
+        self._write("DROP TABLE staging; DROP TABLE chosen; DROP TABLE differing")
         return PaperChanges(new, changed, total - new - changed)
 
     def _count(self, table: str) -> int:
-        row = self._connection.execute(f"SELECT count(*) FROM {table}").fetchone()
-        return int(row[0]) if row else 0
+        return int(self._write(f"SELECT count(*) FROM {table}")[0][0])
 
     def touched_texts(self, pattern: str) -> Iterator[tuple[str, str, str]]:
         """Id, abstract and comments of the papers that the last merge wrote and whose text matches `pattern` (RE2)."""
-        with self._connection.cursor() as cursor:
-            cursor.execute(
-                """SELECT id, abstract, comments FROM papers
-                   WHERE id IN (SELECT id FROM touched) AND regexp_matches(abstract || ' ' || comments, ?) ORDER BY key""",
-                [pattern],
-            )
-            while rows := cursor.fetchmany(2000):
-                yield from rows
+        result = self._connection.execute(
+            """SELECT id, abstract, comments FROM papers
+               WHERE id IN (SELECT id FROM touched) AND regexp_matches(abstract || ' ' || comments, ?) ORDER BY key""",
+            [pattern],
+        )
+        while rows := result.fetchmany(2000):
+            yield from rows
 
     def touch_all(self) -> None:
         """Makes `touched_texts` go over every paper."""
-        self._connection.execute("CREATE OR REPLACE TEMP TABLE touched AS SELECT id FROM papers")
+        self._write("CREATE OR REPLACE TEMP TABLE touched AS SELECT id FROM papers")
 
     def replace_code_links(self, links: Sequence[tuple[str, CodeLink]], sources: Sequence[str]) -> int:
         """Puts these links in place of all that these sources gave for the papers last touched."""
-        connection = self._connection
-        connection.execute(
+        self._write(
             "DELETE FROM code_links WHERE list_contains(?, source) AND paper_id IN (SELECT id FROM touched)", [list(sources)]
         )
         rows = pa.table(
@@ -319,9 +324,8 @@ class Catalogue:
                 "stars": pa.array([x.stars for _, x in links], pa.int32()),
             }
         )
-        connection.register("link_rows", rows)
-        connection.execute("INSERT INTO code_links SELECT * FROM link_rows")
-        connection.unregister("link_rows")
+        with self._registered("link_rows", rows):
+            self._write("INSERT INTO code_links SELECT * FROM link_rows")
         return len(links)
 
     # Bringing notes in ---------------------------------------------------------------------------------------------
@@ -333,11 +337,10 @@ class Catalogue:
         )
         after = [(n.paper_id, n.title, n.body, list(n.authors), n.venue, n.year, n.url, list(n.tags)) for n in notes]
         changes = _note_changes(before, after)
-        connection = self._connection
-        connection.execute("DELETE FROM notes WHERE source = ?", [source])
-        connection.execute("DELETE FROM mentions WHERE source = ?", [source])
+        self._write("DELETE FROM notes WHERE source = ?", [source])
+        self._write("DELETE FROM mentions WHERE source = ?", [source])
         if notes:
-            connection.executemany(
+            self._write_many(
                 "INSERT INTO notes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
                     (
@@ -361,7 +364,7 @@ class Catalogue:
             )
         numbered = [(i, m) for i, n in enumerate(notes) for m in n.mentions] + [(None, m) for m in mentions]
         if numbered:
-            connection.executemany(
+            self._write_many(
                 "INSERT INTO mentions VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 [(source, i, m.line, m.kind, m.target, m.text, m.stars, m.remark) for i, m in numbered],
             )
@@ -379,7 +382,7 @@ class Catalogue:
         DOI, or with the same title where exactly one has it and the years are no more than three apart. What is left
         becomes a paper that only notes tell of. Code that a note names becomes a link of its paper.
         """
-        self._connection.execute(_SETTLE)
+        self._write(_SETTLE)
 
     # Reading -------------------------------------------------------------------------------------------------------
 
@@ -513,19 +516,16 @@ class Catalogue:
 
     def record_run(self, run: Run, skipped: Sequence[Skipped]) -> None:
         """Keeps the record of a job, and what it skipped."""
-        number = self._connection.execute("SELECT nextval('run_numbers')").fetchone()
-        assert number is not None
-        self._connection.execute(
+        number = self._write("SELECT nextval('run_numbers')")[0][0]
+        self._write(
             "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, MAP(?::VARCHAR[], ?::BIGINT[]), ?)",
             [
-                number[0], run.job, run.source, run.started, run.finished, run.outcome,
+                number, run.job, run.source, run.started, run.finished, run.outcome,
                 list(run.counts), list(run.counts.values()), run.message,
             ],
         )  # fmt: skip
         if skipped:
-            self._connection.executemany(
-                "INSERT INTO skipped VALUES (?, ?, ?, ?)", [(number[0], s.source, s.line, s.reason) for s in skipped]
-            )
+            self._write_many("INSERT INTO skipped VALUES (?, ?, ?, ?)", [(number, s.source, s.line, s.reason) for s in skipped])
 
     def runs(self, limit: int = 20) -> list[Run]:
         """The last jobs, the newest first."""

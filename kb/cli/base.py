@@ -1,0 +1,69 @@
+"""`kb status` and `kb app`: the knowledge base as a whole."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from kb.cli.console import Json, home, print_json, results, say, settings
+
+
+def status(as_json: Json = False) -> None:
+    """What the knowledge base holds, and what the last jobs did."""
+    generation = home().open()
+    try:
+        manifest = generation.manifest
+        runs = generation.catalogue.runs()
+    finally:
+        generation.close()
+    if as_json:
+        rows = [
+            {
+                "job": r.job,
+                "source": r.source,
+                "started": r.started.isoformat(),
+                "finished": r.finished.isoformat(),
+                "outcome": r.outcome,
+                "counts": r.counts,
+                "message": r.message,
+            }
+            for r in runs
+        ]
+        facts = {name: getattr(manifest, name) for name in ("papers", "notes", "code_links", "embedded", "generation")}
+        print_json(facts | {"model": manifest.model_id, "runs": rows})
+        return
+    results.print(
+        f"{manifest.papers:,} papers, {manifest.notes:,} notes, {manifest.code_links:,} code links; "
+        f"{manifest.embedded:,} embedded with {manifest.model_id or 'no model yet'}; generation {manifest.generation}"
+    )
+    if manifest.embedded < manifest.papers:
+        say(f"{manifest.papers - manifest.embedded:,} papers are not embedded yet: `kb index`.", "yellow")
+    table = Table("started", "job", "outcome", "counts", "source")
+    for run in runs:
+        counts = ", ".join(f"{n:,} {name}" for name, n in run.counts.items())
+        table.add_row(run.started.isoformat(" ", "seconds"), run.job, run.outcome, counts, escape(run.source))
+    results.print(table)
+
+
+def app(
+    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8501,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Serve only.")] = False,
+) -> None:
+    """Open the app in the browser."""
+    page = Path(__file__).resolve().parents[2] / "app" / "main.py"
+    command = [
+        sys.executable, "-m", "streamlit", "run", str(page), "--server.port", str(port), "--server.address", "localhost",
+        "--server.headless", str(no_browser).lower(), "--server.fileWatcherType", "none",
+        "--browser.gatherUsageStats", "false", "--client.toolbarMode", "minimal",
+    ]  # fmt: skip
+    try:
+        raise typer.Exit(subprocess.run(command, env={**os.environ, "KB_HOME": str(settings.home)}, check=False).returncode)
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None

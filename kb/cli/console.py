@@ -1,0 +1,81 @@
+"""What every command shares: the options, the two streams, progress bars."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from kb.store import Home
+
+messages = Console(stderr=True, highlight=False, soft_wrap=True)
+results = Console(highlight=False, soft_wrap=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+@dataclass
+class _Settings:
+    home: Path = Path("data/kb")
+
+
+settings = _Settings()
+
+
+def home() -> Home:
+    """The knowledge base that `--home` or KB_HOME chose."""
+    return Home(settings.home)
+
+
+def print_json(value: Any) -> None:  # noqa: ANN401
+    """One JSON document on stdout."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+
+
+def say(message: str, style: str = "") -> None:
+    """A line on stderr; what comes from outside is shown as it is, not read as markup."""
+    messages.print(escape(message), style=style)
+
+
+def show(line: str, style: str = "") -> None:
+    """A line of the result on stdout."""
+    results.print(escape(line), style=style)
+
+
+class Bars:
+    """Progress bars with a rate, on stderr."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task: TaskID | None = None
+        self._unit = ""
+
+    def start(self, task: str, total: int, unit: str) -> None:
+        self._unit = unit
+        self._task = self._progress.add_task(escape(task), total=total, rate="")
+
+    def advance(self, done: int) -> None:
+        if self._task is None:
+            return
+        self._progress.advance(self._task, done)
+        task = self._progress.tasks[self._task]
+        if task.speed:
+            speed = f"{task.speed / 1e6:.0f} MB/s" if self._unit == "B" else f"{task.speed:,.0f} {self._unit}/s"
+            self._progress.update(self._task, rate=speed)
+
+
+@contextmanager
+def bars() -> Iterator[Bars]:
+    """Progress bars for the time of a job."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%  {task.fields[rate]}"))
+    with Progress(*columns, TimeRemainingColumn(), console=messages) as progress:
+        yield Bars(progress)

@@ -1,0 +1,128 @@
+"""`kb search`, `kb like`, `kb show`: what is asked of the knowledge base."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kb.cli.console import Json, home, print_json, say
+from kb.cli.console import show as line
+from kb.errors import QueryError
+from kb.store import Filters
+
+if TYPE_CHECKING:
+    from kb.search import Hit
+
+K = Annotated[int, typer.Option("-k", min=1, max=1000, help="How many papers.")]
+Category = Annotated[list[str] | None, typer.Option("--category", help="Such as cs.CL, or cs for all of cs. May be repeated.")]
+AuthorName = Annotated[str, typer.Option("--author", help="Part of an author's name.")]
+Year = Annotated[str, typer.Option("--year", help="2019, 2019..2023, 2019.. or ..2023.")]
+HasCode = Annotated[bool, typer.Option("--has-code", help="Only papers with a repository.")]
+Source = Annotated[str, typer.Option("--source", help="notes or arxiv.")]
+
+
+def search(
+    text: Annotated[str, typer.Argument(help="A phrase, an abstract, a title, an id or an address.")],
+    k: K = 10,
+    category: Category = None,
+    author: AuthorName = "",
+    year: Year = "",
+    has_code: HasCode = False,
+    source: Source = "",
+    as_json: Json = False,
+) -> None:
+    """Find papers by what they are about."""
+    from kb.search import Searcher
+
+    filters = Filters(tuple(category or ()), author, parse_years(year), has_code, source)
+    with Searcher.open(home()) as searcher:
+        _print_hits(searcher.search(text, k, filters), as_json)
+
+
+def like(
+    ids: Annotated[list[str], typer.Argument(help="Ids or addresses of papers.")],
+    unlike: Annotated[list[str] | None, typer.Option("--not", help="A paper to keep away from. May be repeated.")] = None,
+    text: Annotated[str, typer.Option("--text", help="Words that the papers should fit as well.")] = "",
+    k: K = 10,
+    category: Category = None,
+    author: AuthorName = "",
+    year: Year = "",
+    has_code: HasCode = False,
+    source: Source = "",
+    as_json: Json = False,
+) -> None:
+    """Find papers like these."""
+    from kb.search import Searcher
+
+    filters = Filters(tuple(category or ()), author, parse_years(year), has_code, source)
+    with Searcher.open(home()) as searcher:
+        _print_hits(searcher.like(ids, unlike or (), text, k, filters), as_json)
+
+
+def show(identifier: Annotated[str, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
+    """Everything known of one paper."""
+    from kb.search import find_paper
+
+    generation = home().open()
+    try:
+        hit = find_paper(generation.catalogue, identifier)
+    finally:
+        generation.close()
+    paper = hit.paper
+    if as_json:
+        extra = {
+            "abstract": paper.abstract,
+            "categories": paper.categories,
+            "published": paper.published and paper.published.isoformat(),
+            "updated": paper.updated and paper.updated.isoformat(),
+            "doi": paper.doi,
+            "comments": paper.comments,
+            "journal_ref": paper.journal_ref,
+            "withdrawn": paper.withdrawn,
+            "versions": [{"version": v.number, "created": v.created and v.created.isoformat()} for v in paper.versions],
+        }
+        hit_json = hit.as_json()
+        print_json({key: hit_json[key] for key in ("id", "title", "authors", "year", "url", "code", "notes")} | extra)
+        return
+    line(paper.title, "bold")
+    facts = [", ".join(a.name for a in paper.authors), f"{paper.id}  {hit.url}", " ".join(paper.categories), paper.journal_ref]
+    for fact in [*facts, "WITHDRAWN" if paper.withdrawn else "", paper.comments]:
+        if fact:
+            line(fact)
+    if paper.abstract:
+        line(f"\n{paper.abstract}")
+    for link in hit.code:
+        line(f"code: {link.url}  ({link.source})")
+    for note in hit.notes:
+        line(f"\nNote, {note.source}:{note.line}\n{note.body}")
+
+
+def _print_hits(hits: Sequence[Hit], as_json: bool) -> None:
+    if as_json:
+        print_json([hit.as_json() for hit in hits])
+        return
+    if not hits:
+        say("Nothing passes these filters.")
+    for hit in hits:
+        paper = hit.paper
+        authors = ", ".join(a.name for a in paper.authors[:3]) + (" et al." if len(paper.authors) > 3 else "")
+        line(f"{hit.rank:>3}  {paper.title}", "bold")
+        withdrawn = "  WITHDRAWN" if paper.withdrawn else ""
+        line(f"     {authors}  {paper.year or ''}  {paper.id}  {hit.score:.3f}{withdrawn}")
+        for link in hit.code[:2]:
+            line(f"     code: {link.url}")
+        for note in hit.notes[:1]:
+            line(f"     note: {' '.join(note.body.split())[:160]}")
+
+
+def parse_years(text: str) -> tuple[int | None, int | None]:
+    """`2019`, `2019..2023`, `2019..` or `..2023` as first and last year."""
+    if not text:
+        return (None, None)
+    first, dots, last = text.partition("..")
+    try:
+        return (int(first) if first else None, int(last) if last else None) if dots else (int(first), int(first))
+    except ValueError:
+        raise QueryError(f"{text!r} is no range of years, such as 2019 or 2019..2023.") from None

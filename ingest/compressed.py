@@ -12,9 +12,10 @@ import zstandard
 
 from kb.errors import SourceError
 
-_READ = 1 << 20
+_READ = 1 << 16  # little at a time: a few bytes of a hostile file can unpack to a thousand times as many
 _BLOCK = 16 << 20
 _LONGEST_LINE = 32 << 20  # a longer one is not a record of anything, and must not fill the memory
+_TOO_LONG = f"the line is longer than {_LONGEST_LINE >> 20} MiB and was left out"
 
 
 class _Decompressor(Protocol):
@@ -41,42 +42,55 @@ def read_lines(path: Path, progress: Callable[[int], None], problem: Callable[[i
     Raises SourceError for a file that cannot be read at all, is empty, or is binary.
     """
     line = 1
-    rest = b""
-    too_long = False
-    pieces = _decompressed(path, progress, lambda reason: problem(line, reason))
     buffer: list[bytes] = []
     size = 0
-    first = True
-    for piece in pieces:
-        if first and b"\0" in piece[:4096]:
+    whole = True  # whether the buffer begins with the beginning of a line that is wanted
+    read = damaged = False
+
+    def damage(reason: str) -> None:
+        nonlocal damaged
+        damaged = True
+        problem(line, reason)
+
+    def block(data: bytes) -> LineBlock:
+        lines = data.split(b"\n")
+        if not whole:
+            lines[0] = b""
+        for i, text in enumerate(lines):
+            if len(text) > _LONGEST_LINE:
+                problem(line + i, _TOO_LONG)
+                lines[i] = b""
+        return LineBlock(line, lines)
+
+    for piece in _decompressed(path, progress, damage):
+        if not read and b"\0" in piece[:4096]:
             raise SourceError(f"{path} is a binary file; expected are lines of text, plain, .gz or .zst.")
-        first = False
+        read = True
         buffer.append(piece)
         size += len(piece)
         if size < _BLOCK:
             continue
-        rest = b"".join(buffer)
-        end = rest.rfind(b"\n")
-        if end < 0:
-            if len(rest) > _LONGEST_LINE or too_long:
-                if not too_long:
-                    problem(line, f"the line is longer than {_LONGEST_LINE >> 20} MiB and was left out")
-                too_long = True
-                rest = b""
-            buffer, size = [rest], len(rest)
-            continue
-        block = rest[:end].split(b"\n")
-        if too_long:  # its end; the lines after it are whole
-            block[0] = b""
-            too_long = False
-        yield LineBlock(line, block)
-        line += len(block)
-        buffer, size = [rest[end + 1 :]], len(rest) - end - 1
+        data = b"".join(buffer)
+        end = data.rfind(b"\n")
+        if end >= 0:
+            found = block(data[:end])
+            yield found
+            line += len(found.lines)
+            whole = True
+            buffer = [data[end + 1 :]]
+        elif len(data) > _LONGEST_LINE or not whole:
+            if whole:
+                problem(line, _TOO_LONG)
+            whole = False
+            buffer = []
+        else:
+            buffer = [data]
+        size = sum(map(len, buffer))
     rest = b"".join(buffer)
-    if first:
+    if not read and not damaged:
         raise SourceError(f"{path} is empty.")
-    if rest and not too_long:
-        yield LineBlock(line, rest.removesuffix(b"\n").split(b"\n"))
+    if rest:
+        yield block(rest.removesuffix(b"\n"))
 
 
 def _decompressed(path: Path, progress: Callable[[int], None], problem: Callable[[str], None]) -> Iterator[bytes]:

@@ -31,7 +31,7 @@ _MONTH = "(?:0[1-9]|1[0-2])"
 ARXIV_ID_PATTERN = (
     rf"(?:07(?:0[4-9]|1[0-2])|(?:0[89]|1[0-4]){_MONTH})\.{_positive(4)}"  # April 2007 to December 2014
     rf"|(?:1[5-9]|[2-8]\d){_MONTH}\.{_positive(5)}"  # from January 2015
-    rf"|(?:{_OLD_ARCHIVES})(?:\.[A-Z][A-Za-z-]+)?/(?:9[1-9]|0[0-7]){_MONTH}{_positive(3)}"  # until March 2007
+    rf"|(?:{_OLD_ARCHIVES})(?:\.[A-Z][A-Za-z-]+)?/(?:(?:9[1-9]|0[0-6]){_MONTH}|070[1-3]){_positive(3)}"  # until March 2007
 )
 _ARXIV_ID = re.compile(rf"(?P<id>{ARXIV_ID_PATTERN})(?:v(?P<version>[1-9]\d{{0,2}}))?", re.IGNORECASE)
 # The form alone, whether or not such a paper can exist: what a mistyped identifier looks like.

@@ -1,0 +1,97 @@
+"""What the tests share: the real encoder, and records in the form of the arXiv snapshot."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kb.embed import Encoder, load_encoder
+from kb.store import Home
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+TOPICS = (
+    ("Graph neural networks for molecules", "We predict the energy of molecules by passing messages along their bonds."),
+    (
+        "Speech recognition with few labels",
+        "A recogniser is trained on an hour of transcribed speech and much untranscribed audio.",
+    ),
+    ("Pruning large vision transformers", "Attention heads that matter little are removed, which halves the cost of inference."),
+    ("Learning to plan in board games", "A tree search guided by a learned value function plays go and chess."),
+    (
+        "Translation between rare languages",
+        "One multilingual model translates pairs of languages for which no parallel text exists.",
+    ),
+)
+
+
+def record(number: int, **changes: Any) -> dict[str, Any]:
+    """A made-up record of the arXiv snapshot, the same for the same number."""
+    title, abstract = TOPICS[number % len(TOPICS)]
+    day = number % 28 + 1
+    return {
+        "id": f"{15 + number // 90000:02d}{number % 12 + 1:02d}.{number % 90000 + 1:05d}",
+        "submitter": None,
+        "authors": f"Ada Number{number}, Karl von Beispiel",
+        "title": f"{title}, part {number}",
+        "comments": f"{number % 20 + 4} pages. Code: https://github.com/example/repo{number}" if number % 3 == 0 else None,
+        "journal-ref": None,
+        "doi": None,
+        "report-no": None,
+        "categories": "cs.LG stat.ML" if number % 2 else "cs.CL",
+        "license": None,
+        "abstract": f"  {abstract}\n  This is study number {number} of a series.\n",
+        "versions": [{"version": "v1", "created": f"Mon, {day} Jan {2015 + number // 90000} 10:00:00 GMT"}],
+        "update_date": f"2020-01-{day:02d}",
+        "authors_parsed": [[f"Number{number}", "Ada", ""], ["von Beispiel", "Karl", ""]],
+    } | changes
+
+
+@pytest.fixture(scope="session")
+def encoder() -> Encoder:
+    """The real default model."""
+    return load_encoder()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "kb")
+
+
+@pytest.fixture
+def write_snapshot(tmp_path: Path) -> Callable[..., Path]:
+    """Writes records, or lines as they are, to a snapshot file."""
+
+    def write(records: Sequence[dict[str, Any] | str], name: str = "snapshot.jsonl") -> Path:
+        path = tmp_path / name
+        path.write_text("".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in records), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def kb(home: Home) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the real command line on the test's knowledge base, in a process of its own."""
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", "from kb.cli import main; main()", "--home", str(home.path), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, timeout=300, check=False)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real material beside the project; a test that needs it is skipped where there is none."""
+    folder = Path(os.environ.get("KB_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no real material in {folder}; set KB_SHARED_DATA to the folder that holds data/ and seeds/")
+    return folder

@@ -1,0 +1,72 @@
+"""The house: which folder holds what, and which way imports point."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+# Lowest first: a module of kb imports only from modules before it.
+KB_ORDER = (
+    "errors", "identifiers", "papers", "progress", "store", "embed", "vectors", "dense", "indexing", "retrieve", "search", "cli",
+)  # fmt: skip
+MAY_IMPORT = {"kb": {"kb"}, "ingest": {"ingest", "kb"}, "app": {"app", "kb", "ingest"}}
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names that a file imports, inside its functions too."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are written out in full"
+            assert node.module is not None
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return found
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("package", sorted(MAY_IMPORT))
+def test_packages_import_one_way(package: str) -> None:
+    for path in modules(package):
+        used = {name.split(".")[0] for name in imports(path)} & {"kb", "ingest", "app", "bench", "tests"}
+        allowed = MAY_IMPORT[package]
+        if path.is_relative_to(ROOT / "kb" / "cli"):
+            allowed = allowed | {"ingest"}  # the command line starts the jobs
+        assert used <= allowed, f"{path} imports {sorted(used - allowed)}"
+
+
+def test_the_app_imports_only_the_job_runner_of_ingest() -> None:
+    for path in modules("app"):
+        used = {".".join(name.split(".")[:2]) for name in imports(path) if name.split(".")[0] == "ingest"}
+        assert used <= {"ingest", "ingest.jobs"}, path
+
+
+def test_kb_imports_downwards() -> None:
+    for path in modules("kb"):
+        own = path.relative_to(ROOT / "kb").parts[0].removesuffix(".py")
+        if own == "__init__":
+            continue
+        assert own in KB_ORDER, f"{path}: give it its place in KB_ORDER"
+        for name in imports(path):
+            parts = name.split(".")
+            if parts[0] == "kb" and len(parts) > 1 and parts[1] in KB_ORDER:
+                assert KB_ORDER.index(parts[1]) <= KB_ORDER.index(own), f"{path} imports {name}, which lies above it"
+
+
+def test_only_the_store_speaks_to_duckdb() -> None:
+    for package in MAY_IMPORT:
+        for path in modules(package):
+            if not path.is_relative_to(ROOT / "kb" / "store"):
+                assert not any(name.split(".")[0] == "duckdb" for name in imports(path)), path
+
+
+def test_the_library_never_imports_streamlit() -> None:
+    for path in modules("kb") + modules("ingest"):
+        assert not any(name.split(".")[0] == "streamlit" for name in imports(path)), path

@@ -1,0 +1,368 @@
+"""The catalogue: upserts by meaning, notes that settle on papers, generations that are whole or not there."""
+
+from __future__ import annotations
+
+import json
+import threading
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kb.errors import BusyError, QueryError, StoreError
+from kb.papers import Author, CodeLink, Mention, Note, Paper, Skipped, Version
+from kb.store import Catalogue, Filters, Home, PaperChanges, Run
+
+PAPER = Paper(
+    id="arxiv:1706.03762",
+    title="Attention Is All You Need",
+    abstract="A sequence model built on attention alone.",
+    authors=(Author("Vaswani", "Ashish"), Author("Shazeer", "Noam")),
+    categories=("cs.CL", "cs.LG"),
+    published=date(2017, 6, 12),
+    updated=date(2017, 6, 12),
+    year=2017,
+    versions=(Version(1, datetime(2017, 6, 12, 17, 57, 34)),),
+)
+
+
+def with_changes(paper: Paper, **changes: object) -> Paper:
+    values = {name: getattr(paper, name) for name in Paper.__slots__} | changes
+    return Paper(**values)  # type: ignore[arg-type]
+
+
+def upsert(catalogue: Catalogue, *papers: Paper) -> PaperChanges:
+    catalogue.begin_papers()
+    catalogue.stage_papers(papers)
+    changes = catalogue.merge_papers()
+    catalogue.settle()
+    return changes
+
+
+def note(paper_id: str, title: str = "", **more: object) -> Note:
+    return Note("/notes.md", 1, paper_id, title, **more)  # type: ignore[arg-type]
+
+
+def the(catalogue: Catalogue, identifier: str) -> Paper:
+    key = catalogue.key_of(identifier)
+    assert key is not None, identifier
+    return catalogue.papers([key])[key]
+
+
+# Papers ------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_paper_comes_back_as_it_went_in(home: Home) -> None:
+    paper = with_changes(
+        PAPER, comments="15 pages", journal_ref="NeurIPS 2017", doi="10.1/x", licence="cc0", url="https://x.org/"
+    )
+    with home.draft() as draft:
+        assert upsert(draft.catalogue, paper) == PaperChanges(new=1)
+        assert the(draft.catalogue, paper.id) == paper
+
+
+def test_an_upsert_writes_what_differs_and_nothing_else(home: Home) -> None:
+    other = with_changes(PAPER, id="arxiv:1810.04805", title="BERT")
+    with home.draft() as draft:
+        upsert(draft.catalogue, PAPER, other)
+        key = draft.catalogue.key_of(PAPER.id)
+        assert upsert(draft.catalogue, PAPER, other) == PaperChanges(unchanged=2)
+        later = with_changes(PAPER, abstract="Rewritten.", updated=date(2018, 1, 1), versions=(Version(1), Version(2)))
+        assert upsert(draft.catalogue, later, other) == PaperChanges(changed=1, unchanged=1)
+        assert the(draft.catalogue, PAPER.id) == later
+        assert draft.catalogue.key_of(PAPER.id) == key
+        # The first version, brought by an older source, does not undo the second.
+        assert upsert(draft.catalogue, PAPER) == PaperChanges(unchanged=1)
+        assert the(draft.catalogue, PAPER.id) == later
+
+
+def test_the_same_record_under_a_new_date_is_unchanged(home: Home) -> None:
+    with home.draft() as draft:
+        upsert(draft.catalogue, PAPER)
+        assert upsert(draft.catalogue, with_changes(PAPER, updated=date(2024, 1, 1))) == PaperChanges(unchanged=1)
+
+
+def test_a_field_that_the_new_record_lacks_keeps_what_was_known(home: Home) -> None:
+    with home.draft() as draft:
+        upsert(draft.catalogue, with_changes(PAPER, doi="10.1/x", licence="cc0"))
+        assert upsert(draft.catalogue, PAPER) == PaperChanges(unchanged=1)
+        upsert(draft.catalogue, with_changes(PAPER, title="Attention is all you need!"))
+        found = the(draft.catalogue, PAPER.id)
+        assert (found.title, found.doi, found.licence) == ("Attention is all you need!", "10.1/x", "cc0")
+
+
+def test_a_record_staged_twice_counts_once_with_most_versions(home: Home) -> None:
+    second = with_changes(PAPER, title="Second", versions=(Version(1), Version(2)))
+    with home.draft() as draft:
+        assert upsert(draft.catalogue, second, PAPER) == PaperChanges(new=1, unchanged=1)
+        assert the(draft.catalogue, PAPER.id).title == "Second"
+
+
+# Notes -------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_paper_known_only_by_a_note(home: Home) -> None:
+    with home.draft() as draft:
+        catalogue = draft.catalogue
+        changes = catalogue.replace_notes("/notes.md", [note("arxiv:2106.09685", "LoRA", body="Low-rank **updates**.")], [])
+        catalogue.settle()
+        assert (changes.new, changes.changed, changes.removed) == (1, 0, 0)
+        paper = the(catalogue, "arxiv:2106.09685")
+        assert (paper.title, paper.origin, paper.year, paper.abstract) == ("LoRA", "notes", 2021, "")
+        key = catalogue.key_of(paper.id)
+        assert key is not None
+        assert catalogue.texts(np.array([key])) == {key: ("LoRA", "Low-rank updates.")}
+        # Its metadata arrives: the same paper, under the same key, now read by its abstract.
+        upsert(catalogue, with_changes(PAPER, id="arxiv:2106.09685", title="LoRA: Low-Rank Adaptation"))
+        assert the(catalogue, "arxiv:2106.09685").origin == "arxiv"
+        assert catalogue.key_of(paper.id) == key
+        assert catalogue.texts(np.array([key])) == {key: ("LoRA: Low-Rank Adaptation", PAPER.abstract)}
+
+
+@pytest.mark.parametrize("metadata_first", [True, False])
+def test_other_copies_of_an_arxiv_paper_are_that_paper(home: Home, metadata_first: bool) -> None:
+    copies = [
+        note("openreview:abcdef", "Attention is all you need", year=2017),
+        note("url:https://paperswithcode.com/paper/attention-is-all-you-need", "Attention Is All You Need"),
+        note("doi:10.1/x", "Another title"),
+    ]
+    with home.draft() as draft:
+        catalogue = draft.catalogue
+        if metadata_first:
+            upsert(catalogue, with_changes(PAPER, doi="10.1/x"))
+        catalogue.replace_notes("/notes.md", copies, [])
+        catalogue.settle()
+        if not metadata_first:
+            assert catalogue.counts()["papers"] == 2  # the page is the OpenReview copy, by its title
+            upsert(catalogue, with_changes(PAPER, doi="10.1/x"))
+        assert catalogue.counts()["papers"] == 1
+        assert {the(catalogue, copy.paper_id).id for copy in copies} == {PAPER.id}
+        assert len(catalogue.notes_on([PAPER.id])[PAPER.id]) == 3
+
+
+def test_titles_that_prove_nothing_merge_nothing(home: Home) -> None:
+    twin = with_changes(PAPER, id="arxiv:1801.00001")
+    short = with_changes(PAPER, id="arxiv:1801.00002", title="Deep Learning")
+    with home.draft() as draft:
+        catalogue = draft.catalogue
+        upsert(catalogue, PAPER, twin, short)
+        catalogue.replace_notes(
+            "/notes.md",
+            [
+                note("openreview:ambiguous", PAPER.title),  # two papers have this title
+                note("url:https://example.org/book", "Deep learning"),  # too short to be one paper's own
+            ],
+            [],
+        )
+        catalogue.settle()
+        assert catalogue.counts()["papers"] == 5
+
+
+def test_a_title_years_apart_is_another_paper(home: Home) -> None:
+    with home.draft() as draft:
+        upsert(draft.catalogue, PAPER)
+        draft.catalogue.replace_notes("/notes.md", [note("url:https://example.org/a", PAPER.title, year=1999)], [])
+        draft.catalogue.settle()
+        assert draft.catalogue.counts()["papers"] == 2
+
+
+def test_reading_a_document_again(home: Home) -> None:
+    first = [
+        note("arxiv:2106.09685", "LoRA", body="a"),
+        note("arxiv:1810.04805", "BERT", body="b"),
+        note("arxiv:1706.03762", "T"),
+    ]
+    second = [note("arxiv:2106.09685", "LoRA", body="a"), note("arxiv:1810.04805", "BERT", body="edited")]
+    with home.draft() as draft:
+        catalogue = draft.catalogue
+        catalogue.replace_notes("/notes.md", first, [])
+        catalogue.settle()
+        changes = catalogue.replace_notes("/notes.md", second, [])
+        catalogue.settle()
+        assert (changes.new, changes.changed, changes.unchanged, changes.removed) == (0, 1, 1, 1)
+        assert catalogue.counts()["papers"] == 2
+        assert catalogue.key_of("arxiv:1706.03762") is None
+
+
+def test_settling_twice_changes_nothing(home: Home) -> None:
+    with home.draft() as draft:
+        upsert(draft.catalogue, PAPER)
+        draft.catalogue.replace_notes("/notes.md", [note("openreview:abcdef", PAPER.title), note("doi:10.5/y", "Other")], [])
+        draft.catalogue.settle()
+        before = draft.catalogue.documents()
+        draft.catalogue.settle()
+        after = draft.catalogue.documents()
+        assert before.keys.tolist() == after.keys.tolist()
+        assert before.digests == after.digests
+
+
+def test_code_links_of_notes_and_their_order(home: Home) -> None:
+    repository = "https://github.com/a/notes"
+    with home.draft() as draft:
+        catalogue = draft.catalogue
+        upsert(catalogue, PAPER)
+        catalogue.replace_code_links([(PAPER.id, CodeLink("https://github.com/a/own", "abstract"))], ["abstract", "comments"])
+        mention = Mention("repository", repository, "code", 3, stars=7)
+        catalogue.replace_notes("/notes.md", [note(PAPER.id, "T", mentions=(mention,))], [])
+        catalogue.settle()
+        links = catalogue.code_of([PAPER.id])[PAPER.id]
+        assert [(x.url, x.source, x.stars) for x in links] == [
+            ("https://github.com/a/own", "abstract", None),
+            (repository, "notes", 7),
+        ]
+        assert catalogue.notes_on([PAPER.id])[PAPER.id][0].mentions == (mention,)
+
+
+# Filters -----------------------------------------------------------------------------------------------------------------
+
+
+def test_filters(home: Home) -> None:
+    papers = [
+        PAPER,
+        with_changes(
+            PAPER, id="arxiv:1801.00001", title="B", categories=("stat.ML",), year=2018, authors=(Author("Müller", "Jörg"),)
+        ),
+        with_changes(PAPER, id="arxiv:1901.00001", title="C", categories=("cs.CV",), year=2019, authors=()),
+    ]
+    with home.draft() as draft:
+        catalogue = draft.catalogue
+        upsert(catalogue, *papers)
+        catalogue.touch_all()
+        catalogue.replace_code_links([("arxiv:1901.00001", CodeLink("https://github.com/a/b", "abstract"))], ["abstract"])
+        catalogue.replace_notes("/notes.md", [note("arxiv:1801.00001", "B"), note("doi:10.5/y", "Only noted", year=2020)], [])
+        catalogue.settle()
+
+        def passing(**filters: object) -> set[str]:
+            keys = catalogue.select(Filters(**filters))  # type: ignore[arg-type]
+            assert keys is not None
+            return {p.title for p in catalogue.papers(keys.tolist()).values()}
+
+        assert catalogue.select(Filters()) is None
+        assert passing(categories=("cs",)) == {PAPER.title, "C"}
+        assert passing(categories=("cs.CV", "stat.ML")) == {"B", "C"}
+        assert passing(author="jorg MULLER") == {"B"}
+        assert passing(author="%") == set()
+        assert passing(years=(2018, 2019)) == {"B", "C"}
+        assert passing(years=(None, 2017)) == {PAPER.title}
+        assert passing(has_code=True) == {"C"}
+        assert passing(source="notes") == {"B", "Only noted"}
+        assert passing(source="arxiv", years=(2018, None)) == {"B", "C"}
+        with pytest.raises(QueryError, match="'arxiv' or 'notes'"):
+            catalogue.select(Filters(source="x"))
+
+
+# Generations ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_generation_is_published_whole(home: Home) -> None:
+    assert not home.exists()
+    with pytest.raises(StoreError, match="no knowledge base"):
+        home.open()
+    with home.draft() as draft:
+        upsert(draft.catalogue, PAPER)
+        draft.publish()
+    first = home.open()
+    with home.draft() as draft:
+        upsert(draft.catalogue, with_changes(PAPER, id="arxiv:1810.04805", title="BERT"))
+        # The reader still sees the first, and opening now gives the first.
+        assert home.open().catalogue.counts()["papers"] == 1
+        draft.publish()
+    assert first.catalogue.counts()["papers"] == 1
+    second = home.open()
+    assert (second.manifest.generation, second.manifest.papers, second.catalogue.counts()["papers"]) == (2, 2, 2)
+
+
+def test_a_draft_that_fails_leaves_nothing(home: Home) -> None:
+    with home.draft() as draft:
+        draft.publish()
+
+    def fail() -> None:
+        with home.draft() as draft:
+            upsert(draft.catalogue, PAPER)
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert home.open().catalogue.counts()["papers"] == 0
+    assert [p.name for p in home.generations.iterdir()] == ["000001"]
+
+
+def test_old_generations_are_swept_and_an_open_one_stays_readable(home: Home) -> None:
+    with home.draft() as draft:
+        upsert(draft.catalogue, PAPER)
+        draft.publish()
+    reader = home.open()
+    for _ in range(4):
+        with home.draft() as draft:
+            draft.publish()
+    assert sorted(p.name for p in home.generations.iterdir()) == ["000004", "000005"]
+    assert reader.catalogue.counts()["papers"] == 1
+
+
+def test_one_writer_at_a_time(home: Home) -> None:
+    inside, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with home.draft():
+            inside.set()
+            leave.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    inside.wait(30)
+    try:
+        with pytest.raises(BusyError, match="Another job"), home.draft():
+            pass
+    finally:
+        leave.set()
+        thread.join()
+
+
+def test_a_newer_schema_is_refused(home: Home) -> None:
+    with home.draft() as draft:
+        draft.publish()
+    manifest = home.generations / "000001" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"schema": 999}))
+    with pytest.raises(StoreError, match="newer version"):
+        home.open()
+
+
+@pytest.mark.parametrize("damage", ["delete", "truncate", "garbage"])
+def test_damaged_files_are_named(home: Home, damage: str) -> None:
+    with home.draft() as draft:
+        upsert(draft.catalogue, PAPER)
+        draft.publish()
+    database = home.generations / "000001" / "catalogue.duckdb"
+    if damage == "delete":
+        database.unlink()
+    elif damage == "truncate":
+        database.write_bytes(database.read_bytes()[:3000])
+    else:
+        database.write_bytes(b"no database" * 5000)
+    with pytest.raises(StoreError, match=r"catalogue\.duckdb"):
+        home.open()
+
+
+def test_a_damaged_pointer_gives_the_newest_whole_generation(home: Home) -> None:
+    with home.draft() as draft:
+        upsert(draft.catalogue, PAPER)
+        draft.publish()
+    (home.path / "CURRENT").write_text("../../etc\n")
+    assert home.open().catalogue.counts()["papers"] == 1
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreError, match="cannot be written"), Home(tmp_path / "file").draft():
+        pass
+
+
+def test_runs_are_recorded(home: Home) -> None:
+    at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).replace(tzinfo=None)
+    run = Run("snapshot", "a.jsonl", at, at, "partial", {"new": 3, "skipped": 1})
+    with home.draft() as draft:
+        draft.catalogue.record_run(run, [Skipped("a.jsonl", 7, "no title")])
+        draft.publish()
+    (found,) = home.open().catalogue.runs()
+    assert (found.job, found.counts, found.outcome, found.started, found.number) == ("snapshot", run.counts, "partial", at, 1)

@@ -125,11 +125,13 @@ class Searcher:
     ) -> list[Hit]:
         """The k papers most like the given ones (ids or addresses), unlike others, and near a text.
 
-        Raises QueryError for an id that is not in the knowledge base.
+        A text that consists of ids or addresses of known papers names more examples. Raises QueryError for an id that
+        is not in the knowledge base.
         """
+        named = self.named_papers(text)
         query = Query(
-            " ".join(text.split()),
-            tuple(_known(self.catalogue, i) for i in like),
+            "" if named else " ".join(text.split()),
+            (*(_known(self.catalogue, i) for i in like), *named),
             tuple(_known(self.catalogue, i) for i in unlike),
             filters or Filters(),
         )
@@ -138,17 +140,17 @@ class Searcher:
         return self._hits(self._find(query, k))
 
     def named_papers(self, text: str) -> list[int]:
-        """Keys of the papers that the text names, if it consists of ids and addresses of known papers alone."""
-        keys: list[int] = []
+        """Keys of the papers that the text names, if it consists of ids and addresses alone; else none.
+
+        Raises QueryError where one of them is not in the knowledge base: its digits would find nothing but noise.
+        """
+        named: list[str] = []
         for word in text.replace(",", " ").split():
             try:
-                key = self.catalogue.key_of(paper_id(word))
+                named.append(paper_id(word))
             except IdentifierError:
                 return []
-            if key is None:
-                return []
-            keys.append(key)
-        return list(dict.fromkeys(keys))
+        return list(dict.fromkeys(_known(self.catalogue, identifier) for identifier in named))
 
     def _find(self, query: Query, k: int) -> Candidates:
         if not k >= 1:

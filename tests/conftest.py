@@ -32,7 +32,7 @@ TOPICS = (
 )
 
 
-def record(number: int, **changes: Any) -> dict[str, Any]:
+def record(number: int, **changes: object) -> dict[str, Any]:
     """A made-up record of the arXiv snapshot, the same for the same number."""
     title, abstract = TOPICS[number % len(TOPICS)]
     day = number % 28 + 1

@@ -105,7 +105,7 @@ def test_categories_and_limit(home: Home, write_snapshot: Write) -> None:
     report = run_snapshot(home, [path], categories=["stat"], limit=7)
     assert report.counts["new"] == 7
     assert {p.categories for p in stored(home).values()} == {("cs.LG", "stat.ML")}
-    assert list(stored(home))[0] == "arxiv:1502.00002"  # in the file's order
+    assert next(iter(stored(home))) == "arxiv:1502.00002"  # in the file's order
     report = run_snapshot(home, [path], categories=["cs.CL"])
     assert report.counts == {"of other categories": 10, "new": 10, "changed": 0, "unchanged": 0, "code links": 4}
 

@@ -1,0 +1,45 @@
+# `make app` sets all up and opens the app with the sample; `make test` sets all up and runs the tests.
+PYTHON ?= python3
+BIN := .venv/bin
+KB_HOME ?= data/kb
+export KB_HOME
+
+.PHONY: install app test lint bench browser
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[offline]'
+	@touch $@
+
+.venv/developing: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[offline,dev]'
+	@touch $@ .venv/installed
+
+# The sample goes into a knowledge base that is not there yet; an existing one is left as it is.
+app: install
+	@test -f $(KB_HOME)/CURRENT || { \
+	  $(BIN)/kb ingest snapshot data/sample/papers.jsonl --no-index && \
+	  $(BIN)/kb ingest notes data/sample/bookmarks.md; }
+	$(BIN)/kb app
+
+test: .venv/developing browser
+	$(BIN)/python -m pytest
+
+lint: .venv/developing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The tests drive a real browser.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \
+	  echo "Installing Chromium for the browser tests"; \
+	  SUDO=$$(command -v sudo || true); test "$$(id -u)" = 0 && SUDO=; \
+	  $$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq chromium >/dev/null; } || \
+	  echo "No Chromium: the browser tests will be skipped. Install the package chromium to run them."
+
+bench: .venv/developing
+	$(BIN)/python -m bench

@@ -1,0 +1,162 @@
+"""The command line as its users call it: exit codes, the two streams, and the fixed form of `--json`."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import record
+
+from ingest.jobs import run_snapshot
+from kb.store import Home
+
+Kb = Callable[..., subprocess.CompletedProcess[str]]
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_from_notes_to_a_hit(kb: Kb, tmp_path: Path) -> None:
+    notes = tmp_path / "bookmarks.md"
+    notes.write_text(
+        "# Papers\n\n"
+        "- [Attention Is All You Need](https://arxiv.org/abs/1706.03762) – attention alone; see https://github.com/tensorflow/tensor2tensor\n"
+        "- [GPipe](https://arxiv.org/abs/1811.06965) – pipelines over accelerators\n"
+        "- [Neural Discrete Representations](https://arxiv.org/abs/1711.0093) – codebooks\n"
+    )
+    ingested = kb("ingest", "notes", str(notes))
+    assert ingested.returncode == 1  # one link is reported
+    assert "1711.0093" in ingested.stderr
+    assert ingested.stdout == ""
+    found = kb("search", "training split over many accelerators", "-k", "2", "--json")
+    assert found.returncode == 0, found.stderr
+    hits: list[dict[str, Any]] = json.loads(found.stdout)
+    assert hits[0].keys() == {"rank", "id", "title", "authors", "year", "url", "score", "scores", "code", "notes", "matched"}
+    assert (hits[0]["id"], hits[0]["rank"], hits[0]["year"]) == ("arxiv:1811.06965", 1, 2018)
+    assert hits[0]["url"] == "https://arxiv.org/abs/1811.06965"
+    shown = json.loads(kb("show", "1706.03762v3", "--json").stdout)
+    assert shown["code"] == [
+        {"url": "https://github.com/tensorflow/tensor2tensor", "source": "notes", "official": None, "stars": None}
+    ]
+    status = json.loads(kb("status", "--json").stdout)
+    assert status.keys() == {"papers", "notes", "code_links", "embedded", "generation", "model", "runs"}
+    assert (status["papers"], status["notes"], status["embedded"]) == (3, 3, 3)
+    assert [run["job"] for run in status["runs"]] == ["index", "notes"]
+    plain = kb("like", "1706.03762", "--not", "1811.06965")
+    assert plain.returncode == 0
+    assert "Neural Discrete Representations" in plain.stdout
+
+
+def test_wrong_use_and_failure_differ(kb: Kb, tmp_path: Path) -> None:
+    assert kb("search").returncode == 2
+    assert kb("nonsense").returncode == 2
+    nothing = kb("search", "anything")
+    assert nothing.returncode == 1
+    assert "There is no knowledge base" in nothing.stderr
+    assert "Traceback" not in nothing.stderr
+    missing = kb("ingest", "snapshot", str(tmp_path / "nowhere.jsonl"))
+    assert missing.returncode == 1
+    assert "No such file" in missing.stderr
+
+
+@pytest.mark.parametrize("arguments", [("--year", "abc"), ("--source", "web")])
+def test_filters_that_make_no_sense(kb: Kb, home: Home, write_snapshot: Callable[..., Path], arguments: tuple[str, str]) -> None:
+    run_snapshot(home, [write_snapshot([record(1)])])
+    kb("index")
+    answer = kb("search", "chess", *arguments)
+    assert answer.returncode == 2
+    assert arguments[1] in answer.stderr
+
+
+def test_output_of_hostile_titles_is_plain(kb: Kb, write_snapshot: Callable[..., Path]) -> None:
+    path = write_snapshot([record(1, title="[bold red]Not markup[/] \x1b[31mand no escape\x07 [link=https://evil.org]x[/link]")])
+    kb("ingest", "snapshot", str(path))
+    answer = kb("show", "1502.00002")
+    assert "[bold red]Not markup[/]" in answer.stdout
+    assert "\x1b" not in answer.stdout
+    assert "\x07" not in answer.stdout
+
+
+def test_every_documented_command_exists(kb: Kb) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = {
+        match[1] for match in re.finditer(r"^ {4}kb (?:--home \S+ )?((?:ingest |list |schedule )?[a-z]+)", text, re.MULTILINE)
+    }
+    assert {"ingest notes", "ingest snapshot", "search", "like", "show", "status", "index", "app"} <= commands
+    for command in sorted(commands):
+        assert kb(*command.split(), "--help").returncode == 0, command
+
+
+# Killed at any moment --------------------------------------------------------------------------------------------------------
+
+
+def rows(home: Home) -> list[object]:
+    """Everything that an undisturbed run and a resumed one must agree on."""
+    generation = home.open()
+    keys = generation.catalogue.documents().keys.tolist()
+    papers = generation.catalogue.papers(keys)
+    code = generation.catalogue.code_of([p.id for p in papers.values()])
+    manifest = generation.manifest
+    return [papers, code, manifest.papers, manifest.code_links, manifest.embedded, manifest.documents_digest]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_killed_run_is_run_again_to_the_same_end(
+    tmp_path: Path, write_snapshot: Callable[..., Path], seed: int, undisturbed: list[object]
+) -> None:
+    path = write_snapshot([record(i) for i in range(600)])
+    home = Home(tmp_path / "kb")
+    command = [sys.executable, "-c", "from kb.cli import main; main()", "--home", str(home.path), "ingest", "snapshot", str(path)]
+    chance = random.Random(seed)
+    killed = 0
+    for _ in range(3):
+        # The run is killed at a moment of its work: an import over files, or an embedding over segments.
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        wait_for_work(home, process, chance.choice(["draft", "published", "any"]))
+        time.sleep(chance.uniform(0, 2.5))
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            killed += 1
+        process.communicate()
+        if home.exists():
+            home.open().close()  # whatever was published opens
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert rows(home) == undisturbed
+    assert not list(home.generations.glob(".draft-*"))
+    assert killed or seed  # the first seed is known to kill
+
+
+def wait_for_work(home: Home, process: subprocess.Popen[bytes], stage: str) -> None:
+    """Returns when the run has come to that stage, or has ended."""
+    while process.poll() is None:
+        drafting = home.generations.is_dir() and any(home.generations.glob(".draft-*"))
+        if stage == "any" or (stage == "draft" and drafting) or (stage == "published" and home.exists()):
+            return
+        time.sleep(0.002)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    path = folder / "snapshot.jsonl"
+    path.write_text("".join(json.dumps(record(i)) + "\n" for i in range(600)))
+    command = [
+        sys.executable,
+        "-c",
+        "from kb.cli import main; main()",
+        "--home",
+        str(folder / "kb"),
+        "ingest",
+        "snapshot",
+        str(path),
+    ]
+    subprocess.run(command, capture_output=True, check=True, env=os.environ)
+    return rows(Home(folder / "kb"))

@@ -1,0 +1,186 @@
+"""The pipeline over a real knowledge base with the real model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import record
+
+from ingest.jobs import run_index, run_snapshot
+from kb.dense import DENSE_FILE
+from kb.embed import Encoder, Vectors
+from kb.errors import ModelError, QueryError, StoreError
+from kb.papers import CodeLink, embedding_text
+from kb.search import Searcher, find_paper
+from kb.store import Filters, Home
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Home:
+    """Two hundred papers on five topics, embedded."""
+    import json
+
+    folder = tmp_path_factory.mktemp("search")
+    (folder / "papers.jsonl").write_text("\n".join(json.dumps(record(i)) for i in range(200)))
+    home = Home(folder / "kb")
+    run_snapshot(home, [folder / "papers.jsonl"])
+    run_index(home, encoder)
+    return home
+
+
+@pytest.fixture
+def searcher(base: Home, encoder: Encoder) -> Searcher:
+    return Searcher.open(base, encoder)
+
+
+def test_ranking_is_that_of_brute_force(searcher: Searcher, encoder: Encoder) -> None:
+    catalogue = searcher.catalogue
+    texts = catalogue.texts(catalogue.documents().keys)
+    keys = sorted(texts)
+    vectors = encoder.encode([embedding_text(*texts[key]) for key in keys])
+    for text in ("energy of molecules", "speech with little supervision", "chess engines"):
+        exact = vectors @ encoder.encode([text])[0]
+        best = np.sort(exact)[::-1][:10]
+        hits = searcher.search(text, 10)
+        assert [hit.rank for hit in hits] == list(range(1, 11))
+        np.testing.assert_allclose([hit.scores["dense"] for hit in hits], best, atol=2e-3)  # stored in half precision
+
+
+def test_a_phrase_finds_its_topic(searcher: Searcher) -> None:
+    hits = searcher.search("translating languages without parallel corpora", 40)
+    assert all(hit.paper.title.startswith("Translation between rare languages") for hit in hits)
+
+
+def test_a_hit_carries_its_code(searcher: Searcher) -> None:
+    hit = find_paper(searcher.catalogue, "1504.00004")
+    assert hit.code == (CodeLink("https://github.com/example/repo3", "comments"),)
+    assert hit.url == "https://arxiv.org/abs/1504.00004"
+    assert hit.as_json()["code"] == [
+        {"url": "https://github.com/example/repo3", "source": "comments", "official": None, "stars": None}
+    ]
+
+
+@pytest.mark.parametrize("query", ["1504.00004", "https://arxiv.org/pdf/1504.00004v1", "arXiv:1504.00004 , 1504.00004"])
+def test_an_id_asks_for_the_like_of_it_and_comes_first(searcher: Searcher, query: str) -> None:
+    hits = searcher.search(query, 5)
+    assert hits[0].paper.id == "arxiv:1504.00004"
+    assert len({hit.paper.id for hit in hits}) == 5
+    assert [h.paper.id for h in hits[1:]] == [h.paper.id for h in searcher.like(["1504.00004"], k=4)]
+
+
+def test_an_exact_title_comes_first(searcher: Searcher) -> None:
+    title = "learning to plan in board games PART 8"
+    assert searcher.search(title, 3)[0].paper.title == "Learning to plan in board games, part 8"
+
+
+def test_unknown_ids_are_said_to_be_unknown(searcher: Searcher) -> None:
+    with pytest.raises(QueryError, match=r"arxiv:1706\.03762 is not in the knowledge base"):
+        searcher.search("1706.03762")
+    with pytest.raises(QueryError, match="not in the knowledge base"):
+        searcher.like(["1706.03762"])
+
+
+def test_examples_good_and_bad(searcher: Searcher) -> None:
+    graphs, speech = "1501.00001", "1502.00002"
+    hits = searcher.like([graphs, speech], k=50)
+    assert not {graphs, speech} & {hit.paper.id.removeprefix("arxiv:") for hit in hits}
+    away = searcher.like([graphs, speech], unlike=["1507.00007"], k=50)  # another on speech
+
+    def speech_share(found: list[object]) -> int:
+        return sum("Speech" in hit.paper.title for hit in found[:30])  # type: ignore[attr-defined]
+
+    assert speech_share(list(away)) < speech_share(list(hits))
+    assert "arxiv:1507.00007" not in {hit.paper.id for hit in away}
+
+
+def test_text_with_examples(searcher: Searcher) -> None:
+    hits = searcher.like(["1501.00001"], text="speech recognition", k=60)
+    topics = {hit.paper.title.split(",")[0] for hit in hits}
+    assert {"Graph neural networks for molecules", "Speech recognition with few labels"} <= topics
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [Filters(categories=("stat",)), Filters(years=(2015, 2015), has_code=True), Filters(author="number7")],
+)
+def test_filters_leave_k_results_whenever_k_exist(searcher: Searcher, filters: Filters) -> None:
+    allowed = searcher.catalogue.select(filters)
+    assert allowed is not None
+    hits = searcher.search("chess", 20, filters)
+    everything = searcher.search("chess", 200)
+    expected = [
+        h.paper.id for h in everything if h.paper.id in {p.id for p in searcher.catalogue.papers(allowed.tolist()).values()}
+    ]
+    assert [h.paper.id for h in hits] == expected[:20]
+    assert len(hits) == min(20, len(allowed))
+
+
+def test_a_filter_that_nothing_passes(searcher: Searcher) -> None:
+    assert searcher.search("chess", 5, Filters(author="nobody at all")) == []
+
+
+def test_empty_queries_are_refused(searcher: Searcher) -> None:
+    with pytest.raises(QueryError, match="empty"):
+        searcher.search("  \n ")
+    with pytest.raises(QueryError, match="at least one"):
+        searcher.like([])
+    with pytest.raises(QueryError, match="at least one result"):
+        searcher.search("chess", 0)
+
+
+class _OtherModel:
+    model_id = "other"
+    fingerprint = "f" * 64
+    dimension = 384
+
+    def encode(self, *_: object) -> Vectors:
+        raise AssertionError("must not be used")
+
+
+def test_another_model_than_the_index_is_refused(base: Home) -> None:
+    with Searcher.open(base, _OtherModel()) as searcher, pytest.raises(ModelError, match="kb index"):
+        searcher.search("chess")
+
+
+def test_nothing_embedded_yet(home: Home, write_snapshot: Callable[..., Path], encoder: Encoder) -> None:
+    run_snapshot(home, [write_snapshot([record(1)])])
+    with Searcher.open(home, encoder) as searcher, pytest.raises(QueryError, match="kb index"):
+        searcher.search("chess")
+
+
+def test_changed_and_removed_papers(home: Home, write_snapshot: Callable[..., Path], encoder: Encoder) -> None:
+    path = write_snapshot([record(i) for i in range(20)])
+    run_snapshot(home, [path])
+    assert run_index(home, encoder).embedded == 20
+    write_snapshot([record(3, title="Protein folding", abstract="Structures of proteins are predicted."), record(25)])
+    run_snapshot(home, [path])
+    # Until it is embedded anew the changed paper is not in the index, and the rest answers.
+    with Searcher.open(home, encoder) as searcher:
+        assert searcher.generation.manifest.embedded == 19
+        assert len(searcher.search("proteins", 50)) == 19
+    report = run_index(home, encoder)
+    assert (report.embedded, report.known) == (2, 19)
+    with Searcher.open(home, encoder) as searcher:
+        assert searcher.search("proteins", 1)[0].paper.id == "arxiv:1504.00004"
+    assert run_index(home, encoder).embedded == 0
+
+
+@pytest.mark.parametrize("damage", ["delete", "truncate"])
+def test_a_damaged_index_is_mended_by_indexing(
+    home: Home, write_snapshot: Callable[..., Path], encoder: Encoder, damage: str
+) -> None:
+    run_snapshot(home, [write_snapshot([record(i) for i in range(10)])])
+    run_index(home, encoder)
+    path = home.open().folder / DENSE_FILE
+    if damage == "delete":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(StoreError, match="kb index"):
+        Searcher.open(home, encoder)
+    assert run_index(home, encoder).embedded == 0  # the vectors are there
+    with Searcher.open(home, encoder) as searcher:
+        assert len(searcher.search("chess", 20)) == 10

@@ -118,8 +118,10 @@ def clean_url(text: str) -> str:
 
 
 def _is_invisible(character: str) -> bool:
-    """Zero-width and bidirectional controls, with which an address shows as another."""
+    """Zero-width and bidirectional controls, with which an address shows as another, and halves of characters."""
     code = ord(character)
+    if 0xD800 <= code <= 0xDFFF:
+        return True
     return 0x200B <= code <= 0x200F or 0x2028 <= code <= 0x202E or 0x2060 <= code <= 0x2069 or code == 0xFEFF
 
 

@@ -46,6 +46,9 @@ class SentenceTransformerEncoder:
 
     def __init__(self, name: str, model_id: str | None = None) -> None:
         """Loads the model; raises ModelError where it is not to be had."""
+        # oneDNN keeps what it compiles for every shape of batch, up to 1,024 of them: gigabytes in an hour of embedding.
+        # Batches come sorted by length, so that a few are enough.
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
         # Imported here, not above: it takes seconds, and most commands never embed anything.
         import torch
         from sentence_transformers import SentenceTransformer

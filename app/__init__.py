@@ -1,0 +1,1 @@
+"""The pages: they show what the library finds, and hold no logic of their own beyond that."""

@@ -1,0 +1,147 @@
+"""The app as its users have it: a server process, and pages in a real browser that never leave this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, Route, expect, sync_playwright
+
+from kb.store import Home
+
+_ARGUMENTS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
+    "--disable-sync"
+).split()
+_WAIT = 30_000  # milliseconds until a condition must hold; the first question of a server loads the model
+
+Serve = Callable[[Home], str]
+NewPage = Callable[..., Page]
+
+
+@contextmanager
+def served(home: Home, log: Path) -> Iterator[str]:
+    """The address of an app over this knowledge base, running for as long as the block does."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"http://localhost:{port}"
+    command = [sys.executable, "-c", "from kb.cli import main; main()", "--home", str(home.path)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, "app", "--no-browser", "--port", str(port)], stdout=output, stderr=output, start_new_session=True
+        )
+        try:
+            while not _healthy(address):
+                try:
+                    process.wait(timeout=0.2)
+                except subprocess.TimeoutExpired:
+                    continue
+                pytest.fail(f"The app ended before it served a page:\n{log.read_text(errors='replace')[-3000:]}")
+            yield address
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(timeout=30)
+
+
+def _healthy(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/_stcore/health", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+@pytest.fixture(name="serve")
+def servers(tmp_path: Path) -> Iterator[Serve]:
+    """Starts an app over a knowledge base, for one test."""
+    with ExitStack() as running:
+        yield lambda home: running.enter_context(served(home, tmp_path / "app.log"))
+
+
+@pytest.fixture(name="browser", scope="session")
+def a_browser() -> Iterator[Browser]:
+    """Chromium, where one is installed."""
+    path = os.environ.get("KB_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    path = path or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no browser: install Chromium (Debian: `apt-get install chromium`), or name one in KB_CHROMIUM")
+    expect.set_options(timeout=_WAIT)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(name="new_page")
+def pages(browser: Browser) -> Iterator[NewPage]:
+    """Opens a page in a fresh browser context; keywords go to the context.
+
+    Whatever a page does, no dialog may open, and nothing may be asked of another machine.
+    """
+    dialogs: list[str] = []
+    foreign: list[str] = []
+
+    def guard(route: Route) -> None:
+        url = urlsplit(route.request.url)
+        if url.hostname == "localhost" or url.scheme in {"data", "blob"}:
+            route.continue_()
+        else:
+            foreign.append(route.request.url)
+            route.abort()
+
+    def dismiss(dialog: Dialog) -> None:
+        dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    contexts: list[BrowserContext] = []
+
+    def open_page(**options: object) -> Page:
+        context = browser.new_context(**options)  # type: ignore[arg-type]
+        contexts.append(context)
+        context.set_default_timeout(_WAIT)
+        context.route("**/*", guard)
+        page = context.new_page()
+        page.on("dialog", dismiss)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert dialogs == []
+    assert foreign == []
+
+
+def search_url(address: str, **parameters: str | list[str]) -> str:
+    """The address of a search; `not_` stands for the parameter `not`."""
+    return f"{address}/?{urlencode({name.rstrip('_'): value for name, value in parameters.items()}, doseq=True)}"
+
+
+def titles(page: Page) -> Locator:
+    """The titles of the hits, in their order."""
+    return page.locator(".st-key-hits p > strong")
+
+
+def card(page: Page, title: str) -> Locator:
+    """The hit of that title, with all that belongs to it."""
+    return page.locator(".st-key-hits > [data-testid=stLayoutWrapper]").filter(has=page.get_by_text(title, exact=True))
+
+
+def expect_titles(page: Page, expected: list[str]) -> None:
+    """Waits until just these hits show, in this order."""
+    expect(titles(page)).to_have_text(expected)
+
+
+def settled(page: Page) -> None:
+    """Waits until the page has been computed."""
+    page.wait_for_selector('[data-testid=stApp][data-test-script-state="notRunning"]')

@@ -1,0 +1,506 @@
+"""The app's search page in a real browser, over a real knowledge base with the real model."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import NewPage, Serve, card, expect_titles, search_url, served, settled, titles
+from playwright.sync_api import Locator, Page, expect
+
+from browser import a_browser, pages, servers  # noqa: F401  isort: skip  (fixtures)
+from thirty_papers import NOTES, PAPERS, QLORA_CODE, PaperRow
+
+from app.search_page import EXAMPLES
+from app.text import visible
+from ingest.jobs import run_index, run_notes, run_snapshot
+from kb.dense import DENSE_FILE
+from kb.embed import Encoder
+from kb.search import Searcher
+from kb.store import Filters, Home
+
+QUESTION = "fine-tune a language model on a single GPU"
+
+
+def record(identifier: str, title: str, authors: str, categories: str, comments: str, abstract: str) -> dict[str, Any]:
+    """A record in the form of the arXiv snapshot."""
+    day = f"20{identifier[:2]}-{identifier[2:4]}-02"
+    return {
+        "id": identifier,
+        "title": title,
+        "authors": authors,
+        "authors_parsed": [[*reversed(name.rpartition(" ")[::2]), ""] for name in authors.split(", ")],
+        "categories": categories,
+        "comments": comments or None,
+        "abstract": abstract,
+        "versions": [{"version": "v1", "created": f"Mon, 2 Jan 20{identifier[:2]} 10:00:00 GMT"}],
+        "update_date": day,
+    }
+
+
+def write_papers(path: Path, papers: tuple[PaperRow, ...]) -> Path:
+    path.write_text("".join(json.dumps(record(*paper)) + "\n" for paper in papers), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Home:
+    """A knowledge base of thirty papers and three notes. Not to be changed; `own` is a copy that may be."""
+    folder = tmp_path_factory.mktemp("app")
+    (folder / "bookmarks.md").write_text(NOTES, encoding="utf-8")
+    home = Home(folder / "kb")
+    run_snapshot(home, [write_papers(folder / "papers.jsonl", PAPERS)])
+    run_notes(home, [folder / "bookmarks.md"])
+    run_index(home, encoder)
+    return home
+
+
+@pytest.fixture
+def own(built: Home, tmp_path: Path) -> Home:
+    shutil.copytree(built.path, tmp_path / "kb")
+    return Home(tmp_path / "kb")
+
+
+@pytest.fixture(scope="module")
+def app(built: Home) -> Iterator[str]:
+    """The address of an app over the thirty papers."""
+    with served(built, built.path.parent / "app.log") as address:
+        yield address
+
+
+@pytest.fixture
+def library(built: Home, encoder: Encoder) -> Iterator[Searcher]:
+    """What the library answers, to compare the page with."""
+    with Searcher.open(built, encoder) as searcher:
+        yield searcher
+
+
+def found(library: Searcher, text: str = QUESTION, k: int = 10, filters: Filters | None = None) -> list[str]:
+    return [hit.paper.title for hit in library.search(text, k, filters)]
+
+
+def box(page: Page) -> Locator:
+    return page.get_by_role("textbox", name="Find papers", exact=True)
+
+
+def ask(page: Page, text: str) -> None:
+    box(page).fill(text)
+    box(page).press("Enter")
+
+
+# Searching --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_phrase_finds_papers_with_authors_year_and_code(app: str, new_page: NewPage, library: Searcher) -> None:
+    page = new_page()
+    page.goto(app)
+    page.get_by_text("30 papers · 3 notes").wait_for()
+    ask(page, QUESTION)
+    expect_titles(page, found(library))
+    qlora = card(page, "QLoRA: Efficient Finetuning of Quantized LLMs")
+    shown = qlora.inner_text()
+    assert "Tim Dettmers, Artidoro Pagnoni, Ari Holtzman, Luke Zettlemoyer" in shown
+    assert "2023 · cs.LG · arXiv:2305.14314" in shown
+    assert qlora.get_by_role("link", name="QLoRA: Efficient").get_attribute("href") == "https://arxiv.org/abs/2305.14314"
+    code = qlora.get_by_role("link", name="artidoro/qlora")
+    assert code.get_attribute("href") == QLORA_CODE
+    assert code.get_attribute("title") == "named in the authors' comments"
+    assert "q=fine-tune" in page.url
+
+
+def test_an_example_searches_and_the_keyboard_is_enough(app: str, new_page: NewPage, library: Searcher) -> None:
+    page = new_page()
+    page.goto(app)
+    page.get_by_role("button", name=EXAMPLES[0]).focus()
+    page.keyboard.press("Enter")
+    expect_titles(page, found(library, EXAMPLES[0]))
+    box(page).focus()
+    page.keyboard.press("Control+A")
+    page.keyboard.type(EXAMPLES[1])
+    page.keyboard.press("Enter")
+    expect_titles(page, found(library, EXAMPLES[1]))
+    assert titles(page).first.inner_text() == "Attention Is All You Need"
+
+
+@pytest.mark.parametrize("named", ["1706.03762", "https://arxiv.org/pdf/1706.03762v5", "1706.03762, 2305.14314"])
+def test_ids_and_addresses_find_the_like_of_their_papers(app: str, new_page: NewPage, library: Searcher, named: str) -> None:
+    page = new_page()
+    page.goto(app)
+    ask(page, named)
+    expect_titles(page, found(library, named))
+    assert titles(page).first.inner_text() == "Attention Is All You Need"
+
+
+def test_ones_own_note_shows_under_the_paper_as_plain_text(app: str, new_page: NewPage) -> None:
+    page = new_page()
+    page.goto(search_url(app, q="1706.03762 2305.14314"))
+    note = card(page, "QLoRA: Efficient Finetuning of Quantized LLMs").locator("blockquote")
+    note.wait_for()
+    text = " ".join(note.inner_text().split())
+    assert "bookmarks.md A 65B model on one 48 GB card; see the code. The double quantisation saves less" in text
+
+
+def test_long_lists_of_authors_are_cut_and_withdrawn_papers_marked(app: str, new_page: NewPage) -> None:
+    page = new_page()
+    page.goto(search_url(app, q="2103.00020 2307.00001"))
+    clip = card(page, "Learning Transferable Visual Models From Natural Language Supervision")
+    clip.wait_for()
+    assert "Amanda Askell and 4 more" in clip.inner_text()
+    assert "WITHDRAWN" not in clip.inner_text()
+    assert "WITHDRAWN" in card(page, "A withdrawn study of memory in language models").inner_text()
+
+
+def test_abstract_and_scores_are_a_click_away(app: str, new_page: NewPage, library: Searcher) -> None:
+    hit = library.search(QUESTION)[0]
+    page = new_page()
+    page.goto(search_url(app, q=QUESTION))
+    first = card(page, hit.paper.title)
+    first.get_by_text("Abstract and scores").click()
+    first.get_by_text(hit.paper.abstract).wait_for()
+    for stage, score in hit.scores.items():
+        assert re.search(rf"{stage} {score:.3f}"[:-1], first.inner_text())
+
+
+def test_show_more_brings_ten_more(app: str, new_page: NewPage, library: Searcher) -> None:
+    page = new_page()
+    page.goto(search_url(app, q=QUESTION))
+    expect_titles(page, found(library))
+    page.get_by_role("button", name="Show more").click()
+    expect_titles(page, found(library, k=20))
+    assert "k=20" in page.url
+
+
+# Filters ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("parameters", "filters"),
+    [
+        ({"year": "2020..2022"}, Filters(years=(2020, 2022))),
+        ({"year": "..2017"}, Filters(years=(None, 2017))),
+        ({"category": ["cs.IR", "cs.CV"]}, Filters(("cs.IR", "cs.CV"))),
+        ({"author": "mikolov"}, Filters(author="mikolov")),
+        ({"code": "1"}, Filters(has_code=True)),
+        ({"source": "notes"}, Filters(source="notes")),
+        ({"code": "1", "category": ["cs.CL"], "year": "2019.."}, Filters(("cs.CL",), years=(2019, None), has_code=True)),
+    ],
+    ids=lambda value: "&".join(value) if isinstance(value, dict) else "",
+)
+def test_filters_give_what_the_library_gives(
+    app: str, new_page: NewPage, library: Searcher, parameters: dict[str, Any], filters: Filters
+) -> None:
+    page = new_page()
+    page.goto(search_url(app, q=QUESTION, **parameters))
+    expected = found(library, filters=filters)
+    assert expected != found(library)
+    expect_titles(page, expected)
+
+
+def test_filters_are_set_in_the_sidebar_and_cleared(app: str, new_page: NewPage, library: Searcher) -> None:
+    page = new_page()
+    page.goto(search_url(app, q=QUESTION))
+    page.get_by_text("Has code").click()
+    expect_titles(page, found(library, filters=Filters(has_code=True)))
+    page.get_by_text("With my notes").click()
+    expect_titles(page, found(library, filters=Filters(has_code=True, source="notes")))
+    page.get_by_text("All", exact=True).click()
+    expect_titles(page, found(library, filters=Filters(has_code=True)))
+    page.get_by_label("Author").fill("Frantar")
+    page.get_by_label("Author").press("Enter")
+    expect_titles(page, found(library, filters=Filters(has_code=True, author="Frantar")))
+    page.get_by_role("button", name="Clear filters").click()
+    expect_titles(page, found(library))
+    page.get_by_role("combobox", name="Categories").fill("cs.IR")
+    page.get_by_role("option", name=re.compile(r"cs\.IR")).click()
+    expect_titles(page, found(library, filters=Filters(categories=("cs.IR",))))
+    page.keyboard.press("Escape")  # closes the list of categories
+    page.get_by_role("slider").first.focus()
+    page.keyboard.press("End")
+    expect_titles(page, found(library, filters=Filters(categories=("cs.IR",), years=(2023, None))))
+    page.get_by_text("Nothing passes these filters.").wait_for()
+
+
+# Examples ---------------------------------------------------------------------------------------------------------------
+
+
+def test_more_like_this_and_not_like_this(app: str, new_page: NewPage, library: Searcher) -> None:
+    page = new_page()
+    page.goto(search_url(app, q=QUESTION))
+    card(page, "Scaling Laws for Neural Language Models").get_by_role("button", name="More like this").click()
+    like, text = ["arxiv:2001.08361"], QUESTION
+    expect_titles(page, [hit.paper.title for hit in library.like(like, text=text)])
+    chip = page.get_by_role("button", name="Like Scaling Laws for Neural Language Models")
+    chip.wait_for()
+    disliked = titles(page).first.inner_text()
+    unlike = [hit.paper.id for hit in library.like(like, text=text)][:1]
+    card(page, disliked).get_by_role("button", name="Not like this").click()
+    expect_titles(page, [hit.paper.title for hit in library.like(like, unlike, text)])
+    chip.click()
+    expect_titles(page, [hit.paper.title for hit in library.like([], unlike, text)])
+    page.get_by_role("button", name=f"Not like {disliked}").click()
+    expect_titles(page, found(library))
+
+
+def test_not_like_this_keeps_an_id_in_the_box_an_example(app: str, new_page: NewPage, library: Searcher) -> None:
+    page = new_page()
+    page.goto(search_url(app, q="1706.03762", not_="arxiv:1710.10903"))
+    expect_titles(page, [hit.paper.title for hit in library.like(["1706.03762"], ["1710.10903"])])
+
+
+# Addresses --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_shared_address_opens_the_same_search_elsewhere(app: str, new_page: NewPage) -> None:
+    page = new_page()
+    page.goto(app)
+    ask(page, QUESTION)
+    page.get_by_text("Has code").click()
+    page.wait_for_url("**code=1**")
+    settled(page)
+    card(page, "LoRA: Low-Rank Adaptation of Large Language Models").get_by_role("button", name="More like this").click()
+    page.wait_for_url("**like=**")
+    page.get_by_role("button", name="Like LoRA").wait_for()
+    settled(page)
+    shown = titles(page).all_inner_texts()
+    other = new_page()
+    other.goto(page.url)
+    expect_titles(other, shown)
+    expect(box(other)).to_have_value(QUESTION)
+    expect(other.get_by_role("switch", name="Has code")).to_be_checked()
+
+
+def test_back_and_forward_go_through_the_searches(app: str, new_page: NewPage, library: Searcher) -> None:
+    page = new_page()
+    page.goto(app)
+    ask(page, QUESTION)
+    expect_titles(page, found(library))
+    ask(page, "image generation")
+    expect_titles(page, found(library, "image generation"))
+    page.get_by_text("Has code").click()
+    expect_titles(page, found(library, "image generation", filters=Filters(has_code=True)))
+    page.go_back()
+    expect_titles(page, found(library, "image generation"))
+    page.go_back()
+    expect_titles(page, found(library))
+    expect(box(page)).to_have_value(QUESTION)
+    page.go_back()
+    page.get_by_role("button", name=EXAMPLES[0]).wait_for()
+    page.go_forward()
+    page.go_forward()
+    expect_titles(page, found(library, "image generation"))
+    expect(box(page)).to_have_value("image generation")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"year": "lately"}, "'lately' is no range of years"),
+        ({"source": "elsewhere"}, "There is no source 'elsewhere'"),
+        ({"like": "arxiv:1001.0001"}, "arxiv:1001.0001 is not in the knowledge base"),
+        ({"like": ":red[x] [y](https://example.org)"}, ":red[x] [y](https://example.org)"),
+        ({"k": "many"}, ""),
+    ],
+)
+def test_a_wrong_address_is_told_plainly(
+    app: str, new_page: NewPage, library: Searcher, parameters: dict[str, Any], message: str
+) -> None:
+    page = new_page()
+    page.goto(search_url(app, q=QUESTION, **parameters))
+    if not message:
+        expect_titles(page, found(library))
+        return
+    alert = page.get_by_role("alert")
+    alert.wait_for()
+    assert message in alert.inner_text().replace("\N{WORD JOINER}", "")
+    assert page.get_by_text("Traceback").count() == 0
+
+
+# The knowledge base changes ---------------------------------------------------------------------------------------------
+
+
+def test_a_new_generation_is_picked_up_while_the_page_is_open(
+    own: Home, serve: Serve, new_page: NewPage, tmp_path: Path, encoder: Encoder
+) -> None:
+    page = new_page()
+    page.goto(search_url(serve(own), q="1706.03762"))
+    page.get_by_text("30 papers · 3 notes").wait_for()
+    added = (
+        "2401.04088",
+        "Mixtral of Experts",
+        "Albert Q. Jiang",
+        "cs.LG",
+        "",
+        "A sparse mixture of eight experts for language.",
+    )
+    run_snapshot(own, [write_papers(tmp_path / "more.jsonl", (added,))])
+    page.get_by_text("Has code").click()
+    page.get_by_text("31 papers · 3 notes").wait_for()
+    page.get_by_text("1 paper not embedded yet").wait_for()
+    run_index(own, encoder)
+    page.get_by_text("Has code").click()
+    page.get_by_text("not embedded yet").wait_for(state="detached")
+    ask(page, "Mixtral of Experts")
+    titles(page).filter(has_text="Mixtral of Experts").wait_for()
+    assert titles(page).first.inner_text() == "Mixtral of Experts"
+
+
+def test_an_empty_knowledge_base_says_what_to_do_and_loads_the_sample(tmp_path: Path, serve: Serve, new_page: NewPage) -> None:
+    page = new_page()
+    page.goto(serve(Home(tmp_path / "nothing" / "yet")))
+    page.get_by_text("There are no papers here yet").wait_for()
+    commands = page.get_by_test_id("stCode").inner_text()
+    assert "kb ingest notes FILE" in commands
+    assert "kb ingest snapshot FILE" in commands
+    page.get_by_role("button", name="Load the sample").click()
+    page.get_by_role("button", name=EXAMPLES[1]).click()
+    titles(page).first.wait_for()
+    assert titles(page).first.inner_text() == "Attention Is All You Need"
+    assert page.locator("blockquote").count() >= 1
+
+
+@pytest.mark.parametrize("cut", [True, False], ids=["truncated", "overwritten"])
+def test_a_damaged_index_is_told_with_its_remedy(own: Home, serve: Serve, new_page: NewPage, cut: bool) -> None:
+    path = own.generations / own.current_name() / DENSE_FILE
+    size = path.stat().st_size
+    path.unlink()  # the generation before has the same file
+    path.write_bytes(b"\0" * (size // 2 if cut else size))
+    page = new_page()
+    page.goto(search_url(serve(own), q="1706.03762"))
+    alert = page.get_by_role("alert")
+    alert.wait_for()
+    assert DENSE_FILE in alert.inner_text()
+    assert alert.locator("code").inner_text() == "kb index"
+    assert page.get_by_text("Traceback").count() == 0
+
+
+# What others wrote -------------------------------------------------------------------------------------------------------
+
+HOSTILE = (
+    "<script>window.pwned = 1; alert(1)</script> in a title",
+    "<img src=https://evil.example/x.png onerror=alert(1)>",
+    "[click me](javascript:alert(1)) and [here](https://evil.example/)",
+    "![picture](https://evil.example/x.png)",
+    "https://evil.example/a?b=c www.evil.example me@evil.example",
+    "# A heading",
+    "> a quotation - [ ] a box | a | table |",
+    "``` a fence ```",
+    "1. A numbered list",
+    "- A list * of things + more",
+    ":material/home: :material_home: :streamlit: and :smile: :+1:",
+    ":red[colour] :blue-badge[badge] :small[x] :rainbow-background[y] ::leaf[z] :::container",
+    "Costs $5 and $10, or $\\href{javascript:alert(1)}{x}$ and $\\rule{999em}{999em}$",
+    "$$ \\def\\x{\\x\\x}\\x $$ unclosed $x_{",
+    "**bold** __bold__ *it* _it_ ~~gone~~ `code` [^1] [x]: y",
+    "a -> b <- c <-> d -- e >= f <= g ~= h",
+    "&lt;b&gt; &#58;smile&#58; &amp; &copy;",
+    "\u202egnp.reversed\u202c and \u200bzero\u200b width\u0007",
+    "\\[ \\( \\* \\` back\\slashes \\",
+    "](https://evil.example) closes a link",
+    "--- === +++ ***",
+    "<https://evil.example> <!-- comment --> <details open ontoggle=alert(1)>",
+    "{{ template }} {% tag %} {onclick=alert(1)}",
+)
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Iterator[str]:
+    """The address of an app over papers and notes whose every text is hostile."""
+    folder = tmp_path_factory.mktemp("hostile")
+    records = []
+    notes = ["# Notes"]
+    for i, text in enumerate(HOSTILE):
+        paper = record(
+            f"2301.{i + 1:05d}", text, "x", "cs.CL", f"{text} https://github.com/evil/repo{i})](javascript:alert(1))", text
+        )
+        paper["authors_parsed"] = [[text, "", ""]]
+        paper["categories"] = "cs.CL <b>x</b> :smile: [x](javascript:alert(1))"
+        paper["journal-ref"] = text
+        records.append(paper)
+        notes.append(f"- [A paper {i}](https://arxiv.org/abs/2301.{i + 1:05d}): {text}\n")
+    (folder / "papers.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
+    source = folder / "**notes** :smile: [x](y).md"
+    source.write_text("\n".join(notes), encoding="utf-8")
+    home = Home(folder / "kb")
+    run_snapshot(home, [folder / "papers.jsonl"])
+    run_notes(home, [source])
+    run_index(home, encoder)
+    with served(home, folder / "app.log") as address:
+        yield address
+
+
+def plain(text: str) -> str:
+    return " ".join(text.replace("\N{WORD JOINER}", "").split())
+
+
+def test_hostile_texts_are_shown_as_they_are_and_do_nothing(hostile: str, new_page: NewPage) -> None:
+    page = new_page()
+    every = " ".join(f"2301.{i + 1:05d}" for i in range(len(HOSTILE)))
+    page.goto(search_url(hostile, q=every, k="50"))
+    titles(page).nth(len(HOSTILE) - 1).wait_for()
+    settled(page)
+    expected = [visible(text) for text in HOSTILE]
+    assert [plain(t) for t in titles(page).all_inner_texts()] == expected
+    abstracts = page.locator(".st-key-hits [data-testid=stExpander] [data-testid=stMarkdown]").all_text_contents()
+    assert [plain(t) for t in abstracts] == expected
+    shown = plain(page.locator(".st-key-hits").inner_text())
+    for text in expected:
+        assert shown.count(text) >= 3, text  # title, author, journal
+    assert "**notes** :smile: [x](y).md" in shown
+    hits = page.locator(".st-key-hits")
+    assert hits.locator("img, script, iframe, h1, h2, h3, table, hr, ul, ol, .katex, [onerror], [ontoggle]").count() == 0
+    targets: list[str] = hits.locator("a").evaluate_all("links => links.map(a => a.href)")
+    assert all(re.match(r"https://(arxiv\.org/abs/2301\.|github\.com/evil/repo)", target) for target in targets), targets
+    assert page.evaluate("window.pwned") is None
+
+
+def test_a_hostile_address_is_text_too(hostile: str, new_page: NewPage) -> None:
+    page = new_page()
+    text = "<img src=x onerror=alert(1)> [x](javascript:alert(1)) :material/home:"
+    page.goto(search_url(hostile, q=text, like=text, not_=text, category=text, author=text, source=text, k=text))
+    page.get_by_role("alert").wait_for()
+    settled(page)
+    expect(box(page)).to_have_value(text)
+    assert page.locator("section img, section script").count() == 0
+    assert page.locator("a[href^=javascript]").count() == 0
+
+
+def test_mathematics_is_set_and_prices_are_not(
+    own: Home, serve: Serve, new_page: NewPage, tmp_path: Path, encoder: Encoder
+) -> None:
+    title = r"Sorting in $O(n \log n)$ for $5 and $10 on $[0,1)$"
+    paper = ("2301.00001", title, "Ada Beispiel", "cs.DS", "", r"Points of $\mathbb{R}^n$ and $\unknown{x}$.")
+    run_snapshot(own, [write_papers(tmp_path / "maths.jsonl", (paper,))])
+    run_index(own, encoder)
+    page = new_page()
+    page.goto(search_url(serve(own), q="2301.00001"))
+    first = titles(page).first
+    expect(first.locator(".katex")).to_have_count(2)
+    expect(first.get_by_role("link")).to_have_attribute("href", "https://arxiv.org/abs/2301.00001")
+    assert "for $5 and $10 on" in first.inner_text()
+    abstract = page.locator("[data-testid=stExpander] [data-testid=stMarkdown]").first
+    expect(abstract.locator(".katex")).to_have_count(1)
+    assert r"and $\unknown{x}$." in (abstract.text_content() or "")
+
+
+# Sizes and themes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [400, 1600])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_fits_and_follows_the_theme(app: str, new_page: NewPage, width: int, scheme: str) -> None:
+    page = new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page.goto(search_url(app, q="1706.03762", like="arxiv:2305.14314", code="1"))
+    titles(page).first.wait_for()
+    settled(page)
+    wide: int = page.evaluate(
+        "Math.max(...[...document.querySelectorAll('.st-key-hits *')].map(e => e.getBoundingClientRect().right))"
+    )
+    assert wide <= width
+    background: str = page.evaluate("getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor")
+    red = int(re.findall(r"\d+", background)[0])
+    assert (red > 200) == (scheme == "light")

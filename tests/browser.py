@@ -30,7 +30,7 @@ NewPage = Callable[..., Page]
 
 
 @contextmanager
-def served(home: Home, log: Path) -> Iterator[str]:
+def served(home: Home, log: Path, *options: str, **environment: str) -> Iterator[str]:
     """The address of an app over this knowledge base, running for as long as the block does."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -39,7 +39,12 @@ def served(home: Home, log: Path) -> Iterator[str]:
     command = [sys.executable, "-c", "from kb.cli import main; main()", "--home", str(home.path)]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, "app", "--no-browser", "--port", str(port)], stdout=output, stderr=output, start_new_session=True
+            [*command, "app", *options, "--port", str(port)],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            env=os.environ | environment,
         )
         try:
             while not _healthy(address):
@@ -51,7 +56,7 @@ def served(home: Home, log: Path) -> Iterator[str]:
             yield address
         finally:
             os.killpg(process.pid, signal.SIGTERM)
-            process.wait(timeout=30)
+            process.communicate(timeout=30)
 
 
 def _healthy(address: str) -> bool:
@@ -66,7 +71,7 @@ def _healthy(address: str) -> bool:
 def servers(tmp_path: Path) -> Iterator[Serve]:
     """Starts an app over a knowledge base, for one test."""
     with ExitStack() as running:
-        yield lambda home: running.enter_context(served(home, tmp_path / "app.log"))
+        yield lambda home: running.enter_context(served(home, tmp_path / "app.log", "--no-browser"))
 
 
 @pytest.fixture(name="browser", scope="session")

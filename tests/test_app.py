@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def own(built: Home, tmp_path: Path) -> Home:
 @pytest.fixture(scope="module")
 def app(built: Home) -> Iterator[str]:
     """The address of an app over the thirty papers."""
-    with served(built, built.path.parent / "app.log") as address:
+    with served(built, built.path.parent / "app.log", "--no-browser") as address:
         yield address
 
 
@@ -429,7 +430,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Itera
     run_snapshot(home, [folder / "papers.jsonl"])
     run_notes(home, [source])
     run_index(home, encoder)
-    with served(home, folder / "app.log") as address:
+    with served(home, folder / "app.log", "--no-browser") as address:
         yield address
 
 
@@ -504,3 +505,12 @@ def test_the_page_fits_and_follows_the_theme(app: str, new_page: NewPage, width:
     background: str = page.evaluate("getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor")
     red = int(re.findall(r"\d+", background)[0])
     assert (red > 200) == (scheme == "light")
+
+
+def test_a_first_start_opens_the_page_and_asks_nothing(home: Home, tmp_path: Path) -> None:
+    """Streamlit by itself asks a user without its credentials file for an e-mail address, and waits for an answer."""
+    opened = tmp_path / "opened"
+    with served(home, tmp_path / "app.log", HOME=str(tmp_path), BROWSER=f"sh -c 'echo $0 > {opened}' %s") as address:
+        while not opened.is_file() or not opened.read_text():
+            time.sleep(0.05)
+        assert opened.read_text().strip() == address

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+import urllib.request
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -58,12 +61,29 @@ def app(
 ) -> None:
     """Open the app in the browser."""
     page = Path(__file__).resolve().parents[2] / "app" / "main.py"
+    # Always headless: else Streamlit asks a newcomer for an e-mail address and advertises itself on the page.
     command = [
         sys.executable, "-m", "streamlit", "run", str(page), "--server.port", str(port), "--server.address", "localhost",
-        "--server.headless", str(no_browser).lower(), "--server.fileWatcherType", "none",
+        "--server.headless", "true", "--server.fileWatcherType", "none",
         "--browser.gatherUsageStats", "false", "--client.toolbarMode", "minimal",
     ]  # fmt: skip
+    process = subprocess.Popen(command, env={**os.environ, "KB_HOME": str(settings.home)})
     try:
-        raise typer.Exit(subprocess.run(command, env={**os.environ, "KB_HOME": str(settings.home)}, check=False).returncode)
+        if not no_browser and _serves(process, port):
+            webbrowser.open(f"http://localhost:{port}")
+        code = process.wait()
     except KeyboardInterrupt:
-        raise typer.Exit(0) from None
+        process.wait()  # it got the same Ctrl-C
+        code = 0
+    raise typer.Exit(code)
+
+
+def _serves(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Waits until the app answers; False where it ended instead, as on a port that is taken."""
+    while process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://localhost:{port}/_stcore/health", timeout=5):
+                return True
+        except OSError:
+            time.sleep(0.1)
+    return False

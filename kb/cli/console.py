@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from kb.library import LIBRARY_FILE, Library
 from kb.store import Home
 
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -37,18 +36,13 @@ def home() -> Home:
     return Home(settings.home)
 
 
-def library() -> Library:
-    """The user's own file in it."""
-    return Library(settings.home / LIBRARY_FILE)
-
-
 def print_json(value: Any) -> None:  # noqa: ANN401
     """One JSON document on stdout."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=1) + "\n")
 
 
 # Escape sequences and bidirectional controls in a title could rewrite the terminal.
-_CONTROLS = {code: None for code in (*range(9), *range(11, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+_CONTROLS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)))
 
 
 def say(message: str, style: str = "") -> None:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
+from ingest.arxiv_api import ArxivApi, category_query
 from ingest.code import link_touched
+from ingest.code_archive import ingest_archive
+from ingest.forges import ask_forges, keep_answers
+from ingest.from_api import fetch_ids, fetch_missing, fill_gaps, harvest_query
+from ingest.from_oai import harvest_set, repair_set
 from ingest.notebooks import ingest_notes
+from ingest.oai import ArxivOai, set_of
 from ingest.report import Report
 from ingest.snapshot import ingest_snapshot
 from kb.embed import Encoder
+from kb.identifiers import ArxivId
 from kb.indexing import EmbeddingReport, build_indexes, embed_missing
 from kb.progress import NoProgress, Progress
 from kb.store import Catalogue, Home, Run
@@ -32,6 +39,48 @@ def run_snapshot(
     return _run(
         home, "snapshot", lambda catalogue: ingest_snapshot(catalogue, paths, progress or NoProgress(), categories, limit)
     )
+
+
+def run_category(home: Home, category: str, since: date | None = None, progress: Progress | None = None) -> Report:
+    """Asks arXiv's API for the papers of a category, or archive, submitted since the last run."""
+    return harvest_query(home, ArxivApi(), category_query(category), category, since, progress or NoProgress())
+
+
+def run_query(home: Home, query: str, since: date | None = None, progress: Progress | None = None) -> Report:
+    """Asks arXiv's API for the papers of a query, in the API's own syntax, submitted since the last run."""
+    return harvest_query(home, ArxivApi(), query, "", since, progress or NoProgress())
+
+
+def run_gaps(home: Home, category: str, since: date | None = None, progress: Progress | None = None) -> Report:
+    """Asks arXiv's API for the days of a category on which papers are missing."""
+    return fill_gaps(home, ArxivApi(), category, since, progress or NoProgress())
+
+
+def run_ids(home: Home, identifiers: Sequence[ArxivId], progress: Progress | None = None) -> Report:
+    """Asks arXiv's API for papers by their ids."""
+    return fetch_ids(home, ArxivApi(), identifiers, progress or NoProgress())
+
+
+def run_missing(home: Home, progress: Progress | None = None) -> Report:
+    """Asks arXiv's API for the metadata of papers that only notes tell of."""
+    return fetch_missing(home, ArxivApi(), progress or NoProgress())
+
+
+def run_oai(home: Home, name: str, since: date | None = None, repair: bool = False, progress: Progress | None = None) -> Report:
+    """Asks arXiv's OAI-PMH for what changed in a set, or category, since the last run; `repair` for all that is missing."""
+    work = repair_set if repair else harvest_set
+    return work(home, ArxivOai(), set_of(name), since, progress or NoProgress())
+
+
+def run_code_archive(home: Home, path: Path, progress: Progress | None = None) -> Report:
+    """Reads the Papers-with-Code archive of links."""
+    return _run(home, "code archive", lambda catalogue: ingest_archive(catalogue, path, progress or NoProgress()))
+
+
+def run_code_check(home: Home, limit: int, progress: Progress | None = None) -> Report:
+    """Asks Hugging Face and GitHub about so many papers and repositories; the knowledge base is free meanwhile."""
+    answers = ask_forges(home, limit, progress or NoProgress())
+    return _run(home, "code check", lambda catalogue: keep_answers(catalogue, answers))
 
 
 def run_code(home: Home) -> Report:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kb.papers import Skipped
@@ -17,6 +18,15 @@ class Report:
     counts: dict[str, int] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
     """The first thousand; `counts["skipped"]` has them all."""
+    span: str = ""
+    """The window that was asked for, such as `2026-03-01..2026-03-09`."""
+    requests: int = 0
+    """Requests sent to the far side, those tried again included."""
+    retries: int = 0
+    message: str = ""
+    """What else the record of the run should say, such as why nothing is new."""
+    failure: str = ""
+    """Why a run ended before its end, and how to resume it; empty where it did not."""
 
     def count(self, name: str, n: int) -> None:
         if n or name in {"new", "changed", "unchanged"}:
@@ -28,7 +38,23 @@ class Report:
         if len(self.skipped) < _KEPT:
             self.skipped.append(Skipped(source, line, reason))
 
+    @classmethod
+    def of(cls, reports: Sequence[Report]) -> Report:
+        """Several runs told as one."""
+        if len(reports) == 1:
+            return reports[0]
+        whole = cls(", ".join(report.source for report in reports))
+        for report in reports:
+            for name, n in report.counts.items():
+                whole.count(name, n)
+            whole.skipped += report.skipped
+            whole.requests += report.requests
+            whole.retries += report.retries
+        whole.message = " ".join(report.message for report in reports if report.message)
+        whole.failure = " ".join(report.failure for report in reports if report.failure)
+        return whole
+
     @property
     def complete(self) -> bool:
-        """Whether nothing had to be left out."""
-        return not self.counts.get("skipped")
+        """Whether the run came to its end and nothing had to be left out."""
+        return not self.failure and not self.counts.get("skipped")

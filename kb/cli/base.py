@@ -36,6 +36,9 @@ def status(as_json: Json = False) -> None:
                 "outcome": r.outcome,
                 "counts": r.counts,
                 "message": r.message,
+                "window": r.span,
+                "requests": r.requests,
+                "retries": r.retries,
             }
             for r in runs
         ]
@@ -65,7 +68,7 @@ def app(
     command = [
         sys.executable, "-m", "streamlit", "run", str(page), "--server.port", str(port), "--server.address", "localhost",
         "--server.headless", "true", "--server.fileWatcherType", "none",
-        "--browser.gatherUsageStats", "false", "--client.toolbarMode", "minimal",
+        "--browser.gatherUsageStats", "false", "--client.toolbarMode", "minimal", "--client.showErrorDetails", "none",
     ]  # fmt: skip
     process = subprocess.Popen(command, env={**os.environ, "KB_HOME": str(settings.home)})
     try:

@@ -22,11 +22,12 @@ def newest_schema() -> int:
 
 def schema_of(connection: duckdb.DuckDBPyConnection) -> int:
     """Number of the last migration applied to this file; 0 for a new one."""
-    exists = connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'migrations'").fetchone()
-    if not exists or not exists[0]:
+    exists = connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'migrations'").fetchall()
+    if not exists[0][0]:
         return 0
-    row = connection.execute("SELECT max(number) FROM migrations").fetchone()
-    return int(row[0]) if row and row[0] is not None else 0
+    # Fetched to the end: a connection with a result left open takes no other work.
+    rows = connection.execute("SELECT max(number) FROM migrations").fetchall()
+    return int(rows[0][0]) if rows[0][0] is not None else 0
 
 
 def migrate(connection: duckdb.DuckDBPyConnection) -> None:

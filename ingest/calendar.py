@@ -1,0 +1,62 @@
+"""arXiv's calendar: when new papers are announced, and on which days there ought to be some.
+
+Announcements are made from Sunday to Thursday at 20:00 US Eastern time, and not around holidays. A day too many among
+the holidays costs a day's delay in noticing an outage; a day too few would cry wolf: so doubtful days count as holidays.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
+from zoneinfo import ZoneInfo
+
+import holidays
+
+_EASTERN = ZoneInfo("America/New_York")
+_ANNOUNCED = time(20, 0)
+# The feeds follow within hours: OAI-PMH at about 22:30. Until midnight nothing is missed yet.
+_GRACE = timedelta(hours=4)
+_EVENINGS = frozenset({6, 0, 1, 2, 3})  # Sunday to Thursday, as date.weekday() counts
+
+
+@cache
+def _public_holidays(year: int) -> frozenset[date]:
+    return frozenset(holidays.country_holidays("US", years=year))
+
+
+def is_holiday(day: date) -> bool:
+    """Whether arXiv's staff is likely away: US public holidays, the day after Thanksgiving, and the turn of the year."""
+    if (day.month, day.day) >= (12, 24) or (day.month, day.day) == (1, 1):
+        return True
+    after_thanksgiving = day.month == 11 and day.weekday() == 4 and 23 <= day.day <= 29
+    return after_thanksgiving or day in _public_holidays(day.year)
+
+
+def announcements(after: datetime, before: datetime) -> list[datetime]:
+    """The announcements whose papers must have come to the feeds between two moments (UTC, without zone)."""
+    found: list[datetime] = []
+    day = after.date() - timedelta(days=2)
+    while day <= before.date():
+        # No announcement on the evening of a holiday, nor on the evening before one.
+        if day.weekday() in _EVENINGS and not is_holiday(day) and not is_holiday(day + timedelta(days=1)):
+            made = datetime.combine(day, _ANNOUNCED, _EASTERN).astimezone(UTC).replace(tzinfo=None)
+            if after < made and made + _GRACE <= before:
+                found.append(made)
+        day += timedelta(days=1)
+    return found
+
+
+def working_days(first: date, last: date) -> list[date]:
+    """The days, both ends included, on which papers are submitted as usual: Monday to Friday without holidays."""
+    days = (first + timedelta(days=n) for n in range((last - first).days + 1))
+    return [day for day in days if day.weekday() < 5 and not is_holiday(day)]
+
+
+def why_quiet(after: datetime, before: datetime) -> str:
+    """Says why nothing new was to be expected between two moments."""
+    days = {after.date() + timedelta(days=n) for n in range((before.date() - after.date()).days + 1)}
+    if any(is_holiday(day) for day in days):
+        return "a holiday"
+    if any(day.weekday() >= 5 for day in days):
+        return "the weekend"
+    return "no announcement since the last run"

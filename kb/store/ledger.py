@@ -1,0 +1,180 @@
+"""The ledger: what became of each paper over its versions, and how far each harvest has come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from itertools import pairwise
+
+import pyarrow as pa
+
+from kb.papers import Version
+from kb.store.catalogue import _IN_CATEGORIES, Catalogue
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """A version that withdrew its paper."""
+
+    version: int
+    noticed: date | None
+    """Date of the record that told of it."""
+    reason: str
+    """What the record's comments say; empty where they say nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextChange:
+    """A title or abstract before and after a new version."""
+
+    field: str
+    """'title' or 'abstract'."""
+    before_version: int
+    after_version: int
+    """The next version whose text is known."""
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What is known of a paper's versions."""
+
+    versions: tuple[Version, ...] = ()
+    changes: tuple[TextChange, ...] = ()
+    """The oldest first."""
+    withdrawals: tuple[Withdrawal, ...] = ()
+    """A paper whose last version is among them is withdrawn now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Harvest:
+    """How far the harvest of one source has come. All times are UTC, without zone."""
+
+    source: str
+    """Such as `oai:cs:cs:CL` or `api:cat:cs.CL`."""
+    began: datetime | None = None
+    """What is older was not asked for; `None`: everything was."""
+    reached: datetime | None = None
+    """Everything up to here is published."""
+    finished: datetime | None = None
+    """When a run last came to its end; `None`: none ever did."""
+    asked_from: datetime | None = None
+    """Where the window of an unfinished run begins."""
+    token: str = ""
+    expires: datetime | None = None
+    in_progress: bool = False
+    """Whether a run was stopped before its end."""
+
+
+_HARVEST = "source, began, reached, finished, asked_from, token, expires, in_progress"
+_STAMPS = pa.schema([("paper_id", pa.string()), ("datestamp", pa.date32())])
+
+
+class Ledger:
+    """The ledger of one open catalogue."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+
+    # Papers --------------------------------------------------------------------------------------------------------
+
+    def history(self, identifier: str) -> History:
+        """Versions, changed texts and withdrawals of the paper with this canonical id; empty where there is none."""
+        read = self._catalogue._read
+        rows = read("SELECT title, abstract, versions FROM papers WHERE id = ?", [identifier])
+        if not rows:
+            return History()
+        title, abstract, versions = rows[0]
+        texts = read("SELECT version, title, abstract FROM former_texts WHERE paper_id = ? ORDER BY version", [identifier])
+        texts.append((len(versions), title, abstract))
+        changes = [
+            TextChange(field, before[0], after[0], before[column], after[column])
+            for before, after in pairwise(texts)
+            for column, field in ((1, "title"), (2, "abstract"))
+            if before[column] != after[column]
+        ]
+        withdrawals = read("SELECT version, noticed, reason FROM withdrawals WHERE paper_id = ? ORDER BY version", [identifier])
+        return History(tuple(Version(**v) for v in versions), tuple(changes), tuple(Withdrawal(*row) for row in withdrawals))
+
+    def withdraw(self, identifiers: Sequence[str], noticed: date, reason: str) -> int:
+        """Marks papers whose record the far side deleted; returns how many of them are here and were not marked yet."""
+        rows = self._catalogue._write(
+            "UPDATE papers SET withdrawn = TRUE WHERE id IN (SELECT unnest(?)) AND NOT withdrawn RETURNING id, len(versions)",
+            [list(identifiers)],
+        )
+        self._catalogue._write_many(
+            "INSERT INTO withdrawals VALUES (?, ?, ?, ?)", [(identifier, n, noticed, reason) for identifier, n in rows]
+        )
+        return len(rows)
+
+    def known_by_notes(self) -> list[str]:
+        """Canonical ids of the arXiv papers that only notes tell of."""
+        rows = self._catalogue._read("SELECT id FROM papers WHERE origin = 'notes' AND starts_with(id, 'arxiv:') ORDER BY key")
+        return [identifier for (identifier,) in rows]
+
+    def papers_by_day(self, category: str, first: date, last: date) -> dict[date, int]:
+        """Number of papers of a category, or archive, by the day on which version 1 was submitted."""
+        rows = self._catalogue._read(
+            f"SELECT published, count(*) FROM papers WHERE published BETWEEN ? AND ? AND {_IN_CATEGORIES} GROUP BY published",
+            [first, last, [category], [category]],
+        )
+        return {day: int(n) for day, n in rows}
+
+    def first_day(self, category: str) -> date | None:
+        """The day on which the oldest paper of a category was submitted."""
+        rows = self._catalogue._read(f"SELECT min(published) FROM papers WHERE {_IN_CATEGORIES}", [[category], [category]])
+        return rows[0][0]  # type: ignore[no-any-return]
+
+    # Datestamps ----------------------------------------------------------------------------------------------------
+
+    def stamp(self, stamps: Iterable[tuple[str, date]]) -> None:
+        """Notes the datestamps under which records came; an older one than is noted changes nothing."""
+        with self._catalogue._registered("stamp_rows", _stamp_rows(stamps)):
+            self._catalogue._write(
+                """CREATE OR REPLACE TEMP TABLE stamped AS
+                   SELECT paper_id, max(datestamp) AS datestamp FROM (FROM stamp_rows UNION ALL
+                       SELECT datestamps.* FROM datestamps SEMI JOIN stamp_rows USING (paper_id)) GROUP BY paper_id;
+                   DELETE FROM datestamps USING stamped WHERE datestamps.paper_id = stamped.paper_id;
+                   INSERT INTO datestamps SELECT paper_id, datestamp FROM stamped; DROP TABLE stamped"""
+            )
+
+    def outdated(self, stamps: Iterable[tuple[str, date]]) -> list[tuple[str, date]]:
+        """Those of these records that did not come yet, or only under an older datestamp."""
+        with self._catalogue._registered("stamp_rows", _stamp_rows(stamps)):
+            return self._catalogue._write(
+                """SELECT DISTINCT stamp_rows.paper_id, stamp_rows.datestamp FROM stamp_rows LEFT JOIN datestamps
+                   ON datestamps.paper_id = stamp_rows.paper_id AND datestamps.datestamp >= stamp_rows.datestamp
+                   WHERE datestamps.paper_id IS NULL ORDER BY 2, 1"""
+            )
+
+    # Harvests ------------------------------------------------------------------------------------------------------
+
+    def harvest(self, source: str) -> Harvest:
+        """How far the harvest of this source has come."""
+        rows = self._catalogue._read(f"SELECT {_HARVEST} FROM harvests WHERE source = ?", [source])
+        return Harvest(*rows[0]) if rows else Harvest(source)
+
+    def harvests(self) -> list[Harvest]:
+        """Every harvest that has published anything."""
+        return [Harvest(*row) for row in self._catalogue._read(f"SELECT {_HARVEST} FROM harvests ORDER BY source")]
+
+    def keep(self, harvest: Harvest) -> None:
+        """Puts this in place of what was known of the harvest of its source."""
+        self._catalogue._write("DELETE FROM harvests WHERE source = ?", [harvest.source])
+        values = [getattr(harvest, name.strip()) for name in _HARVEST.split(",")]
+        self._catalogue._write(f"INSERT INTO harvests ({_HARVEST}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+
+    def quiet_days(self, category: str) -> set[date]:
+        """Days on which the far side, asked again, had no papers of a category either."""
+        return {day for (day,) in self._catalogue._read("SELECT day FROM quiet_days WHERE category = ?", [category])}
+
+    def confirm_quiet(self, category: str, days: Iterable[date]) -> None:
+        """Notes days on which the far side has no papers of a category."""
+        new = sorted(set(days) - self.quiet_days(category))
+        self._catalogue._write_many("INSERT INTO quiet_days VALUES (?, ?)", [(category, day) for day in new])
+
+
+def _stamp_rows(stamps: Iterable[tuple[str, date]]) -> pa.Table:
+    return pa.Table.from_pylist([{"paper_id": p, "datestamp": d} for p, d in stamps], schema=_STAMPS)

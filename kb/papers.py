@@ -78,6 +78,13 @@ class CodeLink:
     source: str
     official: bool | None = None
     stars: int | None = None
+    confidence: float = 0.9
+    """How sure it is that this is the paper's own code, data or model, from 0 to 1."""
+    evidence: str = ""
+    framework: str = ""
+    checked: datetime | None = None
+    """When its forge was last asked about it, in UTC; `stars` are of that time."""
+    archived: bool = False
 
 
 @dataclass(frozen=True, slots=True)

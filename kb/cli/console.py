@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from kb.library import LIBRARY_FILE, Library, Memory
 from kb.store import Home
 
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -36,13 +37,23 @@ def home() -> Home:
     return Home(settings.home)
 
 
+def library() -> Library:
+    """The user's own reading lists in it."""
+    return Library(settings.home / LIBRARY_FILE)
+
+
+def memory() -> Memory:
+    """The rest of the user's own file: citation keys, what was dismissed and recommended."""
+    return Memory(settings.home / LIBRARY_FILE)
+
+
 def print_json(value: Any) -> None:  # noqa: ANN401
     """One JSON document on stdout."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=1) + "\n")
 
 
 # Escape sequences and bidirectional controls in a title could rewrite the terminal.
-_CONTROLS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)))
+_CONTROLS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160), *range(8234, 8239), *range(8294, 8298)))
 
 
 def say(message: str, style: str = "") -> None:

@@ -1,0 +1,155 @@
+"""Whether a repository is a paper's own: judged by the words around it, its name, and its owner's.
+
+A text that names a repository nearly always names the authors' own. What speaks against it is a preposition of use right
+before it (`using`, `based on`, `compared with`) without a word of release.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kb.papers import Author
+
+_THING = (
+    r"(?:(?:source[ -]?)?codes?(?:base)?|implementations?|software|toolkits?|toolbox|librar(?:y|ies)|packages?|models?|"
+    r"checkpoints?|weights|data(?:[ -]?sets?)?|benchmarks?|corpus|corpora|resources?|scripts?|demos?|repositor(?:y|ies)|repo|"
+    r"materials?|projects?|framework|system|tools?|app|notebooks?|experiments?|simulator|annotations|website|page|plugin|git)"
+)
+_DONE = (
+    r"(?:avail\w*|accessible|releas\w+|found|access\w*|obtained|open[- ]?sourc\w+|publish\w*|provid\w+|download\w*|distributed|"
+    r"hosted|share[sd]?|public\w*|maintain\w*|exists?|visit|see|located|made|open|host)"
+)
+# All are matched against the part of a sentence that stands before the address.
+_RELEASED = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        rf"\b(?:{_THING}|we|authors?)\b.*\b{_DONE}\b",
+        r"\b(?:avail\w*|accessible|released|open[- ]?sourced|download\w*)\b",
+        rf"\b(?:{_THING}|links?|url|availability|github)(?: \w+)?(?: (?:link|url|at|in|on|here|release|is|are))*\s*[:\-–(\[]*$",
+        rf"\b(?:our|by us|this (?:paper|work|article|study))\b.*\b{_THING}\b|contributed by us",
+        r"\bsee(?: also)?:?$",
+    )
+)
+_RELEASED_AFTER = re.compile(
+    r"^[^.;]{0,40}\b(?:contains|provides|hosts|for (?:the )?(?:code|source|implementation|data)|is our|will be released|public)"
+)
+_USED = re.compile(
+    r"\b(?:us(?:es?|ed|ing)|based (?:up)?on|buil[dt]\w* (?:up)?on|on top of|with the help of|implemented (?:in|with|using)|"
+    r"adapted from|modified from|fork(?:ed)? (?:of|from)|derived from|borrow\w* from|extends?|extending|"
+    r"compar(?:ed|ison|es?|ing) (?:to|with|against)|outperform\w*|baselines?|such as|collected from|taken from|crawled from|"
+    r"mined from|evaluated on|tested on|applied to|incorporated in|integrated in(?:to)?|original|third[- ]party|existing|"
+    r"powered by|thanks to|leaderboards?|rank(?:s|ed))\b.{0,45}$",
+    re.IGNORECASE,
+)
+_SENTENCE_END = re.compile(r"(?:[.;?!]|\|\|)\s+(?=\S)")
+_PLACEHOLDERS = frozenset("xxx xxxx your-name yourname username user owner anonymous-authors example-user".split())
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """How sure it is that a repository is the paper's own, from 0 to 1, and why."""
+
+    confidence: float
+    evidence: str
+
+
+def judge_mention(url: str, title: str, authors: Sequence[Author], text: str) -> Judgement:
+    """Judges a repository that an abstract or comment names; `url` is canonical, `text` what names it."""
+    before, after = _around(url, text)
+    reasons: list[str] = []
+    if _is_placeholder(url):
+        return Judgement(0.05, "a placeholder")
+    released = any(pattern.search(before) for pattern in _RELEASED) or bool(_RELEASED_AFTER.search(after))
+    # An address behind a full stop stands alone: the sentence before it speaks of something else.
+    used = "leaderboard" in url.lower() or (not before.endswith((".", "?", "!")) and bool(_USED.search(before)))
+    if released:
+        reasons.append("the text says that it is released there")
+    if used:
+        reasons.append("the text speaks of use")
+    confidence = 0.95 if released and not used else 0.8 if released else 0.3 if used else 0.7
+    named, owned = _is_named_like(url, title), _is_owned(url, authors)
+    if named:
+        reasons.append("named like the paper")
+    if owned:
+        reasons.append("owned by an author")
+    confidence = min(0.99, confidence + 0.25 * named + 0.25 * owned)
+    return Judgement(round(confidence, 2), ", ".join(reasons) or "the text names it")
+
+
+def judge_listed(url: str, title: str, authors: Sequence[Author], official: bool | None, mentioned: bool | None) -> Judgement:
+    """Judges a repository that an archive lists for a paper, with what the archive says of it."""
+    if _is_placeholder(url):
+        return Judgement(0.05, "a placeholder")
+    # An archive lists other people's implementations and collections as well: without more it is a mention.
+    confidence = 0.95 if official else 0.9 if mentioned else 0.45
+    reasons = ["official by the archive" if official else "listed by the archive"]
+    if mentioned:
+        reasons.append("named in the paper")
+    if _is_named_like(url, title):
+        confidence += 0.3
+        reasons.append("named like the paper")
+    if _is_owned(url, authors):
+        confidence += 0.3
+        reasons.append("owned by an author")
+    return Judgement(round(min(0.99, confidence), 2), ", ".join(reasons))
+
+
+def _around(url: str, text: str) -> tuple[str, str]:
+    """The words before and after the place where the text names the repository."""
+    path = url.split("/", 3)[3]
+    place = text.replace("\\_", "_").lower().find(path.lower())
+    if place < 0:
+        return text[-160:], ""
+    text = text.replace("\\_", "_")
+    before = re.sub(r"https?:\s?//\S*$|\S*$", "", text[:place][-200:])  # without the beginning of the address itself
+    before = re.sub(r"https?://\S+", "", before)  # the dots of another address end no sentence
+    before = re.sub(r"\\(?:url|href|texttt|code|footnote)?\{?\s*$", "", before).replace("e.g.", "such as").rstrip()
+    # "… is available. https://…" belongs together, so a sentence that ends right before the address still counts.
+    parts = _SENTENCE_END.split(before)
+    return parts[-1], re.sub(r"^\S*", "", text[place:][:200])
+
+
+def _letters(text: str) -> str:
+    decomposed = unicodedata.normalize("NFKD", text)
+    return re.sub(r"[^a-z0-9]", "", decomposed.encode("ascii", "ignore").decode().casefold())
+
+
+def _is_placeholder(url: str) -> bool:
+    owner, _, name = url.split("/", 3)[3].lower().partition("/")
+    return owner in _PLACEHOLDERS or set(owner) == {"x"} or name in {"xxx", "your-repo", "repo-name"}
+
+
+def _is_named_like(url: str, title: str) -> bool:
+    """Whether the repository's name is the title's nickname, or made of the title's words or their initials."""
+    name = url.rsplit("/", 1)[1]
+    bare = _letters(re.sub(r"(?i)[-_.](?:pytorch|tensorflow|tf|jax|code|official|release|public|py|jl|matlab)$", "", name))
+    if len(bare) < 3:
+        return False
+    nickname, colon, _ = title.partition(":")
+    if colon and len(_letters(nickname)) >= 3 and (_letters(nickname) in bare or bare in _letters(nickname)):
+        return True
+    if len(bare) >= 5 and bare in _letters(title):
+        return True
+    words = [_letters(w) for w in re.split(r"[\s\-–—:/,]+", title) if _letters(w)]
+    if any(len(w) >= 3 and any(c.isupper() for c in raw[1:]) and w in bare for raw in title.split() if (w := _letters(raw))):
+        return True
+    content = [w for w in words if len(w) > 3]
+    if sum(w in bare for w in content) >= 2:
+        return True
+    initials = "".join(w[0] for w in words)
+    return 3 <= len(bare) <= len(initials) and bare in initials
+
+
+def _is_owned(url: str, authors: Sequence[Author]) -> bool:
+    """Whether the owner's name holds an author's family name, or given and family name begun."""
+    owner = _letters(url.split("/", 3)[3].split("/")[0].removeprefix("datasets"))
+    for author in authors:
+        family, given = _letters(author.family), _letters(author.given)
+        if len(family) >= 4 and family in owner:
+            return True
+        if len(family) >= 2 and len(given) >= 3 and family in owner and given[:4] in owner:
+            return True
+    return False

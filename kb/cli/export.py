@@ -1,0 +1,57 @@
+"""`kb export`: a reading list for other programs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kb.cli.console import home, library, memory, say
+from kb.errors import QueryError, SourceError
+
+
+def export(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A reading list.")],
+    form: Annotated[str, typer.Option("--format", help="bibtex, ris, csl-json, csv, markdown, obsidian or atom.")],
+    output: Annotated[Path | None, typer.Option("-o", dir_okay=False, help="Replaced whole, or not at all.")] = None,
+) -> None:
+    """Write a reading list as BibTeX, RIS, CSL-JSON, CSV, Markdown or Atom."""
+    from kb.export import WRITERS, references_of
+
+    if form not in WRITERS:
+        raise QueryError(f"There is no format {form!r}; it is one of {', '.join(WRITERS)}.")
+    reading_list = library().read_list(name)
+    generation = home().open() if home().exists() else None
+    try:
+        references = references_of(reading_list, generation.catalogue if generation else None, memory())
+    finally:
+        if generation:
+            generation.close()
+    data = WRITERS[form](reading_list.name, references).encode("utf-8", "replace")
+    if output is None:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    replace_file(output, data)
+    say(f"Wrote {len(references)} papers to {output}.")
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Writes beside the file and renames: a reader sees the old one or the new one. An equal file is left alone."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        if path.is_file() and path.read_bytes() == data:
+            return
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise SourceError(f"{path} cannot be written: {error.strerror}.") from error

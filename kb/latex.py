@@ -1,0 +1,132 @@
+"""LaTeX as titles, names and bibliographies carry it: read as Unicode, and written so that it stays what it is."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import cache
+
+from pylatexenc.latex2text import LatexNodes2Text
+
+_MARKED = re.compile(r"[\\${}~%]|``|''")
+# A dollar opens mathematics where no blank follows, and closes it where none precedes and no digit follows (pandoc's rule,
+# by which "$5 and $10" is money), or where a command or script stands between the two.
+_MATH = re.compile(
+    r"(?<!\\)\$(?:(?P<marked>[^$\\^]*(?:\\[A-Za-z]|\^)(?:[^$\\]|\\.)*)|(?=\S)(?P<plain>[^$\\]+)(?<=\S)(?=\$(?!\d)))\$"
+)
+_SCRIPT = re.compile(r"([\^_])(?:\{\s*([0-9+-]+)\s*\}|([0-9]))")
+_OUTER_SCRIPT = re.compile(r"([\^_])(?:\{\s*([0-9+-]+)\s*\}|(?<=\^)([0-9]))")
+_DEGREE = re.compile(r"\^(?:\\circ\b|\{\s*\\circ\s*\})")
+# Bold, italic and typewriter letters that stand for mathematics; a search for the word should find it.
+_LETTERLIKE = re.compile("[\U0001d400-\U0001d7ff]+")
+_SUPERSCRIPTS = str.maketrans("0123456789+-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻")
+_SUBSCRIPTS = str.maketrans("0123456789+-", "₀₁₂₃₄₅₆₇₈₉₊₋")
+_SPECIALS = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+}  # fmt: skip
+# Commands that a title's mathematics may bring into somebody's document; anything else is written as Unicode.
+_HARMLESS = frozenset(
+    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi "
+    "varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell infty times cdot pm approx sim to "
+    "rightarrow leftarrow leftrightarrow Rightarrow leq geq le ge neq in subset cup cap circ star ast dagger partial nabla sum "
+    "prod int sqrt frac log exp min max bar hat tilde vec dot overline underline mathbb mathbf mathcal mathfrak mathit mathrm "
+    "mathsf mathtt boldsymbol bm text textbf textit textrm textsf texttt textsc prime perp parallel oplus otimes dots ldots "
+    "cdots quad left right langle rangle lfloor rfloor lceil rceil".split()
+)
+
+
+@cache
+def _reader() -> LatexNodes2Text:
+    return LatexNodes2Text(math_mode="text", keep_comments=True, strict_latex_spaces=False)
+
+
+def to_unicode(text: str) -> str:
+    r"""The text as it is read: accents and symbols for commands, `X²` for `X$^2$`, no braces; a bare `%` is a per cent sign."""
+    if not _MARKED.search(text):
+        return " ".join(text.split())
+    pieces: list[str] = []
+    at = 0
+    for match in _MATH.finditer(text):
+        pieces += [_words(text[at : match.start()]), _words(_SCRIPT.sub(_script, _DEGREE.sub("°", _math(match))))]
+        at = match.end()
+    pieces.append(_words(text[at:]))
+    return " ".join("".join(pieces).split())
+
+
+def _words(text: str) -> str:
+    """LaTeX without mathematics as Unicode; blanks at the ends stay, for the pieces beside it."""
+    if not _MARKED.search(text):
+        return text
+    text = re.sub(r"(?<!\\)([%$&])", r"\\\1", _OUTER_SCRIPT.sub(_script, text))
+    start, end = text[: len(text) - len(text.lstrip())], text[len(text.rstrip()) :]
+    return start + _LETTERLIKE.sub(_plain_letter, str(_reader().latex_to_text(text.strip()))) + end
+
+
+def _plain_letter(match: re.Match[str]) -> str:
+    return unicodedata.normalize("NFKC", match[0])
+
+
+def _math(match: re.Match[str]) -> str:
+    return (match["marked"] or match["plain"]).strip()
+
+
+def _script(match: re.Match[str]) -> str:
+    digits = match[2] or match[3]
+    return digits.translate(_SUPERSCRIPTS if match[1] == "^" else _SUBSCRIPTS)
+
+
+def escape(text: str) -> str:
+    """Plain text with what LaTeX would read as commands made literal; letters of other scripts stay."""
+    return "".join(_SPECIALS.get(c, c) for c in text)
+
+
+def bibtex_title(title: str) -> str:
+    r"""A title as a BibTeX value: mathematics kept, words with inner capitals in braces, everything else literal.
+
+    Mathematics with commands that are not plainly symbols, or with loose braces, is written as Unicode.
+    """
+    pieces: list[str] = []
+    at = 0
+    for match in _MATH.finditer(title):
+        pieces.append(_escaped_words(title[at : match.start()]))
+        pieces.append(f"{{${_math(match)}$}}" if _is_harmless(_math(match)) else _escaped_words(match[0]))
+        at = match.end()
+    pieces.append(_escaped_words(title[at:]))
+    return " ".join("".join(pieces).split())
+
+
+def _escaped_words(text: str) -> str:
+    if not text.strip():
+        return text
+    start, end = text[: len(text) - len(text.lstrip())], text[len(text.rstrip()) :]
+    return start + " ".join(map(_protected, to_unicode(text).split(" "))) + end
+
+
+def _protected(word: str) -> str:
+    """The word escaped, in braces where a style that writes titles in small letters would spoil it: BERT, GANs, 3D.
+
+    Punctuation stays outside: BibTeX keeps the capital after a colon only where it sees the colon.
+    """
+    letters = word.strip("\"'“”‘’([{<>}]),.:;!?")
+    if not any(c.isupper() for c in letters[1:]) or _is_compound(letters):
+        return escape(word)
+    before, _, after = word.partition(letters)
+    return f"{escape(before)}{{{escape(letters)}}}{escape(after)}"
+
+
+def _is_compound(word: str) -> bool:
+    """Whether every capital begins a part of a hyphened word, as in Self-Attention."""
+    return all(not any(c.isupper() for c in part[1:]) and len(part) > 1 for part in re.split(r"[-–—/]", word) if part)
+
+
+def _is_harmless(math: str) -> bool:
+    commands = set(re.findall(r"\\([A-Za-z]+)", math))
+    if not commands <= _HARMLESS or re.search(r"\\[^A-Za-z,;:! {}|]|[%#&~]", math):
+        return False
+    depth = 0
+    for brace in re.findall(r"(?<!\\)[{}]", math):
+        depth += 1 if brace == "{" else -1
+        if depth < 0:
+            return False
+    return depth == 0 and not math.endswith("\\")

@@ -1,0 +1,15 @@
+"""The user's own file: reading lists, what was dismissed or recommended, and citation keys.
+
+    HOME/library.sqlite     SQLite in WAL mode; the catalogue can be made again from its sources, this cannot
+
+Every change is one transaction that waits for its turn, so the command line and the app may write at the same time, and
+a change is either whole and on disk when its method returns, or not there. A removal is only marked, and `undo`
+takes back the last one. An entry keeps the paper's title, authors and year, so that a list can be read without the catalogue.
+"""
+
+from kb.library.lists import Entry, Library, ListSummary, ReadingList
+from kb.library.memory import Memory
+
+LIBRARY_FILE = "library.sqlite"
+
+__all__ = ["LIBRARY_FILE", "Entry", "Library", "ListSummary", "Memory", "ReadingList"]

@@ -1,0 +1,139 @@
+"""The SQLite file: its schema, and its two kinds of transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock
+
+from kb.errors import StoreError
+
+_WAIT = 60.0  # seconds that a change waits for its turn
+
+# Numbered by position; PRAGMA user_version tells how many a file has seen.
+_MIGRATIONS = (
+    """
+    CREATE TABLE removals (
+        number   INTEGER PRIMARY KEY AUTOINCREMENT,
+        happened TEXT NOT NULL,
+        what     TEXT NOT NULL                        -- as `undo` tells it
+    );
+    CREATE TABLE lists (
+        number   INTEGER PRIMARY KEY,
+        name     TEXT NOT NULL,
+        name_key TEXT NOT NULL,                       -- the name without regard to case
+        created  TEXT NOT NULL,                       -- UTC
+        removal  INTEGER REFERENCES removals          -- NULL while the list stands
+    );
+    CREATE UNIQUE INDEX one_list_a_name ON lists (name_key) WHERE removal IS NULL;
+    CREATE TABLE entries (
+        list     INTEGER NOT NULL REFERENCES lists,
+        paper_id TEXT NOT NULL,
+        position INTEGER NOT NULL,                    -- order within the list; gaps are meant
+        title    TEXT NOT NULL,
+        authors  TEXT NOT NULL,                       -- JSON: [[family, given, suffix], …]
+        year     INTEGER,
+        venue    TEXT NOT NULL,
+        remark   TEXT NOT NULL,
+        tags     TEXT NOT NULL,                       -- JSON: a sorted list
+        added    TEXT NOT NULL,                       -- UTC
+        read     TEXT,                                -- UTC; NULL while unread
+        removal  INTEGER REFERENCES removals
+    );
+    CREATE UNIQUE INDEX one_entry_a_paper ON entries (list, paper_id) WHERE removal IS NULL;
+    CREATE TABLE citation_keys (
+        paper_id TEXT PRIMARY KEY,
+        key      TEXT NOT NULL UNIQUE
+    );
+    CREATE TABLE dismissed (
+        paper_id TEXT PRIMARY KEY,
+        happened TEXT NOT NULL
+    );
+    CREATE TABLE recommended (
+        list_key TEXT NOT NULL,                       -- '' for the whole library
+        paper_id TEXT NOT NULL,
+        day      TEXT NOT NULL,                       -- first shown
+        PRIMARY KEY (list_key, paper_id)
+    );
+    """,
+)
+
+
+class LibraryFile:
+    """The file, opened anew for every transaction, so that it can be shared between threads and processes."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens nothing yet; the file is made by the first change."""
+        self.path = path
+        self._ready = False
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection | None]:
+        """A connection in one read transaction, so that what is read belongs together; `None` where there is no file."""
+        if not self.path.exists():
+            yield None
+            return
+        with self._connection() as file:
+            file.execute("BEGIN")
+            yield file
+            file.execute("COMMIT")
+
+    @contextmanager
+    def changing(self) -> Iterator[sqlite3.Connection]:
+        """A connection in one write transaction; an error takes back all of it."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be written: {error.strerror}. Choose another folder with --home.") from error
+        with self._connection() as file:
+            file.execute("BEGIN IMMEDIATE")
+            try:
+                yield file
+            except BaseException:
+                file.execute("ROLLBACK")
+                raise
+            file.execute("COMMIT")
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        try:
+            file = sqlite3.connect(self.path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
+            try:
+                if not self._ready:
+                    self._prepare(file)
+                    self._ready = True
+                file.execute("PRAGMA foreign_keys = ON")
+                file.execute("PRAGMA synchronous = FULL")
+                yield file
+            finally:
+                file.close()
+        except sqlite3.OperationalError as error:
+            raise StoreError(
+                f"{self.path} cannot be used: {error}. Check the folder's permissions and free space, and try again."
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise StoreError(f"{self.path} is damaged ({error}). Restore it from a backup, or move it away.") from error
+
+    def _prepare(self, file: sqlite3.Connection) -> None:
+        """Brings the file to the newest schema; two processes that both find it missing do so one after the other."""
+        version = file.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(_MIGRATIONS):
+            raise StoreError(
+                f"{self.path} was written by a newer version (schema {version}). Upgrade: `pip install --upgrade paper-kb`."
+            )
+        if version == len(_MIGRATIONS):
+            return
+        with FileLock(self.path.with_name(self.path.name + ".lock")):
+            file.execute("PRAGMA journal_mode = WAL")
+            version = file.execute("PRAGMA user_version").fetchone()[0]
+            for number, sql in enumerate(_MIGRATIONS[version:], start=version + 1):
+                file.executescript(f"BEGIN; {sql} PRAGMA user_version = {number}; COMMIT;")
+
+
+def now() -> str:
+    """The present moment as the file holds it: UTC, to the second."""
+    return datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="seconds")

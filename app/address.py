@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 
 import streamlit as st
 
-from kb.cli.search import parse_years
 from kb.errors import QueryError
 from kb.search import MAX_K
-from kb.store import Filters
+from kb.store import Filters, parse_years
 
 STEP = 10  # results to a page, and how many more "Show more" brings
 _LONGEST = 4000  # characters of a query; a pasted abstract has half of them

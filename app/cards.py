@@ -12,7 +12,7 @@ from kb.search import Hit
 
 _AUTHORS = 8
 _SHOWN = 3  # repositories, and notes, before "and N more"
-_NOTE = 280  # characters of a note
+_NOTE = 240  # characters of a note
 _FOUND_IN = {
     "abstract": "named in the abstract",
     "comments": "named in the authors' comments",
@@ -77,4 +77,4 @@ def _code(code: CodeLink) -> str:
 
 def _note(note: Note) -> None:
     text = with_math(shorten(plain_text(note.body), _NOTE))
-    st.caption(f"> :material/edit_note: **{escape(PurePath(note.source).name)}**&ensp;{text}")
+    st.markdown(f"> :material/edit_note: **{escape(PurePath(note.source).name)}**&ensp;{text}")

@@ -23,7 +23,7 @@ _ARGUMENTS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
     "--disable-sync"
 ).split()
-_WAIT = 30_000  # milliseconds until a condition must hold; the first question of a server loads the model
+_WAIT = 60_000  # milliseconds until a condition must hold; the first question of a server loads the model
 
 Serve = Callable[[Home], str]
 NewPage = Callable[..., Page]
@@ -134,7 +134,7 @@ def search_url(address: str, **parameters: str | list[str]) -> str:
 
 def titles(page: Page) -> Locator:
     """The titles of the hits, in their order."""
-    return page.locator(".st-key-hits p > strong")
+    return page.locator(".st-key-hits [data-testid=stMarkdownContainer] > p > strong")
 
 
 def card(page: Page, title: str) -> Locator:

@@ -18,7 +18,7 @@ from browser import a_browser, pages, servers  # noqa: F401  isort: skip  (fixtu
 from thirty_papers import NOTES, PAPERS, QLORA_CODE, PaperRow
 
 from app.search_page import EXAMPLES
-from app.text import visible
+from app.text import shorten, visible
 from ingest.jobs import run_index, run_notes, run_snapshot
 from kb.dense import DENSE_FILE
 from kb.embed import Encoder
@@ -162,7 +162,7 @@ def test_abstract_and_scores_are_a_click_away(app: str, new_page: NewPage, libra
     page.goto(search_url(app, q=QUESTION))
     first = card(page, hit.paper.title)
     first.get_by_text("Abstract and scores").click()
-    first.get_by_text(hit.paper.abstract).wait_for()
+    first.get_by_text(hit.paper.abstract, exact=True).wait_for()
     for stage, score in hit.scores.items():
         assert re.search(rf"{stage} {score:.3f}"[:-1], first.inner_text())
 
@@ -446,11 +446,11 @@ def test_hostile_texts_are_shown_as_they_are_and_do_nothing(hostile: str, new_pa
     settled(page)
     expected = [visible(text) for text in HOSTILE]
     assert [plain(t) for t in titles(page).all_inner_texts()] == expected
-    abstracts = page.locator(".st-key-hits [data-testid=stExpander] [data-testid=stMarkdown]").all_text_contents()
+    abstracts = page.locator(".st-key-hits [data-testid=stExpanderDetails] [data-testid=stMarkdownContainer]").all_text_contents()
     assert [plain(t) for t in abstracts] == expected
     shown = plain(page.locator(".st-key-hits").inner_text())
     for text in expected:
-        assert shown.count(text) >= 3, text  # title, author, journal
+        assert shown.count(shorten(text, 80).rstrip("…")) >= 3, text  # as title, as author, as journal
     assert "**notes** :smile: [x](y).md" in shown
     hits = page.locator(".st-key-hits")
     assert hits.locator("img, script, iframe, h1, h2, h3, table, hr, ul, ol, .katex, [onerror], [ontoggle]").count() == 0
@@ -483,7 +483,7 @@ def test_mathematics_is_set_and_prices_are_not(
     expect(first.locator(".katex")).to_have_count(2)
     expect(first.get_by_role("link")).to_have_attribute("href", "https://arxiv.org/abs/2301.00001")
     assert "for $5 and $10 on" in first.inner_text()
-    abstract = page.locator("[data-testid=stExpander] [data-testid=stMarkdown]").first
+    abstract = page.locator("[data-testid=stExpanderDetails] [data-testid=stMarkdownContainer]").first
     expect(abstract.locator(".katex")).to_have_count(1)
     assert r"and $\unknown{x}$." in (abstract.text_content() or "")
 

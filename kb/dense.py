@@ -85,7 +85,7 @@ class DenseIndex:
         if (rows < 0).any():
             raise KeyError(int(keys[rows < 0][0]))
         flat = faiss.downcast_index(self._index.index)
-        return np.stack([flat.reconstruct(int(row)) for row in rows])
+        return np.asarray(flat.reconstruct_batch(rows), dtype=np.float32)
 
     def rows_of(self, keys: Keys) -> NDArray[np.int64]:
         """Row of each key, −1 where it is not in the index. Rows are in the order of keys."""

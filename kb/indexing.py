@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,9 +12,10 @@ from filelock import FileLock, Timeout
 from kb.dense import DENSE_FILE, DenseIndex
 from kb.embed import Encoder
 from kb.errors import BusyError
+from kb.lexical import LEXICAL_FOLDER, LexicalIndex
 from kb.papers import TEXT_RECIPE, embedding_text
 from kb.progress import NoProgress, Progress
-from kb.store import Draft, Home
+from kb.store import Draft, Home, Keys, SearchTexts
 from kb.vectors import VectorStore, digests
 
 _SEGMENT = 4096  # texts to a segment: what a killed run loses at most, half a minute of a laptop's time
@@ -67,7 +69,7 @@ def build_indexes(draft: Draft, encoder: Encoder | None = None) -> None:
     """Builds the draft's indexes from its papers and the vectors that are there.
 
     With no encoder the model of the generation before is kept: an import needs none. A paper whose text has
-    no vector yet is in the catalogue, and in the index once `embed_missing` has run.
+    no vector yet is in the catalogue, and in the indexes once `embed_missing` has run: both hold the same papers.
     """
     previous = draft.previous
     if encoder is not None:
@@ -84,8 +86,9 @@ def build_indexes(draft: Draft, encoder: Encoder | None = None) -> None:
     digest.update(documents.keys[found].tobytes())
     digest.update("".join(d for d, has in zip(documents.digests, found.tolist(), strict=True) if has).encode())
     present = draft.folder / DENSE_FILE
-    if digest.hexdigest() != previous.documents_digest or not _intact(draft):
+    if digest.hexdigest() != previous.documents_digest or not _intact(draft, DENSE_FILE):
         DenseIndex.build(documents.keys[found], store.take(positions[found])).write(present)
+    _update_lexical(draft, documents.keys[found])
     draft.manifest = replace(
         draft.manifest,
         embedded=int(found.sum()),
@@ -97,7 +100,17 @@ def build_indexes(draft: Draft, encoder: Encoder | None = None) -> None:
     )
 
 
-def _intact(draft: Draft) -> bool:
-    """Whether the index taken over from the generation before is the file that was published."""
-    path = draft.folder / DENSE_FILE
-    return path.is_file() and path.stat().st_size == draft.previous.files.get(DENSE_FILE)
+def _update_lexical(draft: Draft, keys: Keys) -> None:
+    """Brings the lexical index that was taken over to hold these papers; one that is damaged is built anew."""
+    folder = draft.folder / LEXICAL_FOLDER
+    if not _intact(draft, *(name for name in draft.previous.files if name.startswith(f"{LEXICAL_FOLDER}/"))):
+        shutil.rmtree(folder, ignore_errors=True)
+    texts = SearchTexts(draft.catalogue)
+    by_key = texts.digests()
+    LexicalIndex.update(folder, keys, digests([by_key[int(key)] for key in keys]), texts.of)
+
+
+def _intact(draft: Draft, *names: str) -> bool:
+    """Whether these files, taken over from the generation before, are the ones that were published."""
+    paths = [(draft.folder / name, draft.previous.files.get(name)) for name in names]
+    return all(path.is_file() and path.stat().st_size == size for path, size in paths)

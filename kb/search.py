@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
+
+import numpy as np
 
 from kb.dense import DENSE_FILE, DenseIndex
 from kb.embed import Encoder, Vectors, load_encoder
 from kb.errors import IdentifierError, ModelError, QueryError
 from kb.identifiers import paper_id, paper_url
-from kb.papers import CodeLink, Note, Paper
-from kb.retrieve import Candidates, Query, embedded_only, retrieve_dense
+from kb.lexical import LEXICAL_FOLDER, LexicalIndex
+from kb.papers import CodeLink, Note, Paper, embedding_text, plain_text
+from kb.rerank import load_reranker
+from kb.retrieve import Candidates, Query, Retriever, embedded_only
+from kb.sentences import best_sentence
 from kb.store import Catalogue, Filters, Generation, Home
 
 MAX_K = 1000
+_NAMED = 100  # papers of one name that are put first, at most
 _Scored = tuple[int, float, dict[str, float]]  # key, score, score of every stage
 
 
@@ -28,11 +35,11 @@ class Hit:
     paper: Paper
     score: float
     scores: dict[str, float]
-    """Score of each stage that saw the paper: `dense`, the cosine."""
+    """Score of each stage: `dense`, the cosine; `lexical`, BM25; `rerank`, where a reranker saw the paper."""
     code: tuple[CodeLink, ...]
     notes: tuple[Note, ...]
     matched: str = ""
-    """The sentence that matched best."""
+    """The sentence of abstract or notes that has most of the query's words, by their weight; '' where none has any."""
 
     @property
     def url(self) -> str:
@@ -67,7 +74,13 @@ class Searcher:
         self.generation = generation
         self.catalogue = generation.catalogue
         self._encoder = encoder
-        self._index = DenseIndex.read(generation.file(DENSE_FILE)) if generation.manifest.embedded else None
+        self._retriever: Retriever | None = None
+        if generation.manifest.embedded:
+            dense = DenseIndex.read(generation.file(DENSE_FILE))
+            lexical = LexicalIndex.read(generation.subfolder(LEXICAL_FOLDER))
+            self._retriever = Retriever(dense, lexical, self._encode, self._titles)
+            self._reranker = load_reranker(dense, self._texts)
+            self._withdrawn = self.catalogue.withdrawn()
 
     @classmethod
     def open(cls, home: Home, encoder: Encoder | None = None) -> Searcher:
@@ -99,6 +112,16 @@ class Searcher:
             )
         return self._encoder
 
+    @property
+    def index(self) -> DenseIndex:
+        """The vectors of the papers. Raises QueryError where nothing is embedded yet."""
+        return self._indexes().dense
+
+    def _indexes(self) -> Retriever:
+        if self._retriever is None:
+            raise QueryError("Nothing is embedded yet. Run `kb index`.")
+        return self._retriever
+
     def _encode(self, texts: Sequence[str]) -> Vectors:
         return self.encoder().encode(texts)
 
@@ -106,7 +129,8 @@ class Searcher:
         """The k papers that answer best to a phrase, an abstract, a title, an id or an address.
 
         An id or address of a known paper, alone or several together, asks for the like of it, and the named papers
-        themselves come first, as does a paper whose title is exactly the text.
+        themselves come first, as does a paper whose title is exactly the text. Behind these come papers that a query
+        of nothing but a name names: its method or program, or its author. Withdrawn papers come last.
         """
         text = " ".join(text.split())
         if not text:
@@ -114,11 +138,8 @@ class Searcher:
         filters = filters or Filters()
         named = self.named_papers(text)
         if named:
-            found = self._find(Query(like=tuple(named), filters=filters), k)
-        else:
-            named = self.catalogue.keys_titled(text)
-            found = self._find(Query(text=text, filters=filters), k + len(named))
-        return self._hits(self._with_first(named, found, filters, k))
+            return self._answer(Query(like=tuple(named), filters=filters), k, [named])
+        return self._answer(Query(text=text, filters=filters), k, self._named(text))
 
     def like(
         self, like: Sequence[str], unlike: Sequence[str] = (), text: str = "", k: int = 10, filters: Filters | None = None
@@ -137,7 +158,7 @@ class Searcher:
         )
         if not query.text and not query.like:
             raise QueryError("Name at least one paper to find the like of, or give a text.")
-        return self._hits(self._find(query, k))
+        return self._answer(query, k)
 
     def named_papers(self, text: str) -> list[int]:
         """Keys of the papers that the text names, if it consists of ids and addresses alone; else none.
@@ -152,30 +173,76 @@ class Searcher:
                 return []
         return list(dict.fromkeys(_known(self.catalogue, identifier) for identifier in named))
 
-    def _find(self, query: Query, k: int) -> Candidates:
+    def candidates(self, query: Query, k: int, also: Sequence[int] = ()) -> tuple[Candidates, Vectors]:
+        """The candidates of a query, and the reranker's score of the first of them, shape (at most n,); empty without one."""
         if not k >= 1:
             raise QueryError(f"k is {k}; ask for at least one result.")
-        if self._index is None:
-            raise QueryError("Nothing is embedded yet. Run `kb index`.")
-        if not query.text and not len(embedded_only(query.like, self._index)):
+        retriever = self._indexes()
+        if not query.text and not len(embedded_only(query.like, retriever.dense)):
             raise QueryError("That paper is not embedded yet. Run `kb index`.")
         allowed = self.catalogue.select(query.filters)
-        return retrieve_dense(query, min(k, MAX_K), self._index, self._encode, allowed)
+        if allowed is not None:
+            also = [key for key in also if key in set(allowed.tolist())]
+        found = retriever.candidates(query, min(k, MAX_K), allowed, also)
+        if self._reranker is None:
+            return found, np.empty(0, dtype=np.float32)
+        return found, self._reranker.rerank(query, found)
 
-    def _with_first(self, named: list[int], found: Candidates, filters: Filters, k: int) -> list[_Scored]:
-        """The found papers, behind the ones that the query itself names, as far as these pass the filters."""
-        scored = [(int(key), float(score), {"dense": float(score)}) for key, score in zip(found.keys, found.scores, strict=True)]
-        if not named:
-            return scored[:k]
-        allowed = self.catalogue.select(filters)
-        first = [key for key in named if allowed is None or key in allowed]
-        by_key = {row[0]: row[2] for row in scored}
-        return ([(key, 1.0, by_key.get(key, {})) for key in first] + [row for row in scored if row[0] not in first])[:k]
+    def _named(self, text: str) -> list[Sequence[int]]:
+        """Papers that the text names, the surest kind first."""
+        named = self._indexes().lexical.named(text)
+        titled: Sequence[int] = named.title
+        if not titled and self.generation.manifest.embedded < self.generation.manifest.papers:
+            titled = self.catalogue.keys_titled(text)  # of those that are not in the index yet
+        return [titled, named.short_name, named.exact, named.folded, named.author]
 
-    def _hits(self, scored: Sequence[_Scored] | Candidates) -> list[Hit]:
-        if isinstance(scored, Candidates):
-            scored = [(int(k), float(s), {"dense": float(s)}) for k, s in zip(scored.keys, scored.scores, strict=True)]
-        return _hits(self.catalogue, scored)
+    def _answer(self, query: Query, k: int, named: Sequence[Sequence[int]] = ()) -> list[Hit]:
+        """The pipeline: candidates, reranked, with the named ones first and the withdrawn ones last."""
+        first = [list(kind)[:_NAMED] for kind in named]
+        found, reranked = self.candidates(query, k, [key for kind in first for key in kind])
+        order = [*np.lexsort((found.keys[: len(reranked)], -reranked)).tolist(), *range(len(reranked), len(found))]
+        place = {int(found.keys[row]): rank for rank, row in enumerate(order)}
+        rows = {int(key): row for row, key in enumerate(found.keys)}
+        allowed = self.catalogue.select(query.filters)
+        passing = None if allowed is None else set(allowed.tolist())
+        # Examples are no candidates of their own, but the query names them.
+        papers = [
+            *place,
+            *(key for key in (first[0] if first else ()) if key not in place and (passing is None or key in passing)),
+        ]
+        tier = {key: len(first) - number for number, kind in reversed(list(enumerate(first))) for key in kind}
+        sure = set(first[0]) if first else set()
+
+        def rank(key: int) -> tuple[bool, int, int]:
+            return (key in self._withdrawn and key not in sure, -tier.get(key, 0), place.get(key, -1))
+
+        scored: list[_Scored] = []
+        for key in sorted(papers, key=rank)[:k]:
+            scores: dict[str, float] = {}
+            score = 1.0
+            if key in rows:
+                row = rows[key]
+                scores = {"dense": float(found.dense[row]), "lexical": float(found.lexical[row])}
+                if row < len(reranked):
+                    scores["rerank"] = float(reranked[row])
+                score = _share(scores.get("rerank", float(found.fused[row])))
+            scored.append((key, score, scores))
+        return _hits(self.catalogue, scored, self._weights(query))
+
+    def _weights(self, query: Query) -> dict[str, float]:
+        """The terms of the query, its examples' titles included, with their weights."""
+        return self._indexes().lexical.weights(" ".join([query.text, *self._titles(query.like).values()]))
+
+    def _titles(self, keys: Sequence[int]) -> dict[int, str]:
+        return {key: title for key, (title, _) in self.catalogue.texts(np.asarray(keys, dtype=np.int64)).items()} if keys else {}
+
+    def _texts(self, keys: Sequence[int]) -> dict[int, str]:
+        return {key: embedding_text(*text) for key, text in self.catalogue.texts(np.asarray(keys, dtype=np.int64)).items()}
+
+
+def _share(score: float) -> float:
+    """A score of any size as a number between 0 and 1, in the same order."""
+    return 1 / (1 + math.exp(-score))
 
 
 def find_paper(catalogue: Catalogue, identifier: str) -> Hit:
@@ -190,11 +257,15 @@ def _known(catalogue: Catalogue, identifier: str) -> int:
     return key
 
 
-def _hits(catalogue: Catalogue, scored: Sequence[_Scored]) -> list[Hit]:
+def _hits(catalogue: Catalogue, scored: Sequence[_Scored], weights: Mapping[str, float] | None = None) -> list[Hit]:
     papers = catalogue.papers([key for key, _, _ in scored])
     ids = [p.id for p in papers.values()]
     code, notes = catalogue.code_of(ids), catalogue.notes_on(ids)
-    return [
-        Hit(rank, papers[key], score, scores, tuple(code.get(papers[key].id, ())), tuple(notes.get(papers[key].id, ())))
-        for rank, (key, score, scores) in enumerate(scored, start=1)
-    ]
+    hits: list[Hit] = []
+    for rank, (key, score, scores) in enumerate(scored, start=1):
+        paper = papers[key]
+        said = tuple(notes.get(paper.id, ()))
+        text = paper.abstract or " ".join(plain_text(note.body) for note in said)
+        matched = best_sentence(text, weights) if weights else ""
+        hits.append(Hit(rank, paper, score, scores, tuple(code.get(paper.id, ())), said, matched))
+    return hits

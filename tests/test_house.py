@@ -10,7 +10,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Lowest first: a module of kb imports only from modules before it.
 KB_ORDER = (
-    "errors", "identifiers", "papers", "progress", "store", "embed", "vectors", "dense", "indexing", "retrieve", "search", "cli",
+    "errors", "identifiers", "papers", "progress", "latex", "store", "library", "bibliography", "embed", "vectors", "dense",
+    "terms", "lexical", "indexing", "retrieve", "rerank", "sentences", "search", "judgements", "evaluate",
+    "recommend", "digest", "export", "cli",
 )  # fmt: skip
 MAY_IMPORT = {"kb": {"kb"}, "ingest": {"ingest", "kb"}, "app": {"app", "kb", "ingest"}}
 
@@ -70,3 +72,8 @@ def test_only_the_store_speaks_to_duckdb() -> None:
 def test_the_library_never_imports_streamlit() -> None:
     for path in modules("kb") + modules("ingest"):
         assert not any(name.split(".")[0] == "streamlit" for name in imports(path)), path
+
+
+def test_the_app_and_ingest_leave_the_command_line_alone() -> None:
+    for path in modules("app") + modules("ingest"):
+        assert not any(name.startswith("kb.cli") for name in imports(path)), path

@@ -36,17 +36,22 @@ def searcher(base: Home, encoder: Encoder) -> Searcher:
     return Searcher.open(base, encoder)
 
 
-def test_ranking_is_that_of_brute_force(searcher: Searcher, encoder: Encoder) -> None:
+def test_scores_are_those_of_brute_force(searcher: Searcher, encoder: Encoder) -> None:
     catalogue = searcher.catalogue
     texts = catalogue.texts(catalogue.documents().keys)
     keys = sorted(texts)
+    ids = [catalogue.papers([key])[key].id for key in keys]
     vectors = encoder.encode([embedding_text(*texts[key]) for key in keys])
     for text in ("energy of molecules", "speech with little supervision", "chess engines"):
-        exact = vectors @ encoder.encode([text])[0]
-        best = np.sort(exact)[::-1][:10]
-        hits = searcher.search(text, 10)
-        assert [hit.rank for hit in hits] == list(range(1, 11))
-        np.testing.assert_allclose([hit.scores["dense"] for hit in hits], best, atol=2e-3)  # stored in half precision
+        exact = dict(zip(ids, vectors @ encoder.encode([text])[0], strict=True))
+        hits = searcher.search(text, 200)
+        assert [hit.rank for hit in hits] == list(range(1, 201))
+        assert {hit.paper.id for hit in hits} == set(ids)
+        # Stored in half precision.
+        np.testing.assert_allclose([hit.scores["dense"] for hit in hits], [exact[hit.paper.id] for hit in hits], atol=3e-3)
+        assert (np.diff([hit.scores["rerank"] for hit in hits]) <= 0).all()
+        assert (np.diff([hit.score for hit in hits]) <= 0).all()
+        assert {hit.scores["lexical"] > 0 for hit in hits if text.split()[0] in hit.paper.title.lower()} <= {True}
 
 
 def test_a_phrase_finds_its_topic(searcher: Searcher) -> None:
@@ -56,7 +61,8 @@ def test_a_phrase_finds_its_topic(searcher: Searcher) -> None:
 
 def test_a_hit_carries_its_code(searcher: Searcher) -> None:
     hit = find_paper(searcher.catalogue, "1504.00004")
-    assert hit.code == (CodeLink("https://github.com/example/repo3", "comments"),)
+    evidence = "the text says that it is released there"
+    assert hit.code == (CodeLink("https://github.com/example/repo3", "comments", confidence=0.95, evidence=evidence),)
     assert hit.url == "https://arxiv.org/abs/1504.00004"
     assert hit.as_json()["code"] == [
         {"url": "https://github.com/example/repo3", "source": "comments", "official": None, "stars": None}
@@ -109,13 +115,15 @@ def test_text_with_examples(searcher: Searcher) -> None:
 def test_filters_leave_k_results_whenever_k_exist(searcher: Searcher, filters: Filters) -> None:
     allowed = searcher.catalogue.select(filters)
     assert allowed is not None
-    hits = searcher.search("chess", 20, filters)
-    everything = searcher.search("chess", 200)
-    expected = [
-        h.paper.id for h in everything if h.paper.id in {p.id for p in searcher.catalogue.papers(allowed.tolist()).values()}
-    ]
-    assert [h.paper.id for h in hits] == expected[:20]
-    assert len(hits) == min(20, len(allowed))
+    passing = {paper.id for paper in searcher.catalogue.papers(allowed.tolist()).values()}
+    everything = {hit.paper.id: hit for hit in searcher.search("chess", 200)}
+    for k in (1, 20, 200):
+        hits = searcher.search("chess", k, filters)
+        assert len(hits) == min(k, len(passing))
+        assert {hit.paper.id for hit in hits} <= passing
+        for hit in hits:  # a filter changes nothing of what each index says of a paper
+            for stage in ("dense", "lexical"):
+                assert hit.scores[stage] == pytest.approx(everything[hit.paper.id].scores[stage], rel=1e-4)
 
 
 def test_a_filter_that_nothing_passes(searcher: Searcher) -> None:
@@ -129,6 +137,66 @@ def test_empty_queries_are_refused(searcher: Searcher) -> None:
         searcher.like([])
     with pytest.raises(QueryError, match="at least one result"):
         searcher.search("chess", 0)
+
+
+@pytest.fixture
+def names(home: Home, write_snapshot: Callable[..., Path], encoder: Encoder) -> Searcher:
+    """Papers with names, among others that talk of the same."""
+    people = [["Hu", "Edward", ""], ["Shen", "Yelong", ""]]
+    named = [
+        record(500, title="LoRA: Low-Rank Adaptation of Large Models", abstract="Weights are frozen.", authors_parsed=people),
+        record(501, title="Which adapters to use", abstract="We compare LoRA, and LoRA, with GPT-J. It is cheap."),
+        record(502, title="LoRa radio for sensors", abstract="LoRa LoRa LoRa gateways."),
+        record(503, title="Scaling", abstract=r"Hyperparameters are transferred by $\mu$Transfer. It costs $O(n^2)$ time."),
+        record(
+            504, title="Low-rank adaptation", abstract="LoRA withdrawn.", comments="This paper has been withdrawn by the author"
+        ),
+    ]
+    run_snapshot(home, [write_snapshot([*(record(i) for i in range(60)), *named])])
+    run_index(home, encoder)
+    return Searcher.open(home, encoder)
+
+
+@pytest.mark.parametrize(
+    ("query", "first"),
+    [
+        ("LoRA", ["arxiv:1509.00501", "arxiv:1510.00502"]),
+        ("GPT-J", ["arxiv:1510.00502"]),
+        ("gpt j", ["arxiv:1510.00502"]),
+        ("µTransfer", ["arxiv:1512.00504"]),
+        ("O(n²)", ["arxiv:1512.00504"]),
+        ("Edward Hu", ["arxiv:1509.00501"]),
+        ("hu", ["arxiv:1509.00501"]),
+        ("scaling", ["arxiv:1512.00504"]),
+    ],
+)
+def test_what_is_named_comes_first(names: Searcher, query: str, first: list[str]) -> None:
+    assert [hit.paper.id for hit in names.search(query, 10)][: len(first)] == first
+
+
+def test_withdrawn_papers_come_last_but_where_they_are_named(names: Searcher) -> None:
+    hits = names.search("adapting models by low-rank matrices", 65)
+    assert [hit.paper.withdrawn for hit in hits] == [False] * 64 + [True]
+    assert names.search("low-rank adaptation", 3)[0].paper.withdrawn
+
+
+def test_the_sentence_that_matches_is_shown(names: Searcher) -> None:
+    assert names.search("comparing LoRA and GPT-J")[0].matched == "We compare LoRA, and LoRA, with GPT-J."
+    assert names.search("zebra")[0].matched == ""
+
+
+def test_without_words_in_common_the_vectors_decide(names: Searcher) -> None:
+    hits = names.search("zzz qqq", 10)
+    assert {hit.scores["lexical"] for hit in hits} == {0.0}
+    assert len(hits) == 10
+
+
+def test_reranking_can_be_switched_off(base: Home, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KB_RERANKER", "none")
+    with Searcher.open(base, encoder) as searcher:
+        hits = searcher.search("chess", 5)
+    assert all(hit.scores.keys() == {"dense", "lexical"} for hit in hits)
+    assert (np.diff([hit.score for hit in hits]) <= 0).all()
 
 
 class _OtherModel:

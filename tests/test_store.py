@@ -68,7 +68,7 @@ def test_an_upsert_writes_what_differs_and_nothing_else(home: Home) -> None:
         upsert(draft.catalogue, PAPER, other)
         key = draft.catalogue.key_of(PAPER.id)
         assert upsert(draft.catalogue, PAPER, other) == PaperChanges(unchanged=2)
-        later = with_changes(PAPER, abstract="Rewritten.", updated=date(2018, 1, 1), versions=(Version(1), Version(2)))
+        later = with_changes(PAPER, abstract="Rewritten.", updated=date(2018, 1, 1), versions=(*PAPER.versions, Version(2)))
         assert upsert(draft.catalogue, later, other) == PaperChanges(changed=1, unchanged=1)
         assert the(draft.catalogue, PAPER.id) == later
         assert draft.catalogue.key_of(PAPER.id) == key

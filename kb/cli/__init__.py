@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from kb.cli import base, ingest, search
+from kb.cli import base, digest, doctor, evaluate, export, ingest, lists, recommend, schedule, search
 from kb.cli.console import say, settings
 from kb.errors import IdentifierError, KnowledgeBaseError, QueryError
 
@@ -25,7 +25,15 @@ cli.command()(ingest.index)
 cli.command()(search.search)
 cli.command()(search.like)
 cli.command()(search.show)
+cli.add_typer(lists.commands, name="list")
+cli.command()(lists.lists)
+cli.command()(export.export)
+cli.command()(recommend.recommend)
+cli.command()(digest.digest)
+cli.add_typer(schedule.commands, name="schedule")
+cli.command("eval")(evaluate.evaluate)
 cli.command()(base.status)
+cli.command()(doctor.doctor)
 cli.command()(base.app)
 
 

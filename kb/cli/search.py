@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kb.cli.console import Json, home, print_json, say
+from kb.cli.console import Json, home, library, print_json, say
 from kb.cli.console import show as line
 from kb.errors import QueryError
-from kb.store import Filters
+from kb.store import Filters, Ledger, parse_years
 
 if TYPE_CHECKING:
     from kb.search import Hit
@@ -21,6 +22,7 @@ AuthorName = Annotated[str, typer.Option("--author", help="Part of an author's n
 Year = Annotated[str, typer.Option("--year", help="2019, 2019..2023, 2019.. or ..2023.")]
 HasCode = Annotated[bool, typer.Option("--has-code", help="Only papers with a repository.")]
 Source = Annotated[str, typer.Option("--source", help="notes or arxiv.")]
+ListName = Annotated[str, typer.Option("--list", help="Only papers of this reading list.")]
 
 
 def search(
@@ -31,12 +33,13 @@ def search(
     year: Year = "",
     has_code: HasCode = False,
     source: Source = "",
+    list_name: ListName = "",
     as_json: Json = False,
 ) -> None:
     """Find papers by what they are about."""
     from kb.search import Searcher
 
-    filters = Filters(tuple(category or ()), author, parse_years(year), has_code, source)
+    filters = Filters(tuple(category or ()), author, parse_years(year), has_code, source, papers_of_list(list_name))
     with Searcher.open(home()) as searcher:
         _print_hits(searcher.search(text, k, filters), as_json)
 
@@ -51,12 +54,13 @@ def like(
     year: Year = "",
     has_code: HasCode = False,
     source: Source = "",
+    list_name: ListName = "",
     as_json: Json = False,
 ) -> None:
     """Find papers like these."""
     from kb.search import Searcher
 
-    filters = Filters(tuple(category or ()), author, parse_years(year), has_code, source)
+    filters = Filters(tuple(category or ()), author, parse_years(year), has_code, source, papers_of_list(list_name))
     with Searcher.open(home()) as searcher:
         _print_hits(searcher.like(ids, unlike or (), text, k, filters), as_json)
 
@@ -68,6 +72,7 @@ def show(identifier: Annotated[str, typer.Argument(metavar="ID")], as_json: Json
     generation = home().open()
     try:
         hit = find_paper(generation.catalogue, identifier)
+        history = Ledger(generation.catalogue).history(hit.paper.id)
     finally:
         generation.close()
     paper = hit.paper
@@ -82,15 +87,23 @@ def show(identifier: Annotated[str, typer.Argument(metavar="ID")], as_json: Json
             "journal_ref": paper.journal_ref,
             "withdrawn": paper.withdrawn,
             "versions": [{"version": v.number, "created": v.created and v.created.isoformat()} for v in paper.versions],
+            "changes": [asdict(change) for change in history.changes],
+            "withdrawals": [asdict(w) | {"noticed": w.noticed and w.noticed.isoformat()} for w in history.withdrawals],
         }
         hit_json = hit.as_json()
         print_json({key: hit_json[key] for key in ("id", "title", "authors", "year", "url", "code", "notes")} | extra)
         return
     line(paper.title, "bold")
     facts = [", ".join(a.name for a in paper.authors), f"{paper.id}  {hit.url}", " ".join(paper.categories), paper.journal_ref]
-    for fact in [*facts, "WITHDRAWN" if paper.withdrawn else "", paper.comments]:
+    reason = history.withdrawals[-1].reason if history.withdrawals else ""
+    withdrawn = f"WITHDRAWN: {reason or 'no reason is given'}" if paper.withdrawn else ""
+    for fact in [*facts, withdrawn or paper.comments]:
         if fact:
             line(fact)
+    if len(paper.versions) > 1:
+        line(", ".join(f"v{v.number} {v.created.date() if v.created else '?'}" for v in paper.versions))
+    for change in history.changes:
+        line(f"{change.field} until v{change.before_version}: {change.before}")
     if paper.abstract:
         line(f"\n{paper.abstract}")
     for link in hit.code:
@@ -117,12 +130,11 @@ def _print_hits(hits: Sequence[Hit], as_json: bool) -> None:
             line(f"     note: {' '.join(note.body.split())[:160]}")
 
 
-def parse_years(text: str) -> tuple[int | None, int | None]:
-    """`2019`, `2019..2023`, `2019..` or `..2023` as first and last year."""
-    if not text:
-        return (None, None)
-    first, dots, last = text.partition("..")
-    try:
-        return (int(first) if first else None, int(last) if last else None) if dots else (int(first), int(first))
-    except ValueError:
-        raise QueryError(f"{text!r} is no range of years, such as 2019 or 2019..2023.") from None
+def papers_of_list(name: str) -> tuple[str, ...]:
+    """Ids of the papers on a reading list; none where no list is named."""
+    if not name:
+        return ()
+    found = tuple(entry.paper_id for entry in library().read_list(name).entries)
+    if not found:
+        raise QueryError(f"The list {name!r} is empty. Add to it: `kb list add {name!r} ID`.")
+    return found

@@ -1,18 +1,32 @@
 """Where the catalogue is kept: DuckDB files, published in generations. The only package with DuckDB's SQL."""
 
-from kb.store.catalogue import Catalogue, DocumentBatch, Filters, Keys, NoteChanges, PaperChanges, Run
+from kb.store.catalogue import Catalogue, DocumentBatch, Filters, Keys, NoteChanges, PaperChanges, Run, parse_years
+from kb.store.code import CodeCatalogue, NamedRepository, RepositoryState
 from kb.store.generations import Draft, Generation, Home, Manifest
+from kb.store.ledger import Harvest, History, Ledger, TextChange, Withdrawal
+from kb.store.texts import SearchText, SearchTexts
 
 __all__ = [
     "Catalogue",
+    "CodeCatalogue",
     "DocumentBatch",
     "Draft",
     "Filters",
     "Generation",
+    "Harvest",
+    "History",
     "Home",
     "Keys",
+    "Ledger",
     "Manifest",
+    "NamedRepository",
     "NoteChanges",
     "PaperChanges",
+    "RepositoryState",
     "Run",
+    "SearchText",
+    "SearchTexts",
+    "TextChange",
+    "Withdrawal",
+    "parse_years",
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import duckdb
@@ -33,6 +33,8 @@ _COLUMNS = (
 )
 # What makes a paper another than it was. `updated` alone does not: the same record is served under new dates.
 _MEANING = "title, abstract, authors, categories, comments, journal_ref, doi, licence, published, versions, withdrawn"
+# The columns of `runs`, in the order of Run's fields.
+_RUN = "job, source, started, finished, outcome, counts, message, number, span, requests, retries"
 _PAPER_ARROW = pa.schema(
     [
         *[(name, pa.string()) for name in ("id", "title", "abstract")],
@@ -77,6 +79,15 @@ _IN_CATEGORIES = """(list_has_any(categories, ?::VARCHAR[])
     OR list_has_any(list_transform(categories, lambda c: split_part(c, '.', 1)), ?::VARCHAR[]))"""
 
 
+# What a record without a mark of its own says of being withdrawn (RE2).
+_WITHDRAWN = r"(?i)(?:paper|article|submission|manuscript|work|it)\s+(?:has been|is|was|is being)\s+withdrawn|^\s*withdrawn\b"
+
+
+def _says_withdrawn(comments: str, abstract: str) -> str:
+    """SQL: whether a record's texts say that the paper is withdrawn."""
+    return f"regexp_matches(coalesce({comments}, '') || ' ' || left(coalesce({abstract}, ''), 120), '{_WITHDRAWN}')"
+
+
 def _blanks(column: str) -> str:
     """SQL: a text with every run of blanks made one, and '' for NULL."""
     return f"trim(regexp_replace(coalesce({column}, ''), '\\s+', ' ', 'g'))"
@@ -98,9 +109,7 @@ _SNAPSHOT = f"""
         coalesce(year(stamps[1].created), CASE WHEN bare[1] = '9' AND contains(bare, '/') THEN 1900 ELSE 2000 END
             + regexp_extract(bare, '(\\d\\d)\\d*[.\\d]*$', 1)::INTEGER) AS year,
         coalesce(stamps, []) AS versions,
-        regexp_matches(coalesce(comments, '') || ' ' || left(coalesce(abstract, ''), 120),
-            '(?i)(?:paper|article|submission|manuscript|work|it)\\s+(?:has been|is|was|is being)\\s+withdrawn|^\\s*withdrawn\\b')
-            AS withdrawn,
+        {_says_withdrawn("comments", "abstract")} AS withdrawn,
         'arxiv' AS origin
     FROM (
         SELECT *, regexp_replace(trim(id), '\\.[A-Za-z-]+/', '/') AS bare, try_cast(update_date AS DATE) AS updated_on,
@@ -143,6 +152,12 @@ class Run:
     counts: dict[str, int] = field(default_factory=dict)
     message: str = ""
     number: int = 0
+    """0 for a run that has no record yet."""
+    span: str = ""
+    """The window that was asked for, such as `2026-03-01..2026-03-09`."""
+    requests: int = 0
+    """Requests sent to the far side, those tried again included."""
+    retries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +173,24 @@ class Filters:
     has_code: bool = False
     source: str = ""
     """'notes': papers that a note tells of; 'arxiv': papers with arXiv metadata."""
+    ids: tuple[str, ...] = ()
+    """Only these papers, by canonical id or another name of it."""
+    since: date | None = None
+    """First day of publication."""
 
     def __bool__(self) -> bool:
         return self != Filters()
+
+
+def parse_years(text: str) -> tuple[int | None, int | None]:
+    """`2019`, `2019..2023`, `2019..` or `..2023` as first and last year."""
+    if not text:
+        return (None, None)
+    first, dots, last = text.partition("..")
+    try:
+        return (int(first) if first else None, int(last) if last else None) if dots else (int(first), int(first))
+    except ValueError:
+        raise QueryError(f"{text!r} is no range of years, such as 2019 or 2019..2023.") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,12 +261,19 @@ class Catalogue:
             )
             return self._staged() - before, bad
 
-    def stage_papers(self, papers: Sequence[Paper]) -> None:
-        """Stages papers from any other source."""
+    def stage_papers(self, papers: Sequence[Paper], marks_withdrawn: bool = True) -> None:
+        """Stages papers from any other source.
+
+        A source that does not mark withdrawn papers says so: what its texts do not tell stays as it is known.
+        """
         rows = pa.Table.from_pylist([_paper_row(p) for p in papers], schema=_PAPER_ARROW)
+        mark = (
+            "" if marks_withdrawn else f"REPLACE (CASE WHEN {_says_withdrawn('comments', 'abstract')} THEN TRUE END AS withdrawn)"
+        )
         with self._registered("paper_rows", rows):
             self._write(
-                f"INSERT INTO staging SELECT (SELECT count(*) FROM staging) + row_number() OVER (), {_COLUMNS} FROM paper_rows"
+                f"""INSERT INTO staging SELECT (SELECT count(*) FROM staging) + row_number() OVER (), {_COLUMNS}
+                    FROM (SELECT * {mark} FROM paper_rows)"""
             )
 
     def _staged(self) -> int:
@@ -263,7 +300,10 @@ class Catalogue:
                     coalesce(nullif(staging.journal_ref, ''), papers.journal_ref) AS journal_ref,
                     coalesce(nullif(staging.doi, ''), papers.doi) AS doi,
                     coalesce(nullif(staging.licence, ''), papers.licence) AS licence,
-                    coalesce(nullif(staging.url, ''), papers.url) AS url)
+                    coalesce(nullif(staging.url, ''), papers.url) AS url,
+                    list_transform(staging.versions, lambda v: {{'number': v.number, 'created': coalesce(v.created,
+                        list_filter(papers.versions, lambda p: p.number = v.number)[1].created)}}) AS versions,
+                    coalesce(staging.withdrawn, papers.withdrawn AND len(staging.versions) = len(papers.versions)) AS withdrawn)
                 FROM staging JOIN chosen USING (id, ordinal) JOIN papers USING (id)
                 WHERE papers.origin = 'notes'
                    OR (coalesce(staging.updated >= papers.updated, TRUE) AND len(staging.versions) >= len(papers.versions)
@@ -272,6 +312,12 @@ class Catalogue:
         self._write(
             f"""DELETE FROM differing USING papers WHERE differing.id = papers.id AND papers.origin = 'arxiv'
                 AND row({_qualified("differing")}) IS NOT DISTINCT FROM row({_qualified("papers")})"""
+        )
+        self._write(
+            """INSERT INTO former_texts SELECT id, len(papers.versions), papers.title, papers.abstract
+               FROM papers JOIN differing USING (id)
+               WHERE papers.origin = 'arxiv' AND len(differing.versions) > len(papers.versions)
+                 AND (differing.title, differing.abstract) IS DISTINCT FROM (papers.title, papers.abstract)"""
         )
         assignments = ", ".join(f"{name.strip()} = differing.{name.strip()}" for name in _COLUMNS.split(",")[1:])
         self._write(
@@ -285,8 +331,15 @@ class Catalogue:
         self._write(
             f"""INSERT INTO papers (key, title_key, {_COLUMNS})
                 SELECT nextval('paper_keys'), title_key(title), {_COLUMNS}
-                FROM (SELECT staging.* FROM staging JOIN chosen USING (id, ordinal)
+                FROM (SELECT staging.* REPLACE (coalesce(staging.withdrawn, FALSE) AS withdrawn)
+                      FROM staging JOIN chosen USING (id, ordinal)
                       ANTI JOIN papers USING (id) ORDER BY ordinal)"""
+        )
+        self._write(
+            """DELETE FROM withdrawals USING papers, touched
+               WHERE withdrawals.paper_id = papers.id AND papers.id = touched.id AND version = len(papers.versions);
+               INSERT INTO withdrawals SELECT id, len(versions), updated, comments
+               FROM papers WHERE withdrawn AND id IN (SELECT id FROM touched)"""
         )
         changed = self._count("differing")
         new = self._count("touched") - changed
@@ -296,18 +349,8 @@ class Catalogue:
     def _count(self, table: str) -> int:
         return int(self._write(f"SELECT count(*) FROM {table}")[0][0])
 
-    def touched_texts(self, pattern: str) -> Iterator[tuple[str, str, str]]:
-        """Id, abstract and comments of the papers that the last merge wrote and whose text matches `pattern` (RE2)."""
-        result = self._connection.execute(
-            """SELECT id, abstract, comments FROM papers
-               WHERE id IN (SELECT id FROM touched) AND regexp_matches(abstract || ' ' || comments, ?) ORDER BY key""",
-            [pattern],
-        )
-        while rows := result.fetchmany(2000):
-            yield from rows
-
     def touch_all(self) -> None:
-        """Makes `touched_texts` go over every paper."""
+        """Makes the next search for code links go over every paper."""
         self._write("CREATE OR REPLACE TEMP TABLE touched AS SELECT id FROM papers")
 
     def replace_code_links(self, links: Sequence[tuple[str, CodeLink]], sources: Sequence[str]) -> int:
@@ -315,6 +358,11 @@ class Catalogue:
         self._write(
             "DELETE FROM code_links WHERE list_contains(?, source) AND paper_id IN (SELECT id FROM touched)", [list(sources)]
         )
+        self.add_code_links(links)
+        return len(links)
+
+    def add_code_links(self, links: Sequence[tuple[str, CodeLink]]) -> None:
+        """Adds links, each with the canonical id of its paper."""
         rows = pa.table(
             {
                 "paper_id": pa.array([p for p, _ in links], pa.string()),
@@ -322,11 +370,13 @@ class Catalogue:
                 "source": pa.array([x.source for _, x in links], pa.string()),
                 "official": pa.array([x.official for _, x in links], pa.bool_()),
                 "stars": pa.array([x.stars for _, x in links], pa.int32()),
+                "confidence": pa.array([x.confidence for _, x in links], pa.float64()),
+                "evidence": pa.array([x.evidence for _, x in links], pa.string()),
+                "framework": pa.array([x.framework for _, x in links], pa.string()),
             }
         )
         with self._registered("link_rows", rows):
-            self._write("INSERT INTO code_links SELECT * FROM link_rows")
-        return len(links)
+            self._write("INSERT INTO code_links BY NAME SELECT * FROM link_rows")
 
     # Bringing notes in ---------------------------------------------------------------------------------------------
 
@@ -425,6 +475,14 @@ class Catalogue:
         rows = self._read("SELECT key FROM papers WHERE title_key = title_key(?) AND title_key <> '' ORDER BY key", [title])
         return [int(key) for (key,) in rows]
 
+    def identifiers(self) -> dict[int, str]:
+        """Canonical id of every paper, by key."""
+        return {int(key): identifier for key, identifier in self._read("SELECT key, id FROM papers")}
+
+    def withdrawn(self) -> frozenset[int]:
+        """Keys of the papers that were withdrawn."""
+        return frozenset(int(key) for (key,) in self._read("SELECT key FROM papers WHERE withdrawn"))
+
     def notes_on(self, identifiers: Sequence[str]) -> dict[str, list[Note]]:
         """The notes on these papers, by canonical id."""
         rows = self._read(
@@ -446,17 +504,16 @@ class Catalogue:
         return found
 
     def code_of(self, identifiers: Sequence[str]) -> dict[str, list[CodeLink]]:
-        """The repositories of these papers, those that the authors named first."""
+        """The repositories of these papers, the surest first, then those that the authors named themselves."""
         rows = self._read(
-            """SELECT paper_id, url, arg_min(source, rank), bool_or(official), max(stars)
-               FROM (SELECT *, list_position(['abstract', 'comments', 'notes'], source) AS rank FROM code_links)
-               WHERE paper_id IN (SELECT unnest(?))
-               GROUP BY paper_id, url ORDER BY paper_id, min(rank), max(stars) DESC NULLS LAST, url""",
+            """SELECT paper_id, url, source, official, stars, confidence, evidence, framework, checked, archived FROM paper_code
+               WHERE list_contains(?::VARCHAR[], paper_id)  -- reaches below the view's grouping, as a subquery would not
+               ORDER BY paper_id, confidence DESC, place, stars DESC NULLS LAST, lower(url)""",
             [list(identifiers)],
         )
         found: dict[str, list[CodeLink]] = {}
-        for paper, url, source, official, stars in rows:
-            found.setdefault(paper, []).append(CodeLink(url, source, official, stars))
+        for paper, *link in rows:
+            found.setdefault(paper, []).append(CodeLink(*link))
         return found
 
     def select(self, filters: Filters) -> Keys | None:
@@ -482,7 +539,15 @@ class Catalogue:
             conditions.append("year <= ?")
             parameters.append(last)
         if filters.has_code:
-            conditions.append("id IN (SELECT paper_id FROM code_links)")
+            conditions.append("id IN (SELECT paper_id FROM paper_code)")
+        if filters.since is not None:
+            conditions.append("published >= ?")
+            parameters.append(filters.since)
+        if filters.ids:
+            conditions.append(
+                "id IN (SELECT unnest(?) UNION ALL SELECT paper_id FROM aliases WHERE aliases.id IN (SELECT unnest(?)))"
+            )
+            parameters += [list(filters.ids)] * 2
         match filters.source:
             case "":
                 pass
@@ -507,6 +572,11 @@ class Catalogue:
             )
         ]
 
+    def newest(self) -> date | None:
+        """Day of the last publication."""
+        newest: date | None = self._read("SELECT max(published) FROM papers")[0][0]
+        return newest
+
     def years(self) -> tuple[int, int] | None:
         """First and last year of all papers."""
         first, last = self._read("SELECT min(year), max(year) FROM papers")[0]
@@ -514,25 +584,25 @@ class Catalogue:
 
     # Runs ------------------------------------------------------------------------------------------------------------
 
-    def record_run(self, run: Run, skipped: Sequence[Skipped]) -> None:
-        """Keeps the record of a job, and what it skipped."""
-        number = self._write("SELECT nextval('run_numbers')")[0][0]
+    def record_run(self, run: Run, skipped: Sequence[Skipped]) -> int:
+        """Keeps the record of a job, and what it skipped, in place of the run's record so far; returns the run's number."""
+        number = run.number or int(self._write("SELECT nextval('run_numbers')")[0][0])
+        self._write("DELETE FROM runs WHERE number = ?", [number])
+        self._write("DELETE FROM skipped WHERE run = ?", [number])
         self._write(
-            "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, MAP(?::VARCHAR[], ?::BIGINT[]), ?)",
+            f"INSERT INTO runs ({_RUN}) VALUES (?, ?, ?, ?, ?, MAP(?::VARCHAR[], ?::BIGINT[]), ?, ?, ?, ?, ?)",
             [
-                number, run.job, run.source, run.started, run.finished, run.outcome,
-                list(run.counts), list(run.counts.values()), run.message,
+                run.job, run.source, run.started, run.finished, run.outcome, list(run.counts), list(run.counts.values()),
+                run.message, number, run.span, run.requests, run.retries,
             ],
         )  # fmt: skip
         if skipped:
             self._write_many("INSERT INTO skipped VALUES (?, ?, ?, ?)", [(number, s.source, s.line, s.reason) for s in skipped])
+        return number
 
     def runs(self, limit: int = 20) -> list[Run]:
         """The last jobs, the newest first."""
-        rows = self._read(
-            "SELECT job, source, started, finished, outcome, counts, message, number FROM runs ORDER BY number DESC LIMIT ?",
-            [limit],
-        )
+        rows = self._read(f"SELECT {_RUN} FROM runs ORDER BY number DESC LIMIT ?", [limit])
         return [Run(*row) for row in rows]
 
 
@@ -598,8 +668,9 @@ INSERT INTO papers
     FROM (SELECT * FROM stubs ANTI JOIN papers USING (id) ORDER BY id);
 
 DELETE FROM code_links WHERE source = 'notes';
-INSERT INTO code_links
-    SELECT DISTINCT ON (notes.paper_id, lower(target)) notes.paper_id, target, 'notes', NULL, mentions.stars
+INSERT INTO code_links BY NAME
+    SELECT DISTINCT ON (notes.paper_id, lower(target)) notes.paper_id, target AS url, 'notes' AS source,
+        NULL::BOOLEAN AS official, mentions.stars, 0.8 AS confidence, 'a note on the paper names it' AS evidence, '' AS framework
     FROM mentions JOIN notes ON notes.source = mentions.source AND notes.number = mentions.note
     WHERE mentions.kind = 'repository' ORDER BY notes.paper_id, lower(target), target;
 DROP TABLE named; DROP TABLE known_by_notes; DROP TABLE stubs;

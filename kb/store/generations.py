@@ -2,7 +2,7 @@
 
     HOME/
       CURRENT                   the name of the generation that is served
-      generations/000012/       catalogue.duckdb, dense.faiss, …, manifest.json; never written to again
+      generations/000012/       catalogue.duckdb, dense.faiss, lexical/, …, manifest.json; never written to again
       generations/.draft-…/     a job's working copy; swept by the next job if its own was killed
       vectors/                  what has been embedded (kb.vectors)
       writer.lock               held by the one job that writes
@@ -93,6 +93,13 @@ class Generation:
             raise StoreError(f"{path} {state}. Run `kb index`: it builds the indexes again, nothing stored is lost.")
         return path
 
+    def subfolder(self, name: str) -> Path:
+        """A folder of this generation; raises StoreError where one of its files is missing or not of the size published."""
+        for file in self.manifest.files:
+            if file.startswith(f"{name}/"):
+                self.file(file)
+        return self.folder / name
+
     def close(self) -> None:
         self._connection.close()
 
@@ -119,10 +126,10 @@ class Draft:
             papers=counts["papers"],
             notes=counts["notes"],
             code_links=counts["code_links"],
-            files={p.name: p.stat().st_size for p in sorted(self.folder.iterdir()) if p.is_file() and p.name != _MANIFEST},
+            files={name: path.stat().st_size for name, path in _files(self.folder)},
         )
         (self.folder / _MANIFEST).write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
-        for path in self.folder.iterdir():
+        for path in self.folder.rglob("*"):
             _sync(path)
         target = self._home.generations / f"{manifest.generation:06d}"
         self.folder.rename(target)
@@ -242,10 +249,11 @@ class Home:
         if not (source / CATALOGUE).is_file():
             raise StoreError(f"{source / CATALOGUE} is missing. Ingest your sources again, or restore the folder from a backup.")
         shutil.copyfile(source / CATALOGUE, folder / CATALOGUE)
-        for path in source.iterdir():
+        for name, path in _files(source):
             # Index files are replaced, never written to, so one file can belong to many generations.
-            if path.is_file() and path.name not in {CATALOGUE, _MANIFEST}:
-                os.link(path, folder / path.name)
+            if name != CATALOGUE:
+                (folder / name).parent.mkdir(exist_ok=True)
+                os.link(path, folder / name)
         return manifest
 
     def _sweep(self) -> None:
@@ -267,12 +275,22 @@ def _connect(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     if not read_only:
         config["temp_directory"] = str(path.parent / "spill")
     try:
-        return duckdb.connect(str(path), read_only=read_only, config=config)
+        connection = duckdb.connect(str(path), read_only=read_only, config=config)
+        # DuckDB draws one on stdout where it takes the session for an interactive one, in the middle of a `--json`.
+        connection.execute("SET enable_progress_bar = false")
+        return connection
     except duckdb.Error as error:
         raise StoreError(
             f"{path} cannot be opened ({str(error).splitlines()[0]}). If it is damaged, restore the folder from a "
             "backup, or move it away and ingest your sources again."
         ) from error
+
+
+def _files(folder: Path) -> list[tuple[str, Path]]:
+    """The files that a generation consists of, its subfolders' included, by their names within it; its manifest apart."""
+    # A reader leaves lock files behind; they belong to nobody.
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / _MANIFEST and p.suffix != ".lock")
+    return [(path.relative_to(folder).as_posix(), path) for path in paths]
 
 
 def _sync(path: Path) -> None:

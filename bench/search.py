@@ -1,0 +1,129 @@
+"""Search beside txtai's hybrid index over the same texts and vectors, and beside encoding the query plus an exact scan."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import ir_measures
+import numpy as np
+from ir_measures import nDCG
+
+from bench.rows import Row
+from kb.embed import Encoder, Vectors, load_encoder
+from kb.evaluate import collection, evaluate, names_of, questions
+from kb.judgements import read_judgements
+from kb.papers import embedding_text
+from kb.search import Searcher
+from kb.store import Home
+
+_QUESTIONS = 40
+_NO_PEER = "not installed: `pip install 'paper-kb[bench]'`"
+
+
+def measure(shared: Path, homes: Sequence[Path] = ()) -> list[Row]:
+    """Quality on the judged collections below `shared`, and latency over these indexed knowledge bases."""
+    encoder = load_encoder()
+    rows = [_quality(shared / "data" / "eval" / name, encoder, binary=name == "cranfield") for name in ("scifact", "cranfield")]
+    texts = list(read_judgements(shared / "data" / "eval" / "autoscholarquery").queries.values())[:_QUESTIONS]
+    for home in homes:
+        rows += _latency(Home(home), texts, encoder)
+    return rows
+
+
+def _quality(folder: Path, encoder: Encoder, *, binary: bool) -> Row:
+    judgements = read_judgements(folder, binary=binary)
+    with TemporaryDirectory() as place:
+        home = collection(judgements, Path(place) / "kb", Path(place) / "vectors", encoder)
+        with Searcher.open(home, encoder) as searcher:
+            names = names_of(judgements.documents, searcher.catalogue)
+            found = evaluate(searcher, questions(judgements, searcher.catalogue), names)
+            keys, texts, vectors = _material(searcher)
+            peer = _txtai(encoder, keys, texts, vectors)
+            if peer is not None:
+                run = {
+                    query: {names(key): score for key, score in peer(text, 100) if names(key) != judgements.own()[query]}
+                    for query, text in judgements.queries.items()
+                }
+                theirs = ir_measures.calc_aggregate([nDCG @ 10], judgements.qrels, run)[nDCG @ 10]
+    ours = found.means("reranked")["nDCG@10"]
+    stages = ", ".join(f"{stage} {found.means(stage)['nDCG@10']:.3f}" for stage in ("lexical", "dense", "fused"))
+    return Row(
+        f"{judgements.name}, nDCG@10 over {found.documents:,} documents ({stages})",
+        f"{ours:.3f}",
+        _NO_PEER if peer is None else f"txtai's hybrid index: {theirs:.3f}",
+        "" if peer is None else f"{ours / theirs:.2f} ×",
+    )
+
+
+def _latency(home: Home, texts: Sequence[str], encoder: Encoder) -> list[Row]:
+    with Searcher.open(home, encoder) as searcher:
+        keys, documents, vectors = _material(searcher)
+        dense = searcher.index
+        ours = _median(lambda text: searcher.search(text), texts)
+        scan = _median(lambda text: dense.search(encoder.encode([text]), 10), texts)
+        peer = _txtai(encoder, keys, documents, vectors)
+        rows = [
+            Row(
+                f"a search over {len(keys):,} papers, reranked, ten hits with code and notes",
+                f"{ours * 1e3:.0f} ms",
+                f"encoding the query and an exact scan: {scan * 1e3:.0f} ms",
+                f"{ours / scan:.2f} × its time",
+                "at most 3 ×",
+            )
+        ]
+        if peer is not None:
+            theirs = _median(lambda text: peer(text, 10), texts)
+            rows.append(
+                Row(
+                    f"the same search over {len(keys):,} papers",
+                    f"{ours * 1e3:.0f} ms",
+                    f"txtai's hybrid search, ids and scores alone: {theirs * 1e3:.0f} ms",
+                    f"{ours / theirs:.2f} × its time",
+                    "at most 0.5 ×",
+                )
+            )
+    return rows
+
+
+def _material(searcher: Searcher) -> tuple[list[int], list[str], Vectors]:
+    """Keys, texts and vectors of all that is indexed."""
+    keys = searcher.index.keys()
+    texts = searcher.catalogue.texts(keys)
+    return keys.tolist(), [embedding_text(*texts[int(key)]) for key in keys], searcher.index.vectors(keys)
+
+
+def _txtai(
+    encoder: Encoder, keys: Sequence[int], texts: Sequence[str], vectors: Vectors
+) -> Callable[[str, int], list[tuple[int, float]]] | None:
+    """A search of txtai's hybrid index over the same vectors; None where txtai is not installed."""
+    try:
+        from txtai.embeddings import Embeddings
+    except ImportError:
+        sys.stderr.write("txtai is not installed; its rows are left out.\n")
+        return None
+    stored = dict(zip(texts, vectors, strict=True))
+
+    def transform(batch: Sequence[str]) -> Vectors:
+        missing = [text for text in batch if text not in stored]
+        new = dict(zip(missing, encoder.encode(missing), strict=True)) if missing else {}
+        return np.stack([stored[text] if text in stored else new[text] for text in batch])
+
+    embeddings: Any = Embeddings(method="external", transform=transform, hybrid=True, content=False)
+    embeddings.index((key, text, None) for key, text in zip(keys, texts, strict=True))
+    return lambda text, k: [(int(key), float(score)) for key, score in embeddings.search(text, k)]
+
+
+def _median(search: Callable[[str], object], texts: Sequence[str]) -> float:
+    """Median seconds of one search, after three for warming up."""
+    times = []
+    for text in [*texts[:3], *texts]:
+        started = time.perf_counter()
+        search(text)
+        times.append(time.perf_counter() - started)
+    return median(times[3:])

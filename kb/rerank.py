@@ -1,0 +1,94 @@
+"""Rerankers: what reads the best candidates again and orders them anew."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from kb.dense import DenseIndex
+from kb.embed import Vectors
+from kb.errors import ModelError
+from kb.retrieve import Candidates, Query, standardised
+
+#: The text of papers by key, as a model reads it.
+Texts = Callable[[Sequence[int]], dict[int, str]]
+
+# Chosen on SciFact's training claims and the titles and opening sentences of citing papers (bench/weights.py).
+_FEEDBACK_PAPERS = 5
+_FEEDBACK_WEIGHT = 0.4
+
+
+class Reranker(Protocol):
+    """Anything that scores the candidates of a query."""
+
+    depth: int
+    """Candidates that it looks at; the others keep their order, behind these."""
+
+    def rerank(self, query: Query, candidates: Candidates) -> Vectors:
+        """A score for each of the first `depth` candidates, shape (at most depth,); higher is better."""
+        ...
+
+
+class FeedbackReranker:
+    """Prefers candidates like the best ones: pseudo-relevance feedback, on vectors that are stored anyway.
+
+    The score is the fused score and, standardised, the cosine to the mean of the five best candidates, weighted by the
+    exponential of their fused scores (Rocchio 1971; Lavrenko and Croft 2001 for the weights).
+    """
+
+    depth = 1 << 30
+
+    def __init__(self, index: DenseIndex) -> None:
+        self._index = index
+
+    def rerank(self, query: Query, candidates: Candidates) -> Vectors:  # noqa: ARG002  (the protocol's)
+        """See Reranker.rerank; costs one product of the candidates' vectors."""
+        if len(candidates) <= _FEEDBACK_PAPERS:
+            return candidates.fused
+        best = candidates.fused[:_FEEDBACK_PAPERS]
+        vectors = self._index.vectors(candidates.keys)
+        mean = np.exp(best - best.max()) @ vectors[:_FEEDBACK_PAPERS]
+        return np.asarray(candidates.fused + _FEEDBACK_WEIGHT * standardised(vectors @ (mean / np.linalg.norm(mean))))
+
+
+class CrossEncoderReranker:
+    """Any sentence-transformers CrossEncoder, by name on the hub or by folder. Reads query and paper together."""
+
+    depth = 50
+
+    def __init__(self, name: str, texts: Texts) -> None:
+        """Loads the model; raises ModelError where it is not to be had."""
+        # Imported here, not above: it takes seconds, and most searches need no model beside the encoder.
+        from sentence_transformers import CrossEncoder
+
+        try:
+            self._model = CrossEncoder(name, device="cpu")
+        except (OSError, ValueError, ImportError) as error:
+            raise ModelError(
+                f"The reranker {name!r} cannot be loaded ({error}). Set KB_RERANKER to a folder that holds a CrossEncoder, "
+                "or to `none`."
+            ) from error
+        self._texts = texts
+
+    def rerank(self, query: Query, candidates: Candidates) -> Vectors:
+        """See Reranker.rerank. A query by examples alone keeps its order: there is no text to read."""
+        if not query.text:
+            return candidates.fused[: self.depth]
+        keys = candidates.keys[: self.depth].tolist()
+        texts = self._texts(keys)
+        return np.asarray(self._model.predict([(query.text, texts[key]) for key in keys]), dtype=np.float32).reshape(-1)
+
+
+def load_reranker(index: DenseIndex, texts: Texts, name: str | None = None) -> Reranker | None:
+    """The reranker of that name; without one that of KB_RERANKER, else the default. `none` is none at all."""
+    name = name or os.environ.get("KB_RERANKER") or "feedback"
+    match name:
+        case "none":
+            return None
+        case "feedback":
+            return FeedbackReranker(index)
+        case _:
+            return CrossEncoderReranker(name, texts)

@@ -1,0 +1,102 @@
+"""Texts as words: what lexical search compares, and the names that people give to methods and programs."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import cache
+
+import tantivy
+
+_GREEK = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau upsilon phi chi psi omega"
+).split()
+# Final sigma, U+03C2, stands between rho and sigma.
+_LETTERS = {name: chr(0x3B1 + i + (i > 16)) for i, name in enumerate(_GREEK)}
+_COMMAND = re.compile(r"\\([A-Za-z]+)\s?")
+_WRAPPED = re.compile(r"[\\${}^]")
+_SEPARATORS = re.compile(r"[\s,;:!?\"“”|=<>…—–]+|\.(?=\s|$)|(?<=\s)['‘’(\[]|['’](?=\s|$)")
+_FOLDED = re.compile(r"[^\w+#]|_")
+
+
+def plain(text: str) -> str:
+    """The text with compatibility characters and TeX made plain: `O(n²)`, `$O(n^2)$` → `O(n2)`; `$\\mu$P`, `µP` → `μP`."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    if "\\" in text:
+        text = _COMMAND.sub(lambda match: _LETTERS.get(match[1].lower(), " "), text)
+    return _WRAPPED.sub("", text)
+
+
+@cache
+def word_analyzer() -> tantivy.TextAnalyzer:
+    """English words: without case, accents and stop words, stemmed."""
+    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
+    for step in (
+        tantivy.Filter.remove_long(60),
+        tantivy.Filter.lowercase(),
+        tantivy.Filter.ascii_fold(),
+        tantivy.Filter.stopword("english"),
+        tantivy.Filter.stemmer("english"),
+    ):
+        builder = builder.filter(step)
+    return builder.build()
+
+
+def words(text: str) -> list[str]:
+    """The terms of a text as lexical search compares them."""
+    return list(word_analyzer().analyze(plain(text)))
+
+
+@cache
+def name_analyzer() -> tantivy.TextAnalyzer:
+    """Names of people: without case and accents, not stemmed."""
+    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
+    return builder.filter(tantivy.Filter.lowercase()).filter(tantivy.Filter.ascii_fold()).build()
+
+
+def fold(name: str) -> str:
+    """A name as it is compared without regard to case, accents, hyphens and blanks: `GPT-J`, `gpt j` → `gptj`."""
+    if not name.isascii():
+        name = "".join(c for c in unicodedata.normalize("NFD", name) if not unicodedata.combining(c))
+    return _FOLDED.sub("", name).lower()
+
+
+def code_names(text: str) -> list[str]:
+    """The words of a plain text that look like names of methods, programs or quantities: LoRA, GPT-J, μTransfer, O(n2), C++.
+
+    A word is one if it has a capital after its first character, letters beside digits, a letter that is not Latin, or a sign
+    that no ordinary word has. A capital alone, as in a heading, makes none.
+    """
+    # Nine words in ten are plain ones, and are told apart without a closer look.
+    special = (chunk for chunk in text.split() if not (chunk[1:].islower() and chunk.isascii() and chunk.isalpha()))
+    words = (_trimmed(word) for chunk in special for word in _SEPARATORS.split(chunk))
+    return [word for word in words if _is_name(word)]
+
+
+def _trimmed(word: str) -> str:
+    word = word.strip(".,'‘’*")
+    # Brackets belong to the word where they are part of it, as in O(n), and not where they enclose it.
+    if word.count("(") != word.count(")") or (word.startswith("(") and word.endswith(")")):
+        word = word.strip("()")
+    return word.strip("[]./-")
+
+
+def _is_name(word: str) -> bool:
+    if not 2 <= len(word) <= 40 or "://" in word:
+        return False
+    if not word.isascii() and any("\u0370" <= c <= "\u03ff" for c in word):
+        return True
+    if not any(map(str.isalpha, word)):
+        return False
+    if any(map(str.isdigit, word)) or any(sign in word for sign in "+#()"):
+        return True
+    # `Self-Supervised` is an ordinary word in a heading; `GPT-J` and `U-Net` have a part that no ordinary word is.
+    parts = word.split("-")
+    return any(any(map(str.isupper, part[1:])) or (len(part) == 1 < len(parts) and part.isupper()) for part in parts)
+
+
+def short_name(title: str) -> str:
+    """The name that a title gives its subject before a colon, folded: `LoRA: Low-Rank Adaptation of …` → `lora`; else ''."""
+    head, colon, _ = plain(title).partition(":")
+    return fold(head) if colon and len(head.split()) <= 3 else ""

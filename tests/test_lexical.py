@@ -1,0 +1,191 @@
+"""The lexical index beside BM25 worked out by hand, and what names find."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from math import log
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kb.errors import StoreError
+from kb.lexical import LexicalIndex
+from kb.papers import Author
+from kb.store import Keys, SearchText
+from kb.terms import code_names, fold, plain, short_name, words
+from kb.vectors import digests
+
+
+def paper(key: int, title: str, abstract: str = "", authors: str = "", notes: str = "", code: Sequence[str] = ()) -> SearchText:
+    people = tuple(Author.from_name(name) for name in authors.split(", ") if name)
+    return SearchText(key, title, abstract, people, notes, tuple(code))
+
+
+PAPERS = (
+    paper(1, "LoRA: Low-Rank Adaptation of Large Language Models", "We freeze the weights.", "Edward Hu, Yelong Shen"),
+    paper(2, "A survey of adaptation", "LoRA, LoRA and again LoRA: low-rank updates of GPT-J and others.", "Ada Lovelace"),
+    paper(3, "LoRa networks for sensors", "Long range radio with LoRa gateways.", "Yann LeCun Junior"),
+    paper(4, "Tensor Programs V", r"Hyperparameters transfer by $\mu$Transfer, at $O(n^2)$ cost.", "Greg Yang"),
+    paper(5, "Gradient-based learning", "Documents are recognised by convolutional networks.", "Yann LeCun, Léon Bottou"),
+    paper(6, "Quadratic attention", "It costs O(n²) time. A transfer of knowledge.", "Yang Long"),
+    paper(7, "Long documents", "Long texts are long, and reading them takes long.", "Grace Hopper", "Read with the μP notes."),
+    paper(8, "Multi-Modal learning", "Pictures and words.", "Karl Beispiel", code=["example/µnet"]),
+)
+
+
+def build(folder: Path, papers: Iterable[SearchText]) -> list[int]:
+    """Updates the index in a folder; returns the keys that it asked for."""
+    by_key = {p.key: p for p in papers}
+    keys = np.asarray(sorted(by_key), dtype=np.int64)
+    asked: list[int] = []
+
+    def texts(wanted: Keys) -> Iterable[SearchText]:
+        asked.extend(wanted.tolist())
+        return [by_key[int(key)] for key in wanted]
+
+    LexicalIndex.update(folder, keys, digests([hashlib.md5(repr(by_key[int(k)]).encode()).hexdigest() for k in keys]), texts)
+    return asked
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> LexicalIndex:
+    build(tmp_path / "lexical", PAPERS)
+    return LexicalIndex.read(tmp_path / "lexical")
+
+
+def many(number: int) -> list[SearchText]:
+    """Papers of random words, of few enough words that tantivy keeps every length exactly."""
+    random = np.random.default_rng(3)
+    vocabulary = [f"word{chr(97 + i)}{chr(97 + j)}" for i in range(12) for j in range(12)]
+    return [
+        paper(key, "", " ".join(random.choice(vocabulary[: 4 + key % 140], random.integers(1, 39))))
+        for key in range(1, number + 1)
+    ]
+
+
+def brute_force(papers: Sequence[SearchText], query: str) -> dict[int, float]:
+    """Okapi BM25 with k1 = 1.2, b = 0.75 over the abstracts."""
+    counts = {p.key: Counter(words(p.abstract)) for p in papers}
+    mean = sum(c.total() for c in counts.values()) / len(papers)
+    scores: dict[int, float] = {}
+    for term in set(words(query)):
+        holding = [key for key, c in counts.items() if term in c]
+        idf = log(1 + (len(papers) - len(holding) + 0.5) / (len(holding) + 0.5))
+        for key in holding:
+            n, length = counts[key][term], counts[key].total()
+            scores[key] = scores.get(key, 0.0) + idf * n * 2.2 / (n + 1.2 * (0.25 + 0.75 * length / mean))
+    return scores
+
+
+def test_scores_are_bm25(tmp_path: Path) -> None:
+    papers = many(500)
+    build(tmp_path / "lexical", papers)
+    index = LexicalIndex.read(tmp_path / "lexical")
+    for query in ("wordaa", "wordab wordbc wordcd", "wordla wordkb nothing"):
+        exact = brute_force(papers, query)
+        keys, scores = index.search(query, 1000)
+        assert set(keys.tolist()) == set(exact)
+        np.testing.assert_allclose(scores, [exact[int(key)] for key in keys], rtol=1e-4)
+        assert (np.diff(scores) <= 0).all()
+        wanted = np.asarray([7, 450, 3, 12], dtype=np.int64)
+        np.testing.assert_allclose(index.scores(query, wanted), [exact.get(int(k), 0.0) for k in wanted], rtol=1e-4)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.01, 0.002])
+def test_filters_leave_k_results_whenever_k_exist(tmp_path: Path, share: float) -> None:
+    papers = many(1000)
+    build(tmp_path / "lexical", papers)
+    index = LexicalIndex.read(tmp_path / "lexical")
+    allowed = np.sort(np.random.default_rng(1).choice(np.arange(1, 1001), int(share * 1000), replace=False))
+    exact = {key: score for key, score in brute_force(papers, "wordab wordcd wordaa").items() if key in set(allowed.tolist())}
+    keys, scores = index.search("wordab wordcd wordaa", 20, allowed)
+    assert len(keys) == min(20, len(exact))
+    np.testing.assert_allclose(scores, sorted(exact.values(), reverse=True)[:20], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("query", "kind", "keys"),
+    [
+        ("LoRA", "short_name", {1}),
+        ("LoRA", "exact", {1, 2}),  # not the radio, LoRa
+        ("LoRA", "folded", {1, 2, 3}),
+        ("lora", "folded", {1, 2, 3}),
+        ("GPT-J", "exact", {2}),
+        ("gpt j", "folded", {2}),
+        ("µTransfer", "exact", {4}),
+        ("μtransfer", "folded", {4}),
+        ("O(n²)", "exact", {4, 6}),
+        ("O(n^2)", "exact", {4, 6}),
+        ("µnet", "folded", {8}),
+        ("quadratic ATTENTION!", "title", {6}),
+        ("Yann LeCun", "author", {3, 5}),
+        ("lecun", "author", {5}),
+        ("LeCun, Yann", "author", {3, 5}),
+        ("Leon Bottou", "author", {5}),
+        ("Hopper", "author", {7}),
+        ("long", "author", set()),  # rather a word than the name of Yang Long
+        ("multi modal", "folded", set()),
+        ("low-rank adaptation", "short_name", set()),
+    ],
+)
+def test_names(index: LexicalIndex, query: str, kind: str, keys: set[int]) -> None:
+    assert set(getattr(index.named(query), kind)) == keys
+
+
+def test_notes_authors_and_code_are_searched(index: LexicalIndex) -> None:
+    assert index.search("μP", 1)[0].tolist() == [7]
+    assert index.search("papers by Hopper", 1)[0].tolist() == [7]
+    assert index.search("example/µnet", 1)[0].tolist() == [8]
+
+
+def test_words_that_nobody_has(index: LexicalIndex) -> None:
+    for query in ("zebra", "the of and", "", "!?", "AND OR NOT (", 'title:"'):
+        keys, scores = index.search(query, 5)
+        assert keys.shape == scores.shape == (0,)
+
+
+def test_a_long_query_is_answered_by_its_rarest_words(tmp_path: Path) -> None:
+    papers = [*many(300), paper(301, "", "unheard of")]
+    build(tmp_path / "lexical", papers)
+    query = " ".join(p.abstract for p in papers)
+    assert 301 in LexicalIndex.read(tmp_path / "lexical").search(query, 50)[0]
+
+
+def test_only_what_changed_is_read_and_old_files_stay_as_they_are(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    assert sorted(build(old, PAPERS)) == [1, 2, 3, 4, 5, 6, 7, 8]
+    new.mkdir()
+    for path in old.iterdir():
+        (new / path.name).hardlink_to(path)
+    before = {path.name: path.read_bytes() for path in old.iterdir()}
+    changed = [paper(2, "Protein folding", "Structures."), *PAPERS[2:], paper(9, "New")]
+    assert sorted(build(new, changed)) == [2, 9]
+    assert build(new, changed) == []
+    assert {path.name: path.read_bytes() for path in old.iterdir()} == before
+    found, former = LexicalIndex.read(new), LexicalIndex.read(old)
+    assert len(found) == 8
+    assert found.search("protein", 5)[0].tolist() == [2]
+    assert found.named("LoRA").short_name == ()
+    assert former.named("LoRA").short_name == (1,)
+
+
+def test_a_damaged_folder_is_told(tmp_path: Path) -> None:
+    build(tmp_path, PAPERS)
+    (tmp_path / "meta.json").write_text("{")
+    with pytest.raises(StoreError, match="kb index"):
+        LexicalIndex.read(tmp_path)
+    with pytest.raises(StoreError, match="kb index"):
+        LexicalIndex.read(tmp_path / "nowhere")
+
+
+def test_texts_made_plain() -> None:
+    assert plain(r"$\mu$Transfer in \mathcal{O}(n^2), O(n²) and µP") == "μTransfer in  O(n2), O(n2) and μP"
+    assert code_names("With GPT-J, U-Net, C++ and Self-Supervised (LoRA) at O(n2) on 3D data.") == [
+        "GPT-J", "U-Net", "C++", "LoRA", "O(n2)", "3D",
+    ]  # fmt: skip
+    assert fold("GPT-J") == fold("gpt j") == "gptj"
+    assert short_name("LoRA: Low-Rank Adaptation") == "lora"
+    assert short_name("What we talk about when: a study") == ""

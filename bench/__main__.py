@@ -1,4 +1,4 @@
-"""`python -m bench`: measures everything and writes bench/RESULTS.md.
+"""`python -m bench [HOME…]`: measures everything and writes bench/RESULTS.md; the latency of search over these knowledge bases.
 
 Takes its material from the folder that KB_SHARED_DATA names, or `../shared` beside the project.
 """
@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from bench import ingest
+from bench import ingest, search
 from bench.rows import table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,7 +21,7 @@ def main() -> int:
     if not snapshot.is_file():
         sys.stderr.write(f"No material: {snapshot} is not there. Set KB_SHARED_DATA.\n")
         return 1
-    rows = ingest.measure(snapshot)
+    rows = ingest.measure(snapshot) + search.measure(shared, [Path(home) for home in sys.argv[1:]])
     text = "# Results\n\nWritten by `make bench`. Times differ from machine to machine; the ratios are what counts.\n\n"
     (ROOT / "bench" / "RESULTS.md").write_text(text + table(rows) + "\n", encoding="utf-8")
     return 0

@@ -124,6 +124,8 @@ def _print_hits(hits: Sequence[Hit], as_json: bool) -> None:
         line(f"{hit.rank:>3}  {paper.title}", "bold")
         withdrawn = "  WITHDRAWN" if paper.withdrawn else ""
         line(f"     {authors}  {paper.year or ''}  {paper.id}  {hit.score:.3f}{withdrawn}")
+        if hit.matched:
+            line(f"     “{hit.matched}”")
         for link in hit.code[:2]:
             line(f"     code: {link.url}")
         for note in hit.notes[:1]:

@@ -223,6 +223,7 @@ _NOT_OWNERS = frozenset(
 )
 _OWNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,62})")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_FORGES = ("github", "gitlab.com", "bitbucket.org", "codeberg.org", "huggingface.co")
 _REPOSITORY_IN_TEXT = re.compile(
     r"(?<![A-Za-z0-9.@-])(?:https?://)?(?:www\.)?(?P<host>github\.com|gitlab\.com|bitbucket\.org|codeberg\.org|huggingface\.co"
     r"|raw\.githubusercontent\.com)/(?P<path>[A-Za-z0-9._~%/\\-]+)",
@@ -265,6 +266,9 @@ def repository_url(text: str) -> str:
 
 def repositories_in(text: str) -> list[str]:
     """Every repository that a running text names, with or without scheme, in order, each once."""
+    lower = text.lower()
+    if not any(host in lower for host in _FORGES):  # the pattern tries every character
+        return []
     found: dict[str, str] = {}
     for match in _REPOSITORY_IN_TEXT.finditer(text.replace("\\_", "_")):
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import re
@@ -19,7 +18,7 @@ from bibtexparser.model import DuplicateBlockKeyBlock, DuplicateFieldKeyBlock, P
 from bibtexparser.model import Entry as BibtexEntry
 
 from kb.errors import IdentifierError, SourceError
-from kb.identifiers import paper_id
+from kb.identifiers import paper_id, title_id
 from kb.latex import to_unicode
 from kb.library import Entry
 from kb.papers import Author, Skipped
@@ -272,9 +271,3 @@ def _identify(*, arxiv: str, doi: str, addresses: Iterable[str], texts: Iterable
         except IdentifierError:
             continue  # a field in which people write all sorts of things; the next may do
     return title_id(title)
-
-
-def title_id(title: str) -> str:
-    """The id of a paper that only its title names: the same for every spelling in case, blanks and punctuation."""
-    letters = "".join(c for c in title.casefold() if c.isalnum())
-    return "url:note:" + hashlib.sha256(letters.encode("utf-8", "replace")).hexdigest()[:16]

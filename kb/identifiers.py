@@ -7,6 +7,7 @@ is never part of it: v1, v2, `abs`, `pdf` and `html` are one paper.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
@@ -212,6 +213,21 @@ def paper_url(identifier: str) -> str:
             return f"https://openreview.net/forum?id={value}"
         case _:
             return "" if value.startswith("note:") else value
+
+
+def normalised(text: str) -> str:
+    """Case-folded letters and digits: the form in which two spellings of a title are one."""
+    return "".join(c for c in text.casefold() if c.isalnum())
+
+
+def digest_id(text: str) -> str:
+    """The id of a paper that no link names."""
+    return "url:note:" + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def title_id(title: str) -> str:
+    """The id of a paper that only its title names: the same for every spelling in case, blanks and punctuation."""
+    return digest_id(normalised(title))
 
 
 # First path segments that are pages of the forge and not somebody's name.

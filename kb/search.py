@@ -20,7 +20,7 @@ from kb.papers import CodeLink, Note, Paper, embedding_text, plain_text
 from kb.rerank import load_reranker
 from kb.retrieve import Candidates, Query, Retriever, embedded_only
 from kb.sentences import best_sentence
-from kb.store import Catalogue, Filters, Generation, Home
+from kb.store import Catalogue, Filters, Generation, Home, Keys
 
 MAX_K = 1000
 _NAMED = 100  # papers of one name that are put first, at most
@@ -181,8 +181,7 @@ class Searcher:
         if not query.text and not len(embedded_only(query.like, retriever.dense)):
             raise QueryError("That paper is not embedded yet. Run `kb index`.")
         allowed = self.catalogue.select(query.filters)
-        if allowed is not None:
-            also = [key for key in also if key in set(allowed.tolist())]
+        also = _among(also, allowed)
         found = retriever.candidates(query, min(k, MAX_K), allowed, also)
         if self._reranker is None:
             return found, np.empty(0, dtype=np.float32)
@@ -203,13 +202,9 @@ class Searcher:
         order = [*np.lexsort((found.keys[: len(reranked)], -reranked)).tolist(), *range(len(reranked), len(found))]
         place = {int(found.keys[row]): rank for rank, row in enumerate(order)}
         rows = {int(key): row for row, key in enumerate(found.keys)}
-        allowed = self.catalogue.select(query.filters)
-        passing = None if allowed is None else set(allowed.tolist())
         # Examples are no candidates of their own, but the query names them.
-        papers = [
-            *place,
-            *(key for key in (first[0] if first else ()) if key not in place and (passing is None or key in passing)),
-        ]
+        absent = [key for key in (first[0] if first else ()) if key not in place]
+        papers = [*place, *(_among(absent, self.catalogue.select(query.filters)) if absent else ())]
         tier = {key: len(first) - number for number, kind in reversed(list(enumerate(first))) for key in kind}
         sure = set(first[0]) if first else set()
 
@@ -238,6 +233,11 @@ class Searcher:
 
     def _texts(self, keys: Sequence[int]) -> dict[int, str]:
         return {key: embedding_text(*text) for key, text in self.catalogue.texts(np.asarray(keys, dtype=np.int64)).items()}
+
+
+def _among(keys: Sequence[int], allowed: Keys | None) -> Sequence[int]:
+    """Those of the keys that pass the filters, in their order."""
+    return keys if allowed is None else [key for key, passes in zip(keys, np.isin(keys, allowed), strict=True) if passes]
 
 
 def _share(score: float) -> float:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ingest.notes.titles import title_id as note_title_id
-from kb.bibliography import read_bibliography, title_id
+from kb.bibliography import read_bibliography
 from kb.errors import SourceError
+from kb.identifiers import title_id
 from kb.library import Entry
 from kb.papers import Author
 
@@ -182,8 +182,3 @@ def test_what_is_no_bibliography_is_refused(tmp_path: Path, data: bytes, message
         read_bibliography(file)
     with pytest.raises(SourceError, match="cannot be read: No such file"):
         read_bibliography(tmp_path / "missing")
-
-
-@pytest.mark.parametrize("title", ["Deep: Learning, again", "ÉCOLE ß 3", ""])
-def test_a_title_is_known_as_notes_know_it(title: str) -> None:
-    assert title_id(title) == note_title_id(title)

@@ -17,6 +17,7 @@ from kb.identifiers import (
     paper_url,
     repositories_in,
     repository_url,
+    title_id,
 )
 
 
@@ -166,3 +167,8 @@ def test_repositories_in_running_text() -> None:
         "www.gitlab.com/x/y; mail me@github.com/nobody and https://github.com/foo."
     )
     assert repositories_in(text) == ["https://github.com/foo/bar_baz", "https://gitlab.com/x/y"]
+
+
+def test_a_title_alone_names_a_paper_in_every_spelling() -> None:
+    assert title_id("Attention Is All You Need") == title_id("attention  is all; you need!") == "url:note:5563e10cdb032fc9"
+    assert title_id("Über") != title_id("Uber")

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ingest.notes.links import Address, Link, address, repository_of
-from ingest.notes.titles import Title, title_id
+from ingest.notes.titles import Title
 from kb.errors import IdentifierError
+from kb.identifiers import title_id
 from kb.papers import Mention, Note, Skipped
 
 

@@ -19,9 +19,9 @@ from ingest.notes.findings import Findings
 from ingest.notes.headings import document_heading, heading_words
 from ingest.notes.links import Link, is_paper
 from ingest.notes.page import Page
-from ingest.notes.titles import Title, clean_title, normalised, split_people
+from ingest.notes.titles import Title, clean_title, split_people
 from kb.errors import IdentifierError
-from kb.identifiers import paper_id
+from kb.identifiers import normalised, paper_id
 
 _YEAR = re.compile(r"(?:19|20)\d{2}")
 # Fields that hold an identifier, and what makes an address of it.

@@ -12,7 +12,8 @@ from ingest.notes.links import Link, has_hint, is_label, is_paper, pieces
 from ingest.notes.newsletter import authors_in
 from ingest.notes.page import Heading, Page, Region
 from ingest.notes.tables import is_table
-from ingest.notes.titles import Title, aside, clean_title, normalised, split_title
+from ingest.notes.titles import Title, aside, clean_title, split_title
+from kb.identifiers import normalised
 
 _LEADING_YEAR = re.compile(r"\W*((?:19|20)\d{2})\b")
 # What may surround the link in a heading without the heading being about something else.

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 from ingest.notes.findings import Findings
 from ingest.notes.page import Page, Region, trim
-from ingest.notes.titles import clean_title, digest_id, normalised, split_people, title_id
+from ingest.notes.titles import clean_title, split_people
 from kb.errors import IdentifierError
-from kb.identifiers import repository_url
+from kb.identifiers import digest_id, normalised, repository_url, title_id
 from kb.papers import Author, Mention, Note
 
 _AUTHORS = re.compile(r"\s*[*_]{0,3}By\s+(?P<names>[^\W\d_].*)")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -206,18 +205,3 @@ def split_people(text: str) -> tuple[str, ...]:
     text = re.sub(r"[,.]?\s*\bet\.?\s+al\b\.?|\s*\band others\b", "", text.strip().removesuffix("."), flags=re.IGNORECASE)
     names = (" ".join(name.split()) for name in re.split(r"\s*[,;]\s*(?:and\s+)?|\s+and\s+|\s+&\s+", text))
     return tuple(name.rstrip(".") if len(name.rstrip(".").split()[-1]) > 1 else name for name in names if name.strip("."))
-
-
-def normalised(text: str) -> str:
-    """Case-folded letters and digits: the form in which two spellings of a title are one."""
-    return "".join(c for c in text.casefold() if c.isalnum())
-
-
-def digest_id(text: str) -> str:
-    """The id of a paper that no link names."""
-    return "url:note:" + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
-
-
-def title_id(title: str) -> str:
-    """The id of a paper that only its title names."""
-    return digest_id(normalised(title))

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from kb.embed import DEFAULT_MODEL, Encoder, Vectors, load_encoder
+from kb.embed import Encoder, Vectors
+from kb.models import DEFAULT_MODEL, load_encoder
 from kb.search import Searcher
 from kb.store import Home
 

@@ -62,7 +62,7 @@ def _import(snapshot: Path) -> Row:
 def _embedding(snapshot: Path, documents: int) -> list[Row]:
     from sentence_transformers import SentenceTransformer
 
-    from kb.embed import load_encoder
+    from kb.models import load_encoder
     from kb.papers import embedding_text
 
     texts: list[str] = []

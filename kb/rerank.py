@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -81,15 +80,3 @@ class CrossEncoderReranker:
         keys = candidates.keys[: self.depth].tolist()
         texts = self._texts(keys)
         return np.asarray(self._model.predict([(query.text, texts[key]) for key in keys]), dtype=np.float32).reshape(-1)
-
-
-def load_reranker(index: DenseIndex, texts: Texts, name: str | None = None) -> Reranker | None:
-    """The reranker of that name; without one that of KB_RERANKER, else the default. `none` is none at all."""
-    name = name or os.environ.get("KB_RERANKER") or "feedback"
-    match name:
-        case "none":
-            return None
-        case "feedback":
-            return FeedbackReranker(index)
-        case _:
-            return CrossEncoderReranker(name, texts)

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from kb.dense import DENSE_FILE, DenseIndex
-from kb.embed import Encoder, Vectors, load_encoder
+from kb.embed import Encoder, Vectors
 from kb.errors import IdentifierError, ModelError, QueryError
 from kb.identifiers import paper_id, paper_url
 from kb.lexical import LEXICAL_FOLDER, LexicalIndex
+from kb.models import load_encoder, load_reranker
 from kb.papers import CodeLink, Note, Paper, embedding_text, plain_text
-from kb.rerank import load_reranker
 from kb.retrieve import Candidates, Query, Retriever, embedded_only
 from kb.sentences import best_sentence
 from kb.store import Catalogue, Filters, Generation, Home, Keys

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from kb.embed import Encoder, load_encoder
+from kb.embed import Encoder
+from kb.models import load_encoder
 from kb.store import Home
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

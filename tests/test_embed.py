@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from kb.dense import DenseIndex
-from kb.embed import DEFAULT_MODEL, Encoder, load_encoder
+from kb.embed import Encoder
 from kb.errors import ModelError, StoreError
+from kb.models import DEFAULT_MODEL, load_encoder
 from kb.papers import embedding_text, plain_text
 from kb.vectors import VectorStore, digests
 
@@ -51,7 +52,7 @@ def test_the_default_is_the_checked_offline_model(encoder: Encoder) -> None:
 
 
 def test_changed_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kb.embed._OFFLINE_SHA256", "0" * 64)
+    monkeypatch.setattr("kb.models._OFFLINE_SHA256", "0" * 64)
     with pytest.raises(ModelError, match="not the published ones"):
         load_encoder()
 

@@ -9,7 +9,8 @@ import pytest
 
 from kb.dense import DenseIndex
 from kb.errors import ModelError
-from kb.rerank import CrossEncoderReranker, FeedbackReranker, load_reranker
+from kb.models import load_reranker
+from kb.rerank import CrossEncoderReranker, FeedbackReranker
 from kb.retrieve import Candidates, Query, fuse, standardised
 
 

@@ -46,9 +46,9 @@ def evaluate(
 
 
 def _of_folder(folder: Path, binary: bool) -> Evaluation:
-    from kb.embed import load_encoder
     from kb.evaluate import collection, evaluate, names_of, questions, questions_in_library
     from kb.judgements import read_judgements
+    from kb.models import load_encoder
     from kb.search import Searcher
 
     judgements = read_judgements(folder, binary=binary)

@@ -165,7 +165,7 @@ def finish(report: Report, no_index: bool, as_json: bool) -> None:
 def index() -> None:
     """Embed what is new and publish."""
     from ingest.jobs import run_index
-    from kb.embed import load_encoder
+    from kb.models import load_encoder
 
     place = home()
     place.current_name()  # says at once if there is nothing to index, before a model is loaded

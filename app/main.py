@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import search_page
+from app import layout, pages
+from app.text import message
+from kb.errors import KnowledgeBaseError
 
-st.set_page_config(page_title="Find papers", page_icon="📄", layout="wide", initial_sidebar_state="auto")
-st.navigation([st.Page(search_page.show, title="Find papers", icon=":material/search:", default=True)]).run()
+st.set_page_config(page_icon="📄", layout="wide", initial_sidebar_state="auto")
+page = st.navigation(pages.every(), position="top")
+try:
+    page.run()
+except KnowledgeBaseError as error:
+    with layout.column():
+        st.error(message(error), icon=":material/error:")

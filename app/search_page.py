@@ -9,9 +9,9 @@ from typing import Any
 
 import streamlit as st
 
-from app import cards, resources
+from app import cards, layout, resources
 from app.address import STEP, Address, read_or_default
-from app.text import escape, message, shorten
+from app.text import escape, shorten
 from kb.errors import KnowledgeBaseError
 from kb.search import MAX_K, Hit, Searcher, find_paper
 from kb.store import Catalogue, Filters
@@ -23,23 +23,19 @@ EXAMPLES = (
     "train an image encoder from captions found on the web",
 )
 _SOURCES = {"": "All", "notes": "With my notes", "arxiv": "arXiv"}
-_WIDTH = 880  # pixels; longer lines are tiring to read
 
 
 def show() -> None:
     """The whole page."""
-    with st.container(horizontal=True, horizontal_alignment="center"), st.container(width=_WIDTH):
-        try:
-            if not resources.home().exists():
+    with layout.column():
+        if not resources.home().exists():
+            _invite()
+            return
+        with resources.searcher() as searcher:
+            if searcher.generation.manifest.papers:
+                _search(searcher)
+            else:
                 _invite()
-                return
-            with resources.searcher() as searcher:
-                if searcher.generation.manifest.papers:
-                    _search(searcher)
-                else:
-                    _invite()
-        except KnowledgeBaseError as error:
-            st.error(message(error), icon=":material/error:")
 
 
 def _search(searcher: Searcher) -> None:

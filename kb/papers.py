@@ -83,8 +83,19 @@ class CodeLink:
     evidence: str = ""
     framework: str = ""
     checked: datetime | None = None
-    """When its forge was last asked about it, in UTC; `stars` are of that time."""
+    """When its forge, or Hugging Face, was last asked about it, in UTC; `stars` are of that time."""
     archived: bool = False
+
+    @property
+    def facts(self) -> list[str]:
+        """What is known of it, in phrases fit to be shown beside its address."""
+        official = {True: "official", False: "not official", None: "not known to be official"}[self.official]
+        because = f": {self.evidence}" if self.evidence else ""
+        stars = "" if self.stars is None else f"{self.stars:,} stars"
+        checked = f"checked {self.checked:%Y-%m-%d}" if self.checked else "never checked"
+        sure = f"{self.confidence:.0%} sure to be the paper's own{because}"
+        found = [official, sure, f"source: {self.source}", self.framework, stars, checked]
+        return [fact for fact in [*found, "archived" if self.archived else ""] if fact]
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,9 +43,10 @@ def test_from_notes_to_a_hit(kb: Kb, tmp_path: Path) -> None:
     assert (hits[0]["id"], hits[0]["rank"], hits[0]["year"]) == ("arxiv:1811.06965", 1, 2018)
     assert hits[0]["url"] == "https://arxiv.org/abs/1811.06965"
     shown = json.loads(kb("show", "1706.03762v3", "--json").stdout)
-    assert shown["code"] == [
-        {"url": "https://github.com/tensorflow/tensor2tensor", "source": "notes", "official": None, "stars": None}
-    ]
+    (code,) = shown["code"]
+    assert (code["url"], code["source"]) == ("https://github.com/tensorflow/tensor2tensor", "notes")
+    assert (code["official"], code["stars"], code["checked"], code["archived"]) == (None, None, None, False)
+    assert (code["confidence"], code["evidence"], code["framework"]) == (0.8, "a note on the paper names it", "")
     status = json.loads(kb("status", "--json").stdout)
     assert status.keys() == {"papers", "notes", "code_links", "embedded", "generation", "model", "runs"}
     assert (status["papers"], status["notes"], status["embedded"]) == (3, 3, 3)

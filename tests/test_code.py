@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import subprocess
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -272,5 +273,56 @@ def test_what_the_forge_says_of_a_repository(stocked: Home) -> None:
         )
         (link,) = catalogue.code_of([paper])[paper]
         assert (link.url, link.source, link.stars, link.archived) == ("https://github.com/new/name", "abstract", 17, True)
+        assert link.facts == [
+            "not known to be official", "90% sure to be the paper's own", "source: abstract", "17 stars", "checked 2025-10-01",
+            "archived",
+        ]  # fmt: skip
         assert link.checked == checked
         assert [url for url, _ in code.repositories_to_check("github.com", 1)] == ["https://github.com/new/name"]
+
+
+def test_show_tells_all_that_is_known_of_a_link(stocked: Home, kb: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    identifier = record(0)["id"]
+    paper = f"arxiv:{identifier}"
+    checked = datetime(2025, 10, 1, 12)
+    stars = CodeLink("https://github.com/hf/page", "huggingface", None, 5, 0.9, "its page on Hugging Face names it")
+    with stocked.draft() as draft:
+        draft.catalogue.add_code_links(
+            [
+                (paper, CodeLink("https://github.com/lab/own", "paperswithcode", True, None, 0.95, "official", "pytorch")),
+                (paper, CodeLink("https://github.com/big/toolkit", "abstract", None, None, 0.3, "the text speaks of use")),
+            ]
+        )
+        code = CodeCatalogue(draft.catalogue)
+        code.record_states([RepositoryState("https://github.com/lab/own", checked, 1234, archived=True)])
+        code.record_paper(paper, checked, "https://page.example.org", stars)
+        draft.publish()
+    lines = kb("show", identifier).stdout.splitlines()
+    start = lines.index("code: https://github.com/lab/own")
+    assert lines[start:] == [
+        "code: https://github.com/lab/own",
+        "    official; 95% sure to be the paper's own: official; source: paperswithcode; pytorch; 1,234 stars; "
+        "checked 2025-10-01; archived",
+        "code: https://github.com/hf/page",
+        "    not known to be official; 90% sure to be the paper's own: its page on Hugging Face names it; source: huggingface; "
+        "5 stars; checked 2025-10-01",
+        "mentioned: https://github.com/big/toolkit",
+        "    not known to be official; 30% sure to be the paper's own: the text speaks of use; source: abstract; never checked",
+        "project page: https://page.example.org",
+    ]
+    shown = json.loads(kb("show", identifier, "--json").stdout)
+    own = {
+        "url": "https://github.com/lab/own",
+        "source": "paperswithcode",
+        "official": True,
+        "stars": 1234,
+        "confidence": 0.95,
+        "evidence": "official",
+        "framework": "pytorch",
+        "checked": "2025-10-01T12:00:00",
+        "archived": True,
+    }
+    assert shown["code"][0] == own
+    assert [link["url"] for link in shown["code"]] == [own["url"], "https://github.com/hf/page"]
+    assert [link["url"] for link in shown["mentioned"]] == ["https://github.com/big/toolkit"]
+    assert shown["project_page"] == "https://page.example.org"

@@ -133,6 +133,8 @@ def test_stars_moves_and_ends(stocked: Home, forge: type[Forge], monkeypatch: py
             (403, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1760000000"}, {"message": "API rate limit exceeded"}),
             r"The rate limit of 127\.0\.0\.1:\d+ is used up until 08:53 UTC\. Set GITHUB_TOKEN to raise it\.",
         ),
+        ((403, {"Retry-After": "60"}, {"message": "secondary rate limit"}), r"The rate limit of 127\.0\.0\.1:\d+ is used up\."),
+        ((401, {}, {"message": "Bad credentials"}), "answers 401"),
         ((429, {"Retry-After": "60"}, {}), r"The rate limit of 127\.0\.0\.1:\d+ is used up\."),
         ((502, {}, "<html>"), "answers 502"),
         ((200, {}, "<html>"), "is no JSON object"),

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kb.cli.console import Json, home, library, print_json, say
 from kb.cli.console import show as line
 from kb.errors import QueryError
-from kb.store import Filters, Ledger, parse_years
+from kb.papers import CodeLink
+from kb.store import CodeCatalogue, Filters, Ledger, parse_years
 
 if TYPE_CHECKING:
     from kb.search import Hit
@@ -73,6 +74,9 @@ def show(identifier: Annotated[str, typer.Argument(metavar="ID")], as_json: Json
     try:
         hit = find_paper(generation.catalogue, identifier)
         history = Ledger(generation.catalogue).history(hit.paper.id)
+        code = CodeCatalogue(generation.catalogue)
+        mentioned = code.mentioned([hit.paper.id]).get(hit.paper.id, [])
+        project_page = code.project_page(hit.paper.id)
     finally:
         generation.close()
     paper = hit.paper
@@ -89,6 +93,9 @@ def show(identifier: Annotated[str, typer.Argument(metavar="ID")], as_json: Json
             "versions": [{"version": v.number, "created": v.created and v.created.isoformat()} for v in paper.versions],
             "changes": [asdict(change) for change in history.changes],
             "withdrawals": [asdict(w) | {"noticed": w.noticed and w.noticed.isoformat()} for w in history.withdrawals],
+            "code": [_link_json(link) for link in hit.code],
+            "mentioned": [_link_json(link) for link in mentioned],
+            "project_page": project_page,
         }
         hit_json = hit.as_json()
         print_json({key: hit_json[key] for key in ("id", "title", "authors", "year", "url", "code", "notes")} | extra)
@@ -106,10 +113,19 @@ def show(identifier: Annotated[str, typer.Argument(metavar="ID")], as_json: Json
         line(f"{change.field} until v{change.before_version}: {change.before}")
     if paper.abstract:
         line(f"\n{paper.abstract}")
-    for link in hit.code:
-        line(f"code: {link.url}  ({link.source})")
+    for kind, links in (("code", hit.code), ("mentioned", mentioned)):
+        for link in links:
+            line(f"{kind}: {link.url}")
+            line(f"    {'; '.join(link.facts)}")
+    if project_page:
+        line(f"project page: {project_page}")
     for note in hit.notes:
         line(f"\nNote, {note.source}:{note.line}\n{note.body}")
+
+
+def _link_json(link: CodeLink) -> dict[str, Any]:
+    """A code link with all that is known of it."""
+    return asdict(link) | {"checked": link.checked and link.checked.isoformat()}
 
 
 def _print_hits(hits: Sequence[Hit], as_json: bool) -> None:

@@ -210,6 +210,11 @@ class CodeCatalogue:
             found.setdefault(paper, []).append(CodeLink(*link))
         return found
 
+    def project_page(self, identifier: str) -> str:
+        """The project page of a paper that Hugging Face knows; empty where it knows none or was not asked."""
+        rows = self._catalogue._read("SELECT project_page FROM paper_checks WHERE paper_id = ?", [identifier])
+        return str(rows[0][0]) if rows else ""
+
     def papers_with_code(self) -> dict[int, tuple[int, int]]:
         """Papers, and those with code, by year."""
         rows = self._catalogue._read(

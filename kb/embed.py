@@ -1,4 +1,4 @@
-"""Texts to vectors: the encoder protocol, and the sentence-transformers encoder."""
+"""Texts to vectors: the encoder protocol, any sentence-transformers model, and the quick road for the default's architecture."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from kb.bert import Bert
 from kb.errors import ModelError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 Vectors = NDArray[np.float32]
 
 _BATCH_TOKENS = 4096
+_FEW = 16  # texts that numpy has embedded by the time that torch is imported
 
 
 class Encoder(Protocol):
@@ -35,6 +37,31 @@ class Encoder(Protocol):
     def encode(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> Vectors:
         """One unit vector a text, shape (len(texts), dimension); `progress` is told how many more are done."""
         ...
+
+
+class BertEncoder:
+    """A BERT model with mean pooling. A query, or a few texts, take milliseconds each from a cold start."""
+
+    def __init__(self, folder: Path, model_id: str) -> None:
+        """Raises UnknownArchitecture where the folder holds another kind of model."""
+        self._bert = Bert(folder)
+        self._folder = folder
+        self._many: SentenceTransformerEncoder | None = None
+        self.model_id = model_id
+        self.dimension = self._bert.dimension
+        self.fingerprint = weights_sha256(folder)
+
+    def encode(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> Vectors:
+        """See Encoder.encode."""
+        if len(texts) > _FEW:
+            self._many = self._many or SentenceTransformerEncoder(str(self._folder), self.model_id)
+            return self._many.encode(texts, progress)
+        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
+        for row, text in enumerate(texts):
+            vectors[row] = self._bert.encode(text)
+            if progress:
+                progress(1)
+        return vectors
 
 
 class SentenceTransformerEncoder:

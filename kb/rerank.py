@@ -10,7 +10,8 @@ import numpy as np
 from kb.dense import DenseIndex
 from kb.embed import Vectors
 from kb.errors import ModelError
-from kb.retrieve import Candidates, Query, standardised
+from kb.facets import passage
+from kb.retrieve import Candidates, Encode, Query, standardised
 
 #: The text of papers by key, as a model reads it.
 Texts = Callable[[Sequence[int]], dict[int, str]]
@@ -19,6 +20,8 @@ Texts = Callable[[Sequence[int]], dict[int, str]]
 # from 0.1 to 0.6.
 _FEEDBACK_PAPERS = 5
 _FEEDBACK_WEIGHT = 0.4
+_FACET_PAPERS = 50
+_FACET_SHARE = 0.5
 
 
 class Reranker(Protocol):
@@ -52,6 +55,40 @@ class FeedbackReranker:
         vectors = self._index.vectors(candidates.keys)
         mean = np.exp(best - best.max()) @ vectors[:_FEEDBACK_PAPERS]
         return np.asarray(candidates.fused + _FEEDBACK_WEIGHT * standardised(vectors @ (mean / np.linalg.norm(mean))))
+
+
+class FacetReranker:
+    """Prefers papers that say the like on one facet, background or method or result, as the query and its examples do.
+
+    The best fifty of another reranker's order are put in that of the mean of its score and the facet's, both standardised;
+    the facet's is the highest cosine between what they say on it and what the query or one of its examples says. That reads
+    fifty short passages with the encoder, which takes as long as a few dozen searches without.
+    """
+
+    depth = 1 << 30
+
+    def __init__(self, before: Reranker | None, encode: Encode, abstracts: Texts) -> None:
+        self._before = before
+        self._encode = encode
+        self._abstracts = abstracts
+
+    def rerank(self, query: Query, candidates: Candidates) -> Vectors:
+        """See Reranker.rerank. Without a facet the order is the other reranker's."""
+        scores = candidates.fused if self._before is None else self._before.rerank(query, candidates)
+        if query.facet is None or len(scores) < 2:
+            return scores
+        best = np.argsort(-scores, kind="stable")[:_FACET_PAPERS]
+        keys = candidates.keys[best].tolist()
+        abstracts = self._abstracts([*query.like, *keys])
+        asked = [text for text in (query.text, *(abstracts.get(key, "") for key in query.like)) if text]
+        passages = [passage(text, query.facet) for text in [*asked, *(abstracts.get(key, "") for key in keys)]]
+        vectors = self._encode(passages)
+        closeness = (vectors[len(asked) :] @ vectors[: len(asked)].T).max(axis=1)
+        mixed = (1 - _FACET_SHARE) * standardised(scores[best]) + _FACET_SHARE * standardised(closeness)
+        # The others stay behind, in their order.
+        below = scores - scores[best[-1]] + mixed.min() - 1
+        below[best] = mixed
+        return np.asarray(below, dtype=np.float32)
 
 
 class CrossEncoderReranker:

@@ -9,6 +9,7 @@ import numpy as np
 
 from kb.dense import DenseIndex
 from kb.embed import Vectors
+from kb.facets import Facet
 from kb.lexical import LexicalIndex
 from kb.store import Filters, Keys
 
@@ -26,6 +27,8 @@ class Query:
     unlike: tuple[int, ...] = ()
     """Keys of papers to keep away from; they are not among the results either."""
     filters: Filters = field(default_factory=Filters)
+    facet: Facet | None = None
+    """Asks for papers that are alike in their background, method or result only."""
 
 
 @dataclass(frozen=True, slots=True)

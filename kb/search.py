@@ -14,10 +14,12 @@ import numpy as np
 from kb.dense import DENSE_FILE, DenseIndex
 from kb.embed import Encoder, Vectors
 from kb.errors import IdentifierError, ModelError, QueryError
+from kb.facets import Facet
 from kb.identifiers import paper_id, paper_url
 from kb.lexical import LEXICAL_FOLDER, LexicalIndex
 from kb.models import load_encoder, load_reranker
 from kb.papers import CodeLink, Note, Paper, embedding_text, plain_text
+from kb.rerank import FacetReranker
 from kb.retrieve import Candidates, Query, Retriever, embedded_only
 from kb.sentences import best_sentence
 from kb.store import Catalogue, Filters, Generation, Home, Keys
@@ -125,7 +127,7 @@ class Searcher:
     def _encode(self, texts: Sequence[str]) -> Vectors:
         return self.encoder().encode(texts)
 
-    def search(self, text: str, k: int = 10, filters: Filters | None = None) -> list[Hit]:
+    def search(self, text: str, k: int = 10, filters: Filters | None = None, facet: Facet | None = None) -> list[Hit]:
         """The k papers that answer best to a phrase, an abstract, a title, an id or an address.
 
         An id or address of a known paper, alone or several together, asks for the like of it, and the named papers
@@ -138,13 +140,20 @@ class Searcher:
         filters = filters or Filters()
         named = self.named_papers(text)
         if named:
-            return self._answer(Query(like=tuple(named), filters=filters), k, [named])
-        return self._answer(Query(text=text, filters=filters), k, self._named(text))
+            return self._answer(Query(like=tuple(named), filters=filters, facet=facet), k, [named])
+        return self._answer(Query(text=text, filters=filters, facet=facet), k, self._named(text))
 
     def like(
-        self, like: Sequence[str], unlike: Sequence[str] = (), text: str = "", k: int = 10, filters: Filters | None = None
+        self,
+        like: Sequence[str],
+        unlike: Sequence[str] = (),
+        text: str = "",
+        k: int = 10,
+        filters: Filters | None = None,
+        facet: Facet | None = None,
     ) -> list[Hit]:
-        """The k papers most like the given ones (ids or addresses), unlike others, and near a text.
+        """The k papers most like the given ones (ids or addresses), unlike others, and near a text; alike in one facet only,
+        where one is given.
 
         A text that consists of ids or addresses of known papers names more examples. Raises QueryError for an id that
         is not in the knowledge base.
@@ -155,6 +164,7 @@ class Searcher:
             (*(_known(self.catalogue, i) for i in like), *named),
             tuple(_known(self.catalogue, i) for i in unlike),
             filters or Filters(),
+            facet,
         )
         if not query.text and not query.like:
             raise QueryError("Name at least one paper to find the like of, or give a text.")
@@ -183,9 +193,10 @@ class Searcher:
         allowed = self.catalogue.select(query.filters)
         also = _among(also, allowed)
         found = retriever.candidates(query, min(k, MAX_K), allowed, also)
-        if self._reranker is None:
+        reranker = self._reranker if query.facet is None else FacetReranker(self._reranker, self._encode, self._abstracts)
+        if reranker is None:
             return found, np.empty(0, dtype=np.float32)
-        return found, self._reranker.rerank(query, found)
+        return found, reranker.rerank(query, found)
 
     def _named(self, text: str) -> list[Sequence[int]]:
         """Papers that the text names, the surest kind first."""
@@ -230,6 +241,10 @@ class Searcher:
 
     def _titles(self, keys: Sequence[int]) -> dict[int, str]:
         return {key: title for key, (title, _) in self.catalogue.texts(np.asarray(keys, dtype=np.int64)).items()} if keys else {}
+
+    def _abstracts(self, keys: Sequence[int]) -> dict[int, str]:
+        """Abstracts, and of papers without one what notes say, or the title."""
+        return {key: body or title for key, (title, body) in self.catalogue.texts(np.asarray(keys, dtype=np.int64)).items()}
 
     def _texts(self, keys: Sequence[int]) -> dict[int, str]:
         return {key: embedding_text(*text) for key, text in self.catalogue.texts(np.asarray(keys, dtype=np.int64)).items()}

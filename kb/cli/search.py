@@ -11,6 +11,7 @@ import typer
 from kb.cli.console import Json, home, library, print_json, say
 from kb.cli.console import show as line
 from kb.errors import QueryError
+from kb.facets import Facet
 from kb.papers import CodeLink
 from kb.store import CodeCatalogue, Filters, Ledger, parse_years
 
@@ -23,6 +24,7 @@ AuthorName = Annotated[str, typer.Option("--author", help="Part of an author's n
 Year = Annotated[str, typer.Option("--year", help="2019, 2019..2023, 2019.. or ..2023.")]
 HasCode = Annotated[bool, typer.Option("--has-code", help="Only papers with a repository.")]
 Source = Annotated[str, typer.Option("--source", help="notes or arxiv.")]
+FacetName = Annotated[Facet | None, typer.Option("--facet", help="Alike in this respect only; takes longer.")]
 ListName = Annotated[str, typer.Option("--list", help="Only papers of this reading list.")]
 
 
@@ -35,6 +37,7 @@ def search(
     has_code: HasCode = False,
     source: Source = "",
     list_name: ListName = "",
+    facet: FacetName = None,
     as_json: Json = False,
 ) -> None:
     """Find papers by what they are about."""
@@ -42,7 +45,7 @@ def search(
 
     filters = Filters(tuple(category or ()), author, parse_years(year), has_code, source, papers_of_list(list_name))
     with Searcher.open(home()) as searcher:
-        _print_hits(searcher.search(text, k, filters), as_json)
+        _print_hits(searcher.search(text, k, filters, facet), as_json)
 
 
 def like(
@@ -56,6 +59,7 @@ def like(
     has_code: HasCode = False,
     source: Source = "",
     list_name: ListName = "",
+    facet: FacetName = None,
     as_json: Json = False,
 ) -> None:
     """Find papers like these."""
@@ -63,7 +67,7 @@ def like(
 
     filters = Filters(tuple(category or ()), author, parse_years(year), has_code, source, papers_of_list(list_name))
     with Searcher.open(home()) as searcher:
-        _print_hits(searcher.like(ids, unlike or (), text, k, filters), as_json)
+        _print_hits(searcher.like(ids, unlike or (), text, k, filters, facet), as_json)
 
 
 def show(identifier: Annotated[str, typer.Argument(metavar="ID")], as_json: Json = False) -> None:

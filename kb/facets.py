@@ -59,7 +59,7 @@ def roles(abstract: list[str]) -> list[Facet]:
         return found - abs(method - _BEGIN[0] * n) - abs(result - _BEGIN[1] * n)
 
     method, result = max(((i, j) for i in range(n + 1) for j in range(i, n + 1)), key=lambda cuts: worth(*cuts))
-    return ["background"] * method + ["method"] * (result - method) + ["result"] * (n - result)
+    return [FACETS[(place >= method) + (place >= result)] for place in range(n)]
 
 
 def passage(text: str, facet: Facet) -> str:

@@ -161,8 +161,8 @@ class Searcher:
         named = self.named_papers(text)
         query = Query(
             "" if named else " ".join(text.split()),
-            (*(_known(self.catalogue, i) for i in like), *named),
-            tuple(_known(self.catalogue, i) for i in unlike),
+            (*(known_key(self.catalogue, i) for i in like), *named),
+            tuple(known_key(self.catalogue, i) for i in unlike),
             filters or Filters(),
             facet,
         )
@@ -181,7 +181,7 @@ class Searcher:
                 named.append(paper_id(word))
             except IdentifierError:
                 return []
-        return list(dict.fromkeys(_known(self.catalogue, identifier) for identifier in named))
+        return list(dict.fromkeys(known_key(self.catalogue, identifier) for identifier in named))
 
     def candidates(self, query: Query, k: int, also: Sequence[int] = ()) -> tuple[Candidates, Vectors]:
         """The candidates of a query, and the reranker's score of the first of them, shape (at most n,); empty without one."""
@@ -233,9 +233,9 @@ class Searcher:
                     scores["rerank"] = float(reranked[row])
                 score = _share(scores.get("rerank", float(found.fused[row])))
             scored.append((key, score, scores))
-        return _hits(self.catalogue, scored, self._weights(query))
+        return _hits(self.catalogue, scored, self.weights(query))
 
-    def _weights(self, query: Query) -> dict[str, float]:
+    def weights(self, query: Query) -> dict[str, float]:
         """The terms of the query, its examples' titles included, with their weights."""
         return self._indexes().lexical.weights(" ".join([query.text, *self._titles(query.like).values()]))
 
@@ -262,10 +262,11 @@ def _share(score: float) -> float:
 
 def find_paper(catalogue: Catalogue, identifier: str) -> Hit:
     """One paper with its code and notes, by id or address. Raises QueryError where it is not known."""
-    return _hits(catalogue, [(_known(catalogue, identifier), 1.0, {})])[0]
+    return _hits(catalogue, [(known_key(catalogue, identifier), 1.0, {})])[0]
 
 
-def _known(catalogue: Catalogue, identifier: str) -> int:
+def known_key(catalogue: Catalogue, identifier: str) -> int:
+    """Key of the paper of that id or address. Raises QueryError where it is not known."""
     key = catalogue.key_of(paper_id(identifier))
     if key is None:
         raise QueryError(f"{identifier} is not in the knowledge base. Ingest it first, or search for its title.")

@@ -72,17 +72,16 @@ def like(
 
 def show(identifier: Annotated[str, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
     """Everything known of one paper."""
-    from kb.search import find_paper
+    from kb.explain import explain
+    from kb.search import Searcher, find_paper
 
-    generation = home().open()
-    try:
-        hit = find_paper(generation.catalogue, identifier)
-        history = Ledger(generation.catalogue).history(hit.paper.id)
-        code = CodeCatalogue(generation.catalogue)
+    with Searcher.open(home()) as searcher:
+        hit = find_paper(searcher.catalogue, identifier)
+        history = Ledger(searcher.catalogue).history(hit.paper.id)
+        code = CodeCatalogue(searcher.catalogue)
         mentioned = code.mentioned([hit.paper.id]).get(hit.paper.id, [])
         project_page = code.project_page(hit.paper.id)
-    finally:
-        generation.close()
+        explained_by = explain(searcher, hit.paper.id)
     paper = hit.paper
     if as_json:
         extra = {
@@ -100,6 +99,9 @@ def show(identifier: Annotated[str, typer.Argument(metavar="ID")], as_json: Json
             "code": [_link_json(link) for link in hit.code],
             "mentioned": [_link_json(link) for link in mentioned],
             "project_page": project_page,
+            "explained_by": [
+                {"id": e.paper.id, "title": e.paper.title, "weight": e.weight, "sentence": e.sentence} for e in explained_by
+            ],
         }
         hit_json = hit.as_json()
         print_json({key: hit_json[key] for key in ("id", "title", "authors", "year", "url", "code", "notes")} | extra)
@@ -125,6 +127,12 @@ def show(identifier: Annotated[str, typer.Argument(metavar="ID")], as_json: Json
         line(f"project page: {project_page}")
     for note in hit.notes:
         line(f"\nNote, {note.source}:{note.line}\n{note.body}")
+    if explained_by:
+        line("\nExplained by", "bold")
+    for explanation in explained_by:
+        line(f"{explanation.weight:4.0%}  {explanation.paper.title}  {explanation.paper.id}")
+        if explanation.sentence:
+            line(f"      “{explanation.sentence}”")
 
 
 def _link_json(link: CodeLink) -> dict[str, Any]:

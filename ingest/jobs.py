@@ -16,6 +16,7 @@ from ingest.notebooks import ingest_notes
 from ingest.oai import ArxivOai, set_of
 from ingest.report import Report
 from ingest.snapshot import ingest_snapshot
+from kb.atlas import update_atlas
 from kb.embed import Encoder
 from kb.identifiers import ArxivId
 from kb.indexing import EmbeddingReport, build_indexes, embed_missing
@@ -97,12 +98,13 @@ def run_code(home: Home) -> Report:
 
 
 def run_index(home: Home, encoder: Encoder, progress: Progress | None = None) -> EmbeddingReport:
-    """Embeds what is new and publishes the indexes."""
+    """Embeds what is new and publishes the indexes and the map."""
     started = datetime.now(UTC).replace(tzinfo=None)
     embedding = embed_missing(home, encoder, progress)
     # Embedding takes minutes, and another job may be publishing just now: its turn is over in seconds.
     with home.draft(wait=600) as draft:
         build_indexes(draft, encoder)
+        update_atlas(draft, progress)
         counts = {"embedded": embedding.embedded, "known": embedding.known}
         draft.catalogue.record_run(Run("index", encoder.model_id, started, _now(), "done", counts), [])
         draft.publish()

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Lowest first: a module of kb imports only from modules before it.
 KB_ORDER = (
     "errors", "identifiers", "papers", "progress", "latex", "store", "library", "bibliography", "bert", "embed", "vectors",
-    "dense", "terms", "sentences", "facets", "lexical", "indexing", "retrieve", "rerank", "models", "search", "explain",
+    "atlas", "dense", "terms", "sentences", "facets", "lexical", "indexing", "retrieve", "rerank", "models", "search", "explain",
     "judgements", "evaluate", "recommend", "digest", "export", "cli",
 )  # fmt: skip
 MAY_IMPORT = {"kb": {"kb"}, "ingest": {"ingest", "kb"}, "app": {"app", "kb", "ingest"}}

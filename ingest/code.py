@@ -9,7 +9,7 @@ from kb.store import Catalogue, CodeCatalogue
 
 SOURCES = ("abstract", "comments")
 # A text that does not match holds no repository: it need not leave the database.
-_HOSTS = r"(?i)github|gitlab\.com|bitbucket\.org|codeberg\.org|huggingface\.co"
+_HOSTS = r"(?i)github|gitlab|bitbucket|codeberg\.org|huggingface\.co|\bhf\.co/"
 
 
 def link_touched(catalogue: Catalogue) -> int:

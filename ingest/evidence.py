@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kb.identifiers import mended_addresses
 from kb.papers import Author
 
 _THING = (
@@ -44,6 +45,14 @@ _USED = re.compile(
     r"powered by|thanks to|leaderboards?|rank(?:s|ed))\b.{0,45}$",
     re.IGNORECASE,
 )
+# What a project page must be said to hold for its repository to count as the paper's code.
+_CODE = re.compile(
+    r"\b(?:codes?|codebase|source|implementations?|software|data|data[ -]?sets?|models?|weights|checkpoints|benchmarks?|corpus|"
+    r"resources?|open[- ]?sourced?)\b",
+    re.IGNORECASE,
+)
+# "Code: …, website: …" says of the second address what it is.
+_PAGE_LABEL = re.compile(r"[,;]\s*(?:\w+\s){0,2}(?:web\s?site|web\s?page|homepage|page|demos?|videos?)\s*:\s*$", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?:[.;?!]|\|\|)\s+(?=\S)")
 _PLACEHOLDERS = frozenset("xxx xxxx your-name yourname username user owner anonymous-authors example-user".split())
 
@@ -58,13 +67,19 @@ class Judgement:
 
 def judge_mention(url: str, title: str, authors: Sequence[Author], text: str) -> Judgement:
     """Judges a repository that an abstract or comment names; `url` is canonical, `text` what names it."""
+    text = mended_addresses(text)
     before, after = _around(url, text)
     reasons: list[str] = []
     if _is_placeholder(url):
         return Judgement(0.05, "a placeholder")
     released = any(pattern.search(before) for pattern in _RELEASED) or bool(_RELEASED_AFTER.search(after))
+    if _is_page(url, text):
+        if released and _CODE.search(before) and not before.endswith(".") and not _PAGE_LABEL.search(before):
+            return Judgement(0.7, "its page, where the text says that it is released, is served from there")
+        return Judgement(0.4, "its project page is served from there")
+    leaderboard = "leaderboard" in url.lower() and "leaderboard" not in title.lower()
     # An address behind a full stop stands alone: the sentence before it speaks of something else.
-    used = "leaderboard" in url.lower() or (not before.endswith((".", "?", "!")) and bool(_USED.search(before)))
+    used = leaderboard or (not before.endswith((".", "?", "!")) and bool(_USED.search(before)))
     if released:
         reasons.append("the text says that it is released there")
     if used:
@@ -97,15 +112,23 @@ def judge_listed(url: str, title: str, authors: Sequence[Author], official: bool
     return Judgement(round(min(0.99, confidence), 2), ", ".join(reasons))
 
 
+def _is_page(url: str, text: str) -> bool:
+    """Whether the text names a repository by its github.io page alone."""
+    path = url.split("/", 3)[3].lower()
+    named = re.search(re.escape(path) + r"(?![\w-])", text.lower())
+    return named is None and f"{path.partition('/')[0]}.github.io" in text.lower()
+
+
 def _around(url: str, text: str) -> tuple[str, str]:
     """The words before and after the place where the text names the repository."""
-    path = url.split("/", 3)[3]
-    place = text.replace("\\_", "_").lower().find(path.lower())
+    path = url.split("/", 3)[3].lower()
+    if _is_page(url, text):
+        path = f"{path.partition('/')[0]}.github.io"
+    place = text.lower().find(path)
     if place < 0:
         return text[-160:], ""
-    text = text.replace("\\_", "_")
-    before = re.sub(r"https?:\s?//\S*$|\S*$", "", text[:place][-200:])  # without the beginning of the address itself
-    before = re.sub(r"https?://\S+", "", before)  # the dots of another address end no sentence
+    before = re.sub(r"(?:https?:\s?//\S*|[^\s:(\[{]*)$", "", text[:place][-200:])  # without the beginning of the address itself
+    before = re.sub(r"https?://\S*[^\s.,;)}\]]", "", before)  # the dots of another address end no sentence
     before = re.sub(r"\\(?:url|href|texttt|code|footnote)?\{?\s*$", "", before).replace("e.g.", "such as").rstrip()
     # "… is available. https://…" belongs together, so a sentence that ends right before the address still counts.
     parts = _SENTENCE_END.split(before)

@@ -239,11 +239,24 @@ _NOT_OWNERS = frozenset(
 )
 _OWNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,62})")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
-_FORGES = ("github", "gitlab.com", "bitbucket.org", "codeberg.org", "huggingface.co")
+_FORGES = ("github", "gitlab", "bitbucket.org", "codeberg.org", "huggingface.co", "hf.co")
 _REPOSITORY_IN_TEXT = re.compile(
-    r"(?<![A-Za-z0-9.@-])(?:https?://)?(?:www\.)?(?P<host>github\.com|gitlab\.com|bitbucket\.org|codeberg\.org|huggingface\.co"
-    r"|raw\.githubusercontent\.com)/(?P<path>[A-Za-z0-9._~%/\\-]+)",
+    r"(?<![A-Za-z0-9.@-])(?:https?://)?(?:www\.)?(?:"
+    r"(?P<host>github\.com|gitlab\.(?:[a-z0-9-]+\.)*[a-z]{2,}|bitbucket\.org|codeberg\.org|huggingface\.co|hf\.co"
+    r"|raw\.githubusercontent\.com)/(?P<path>[A-Za-z0-9._~%/\\-]+)"
+    r"|(?P<page>[A-Za-z0-9-]{1,39})\.github\.io(?P<page_path>/[A-Za-z0-9._~%/\\-]*)?)",
     re.IGNORECASE,
+)
+_HOSTS_OF_OTHER_NAMES = {"raw.githubusercontent.com": "github.com", "hf.co": "huggingface.co"}
+# Folders of a person's page rather than repositories with pages of their own.
+_PAGE_FOLDERS = frozenset("assets blog docs paper papers post posts project projects publication publications research".split())
+# Blanks and line breaks that typesetting left inside an address: `https: //github.com`, `github. com/`, `github.com/ owner/name`,
+# and `github.com/owner/ Name` where what follows is no English word.
+_TORN = (
+    (re.compile(r"(https?)\s*:\s*//\s*(?=(?:www\.)?(?:git|bitbucket|codeberg|huggingface|hf\.co))", re.IGNORECASE), r"\1://"),
+    (re.compile(r"\b(github|gitlab|bitbucket)\s?\.\s(com|org)\s?/", re.IGNORECASE), r"\1.\2/"),
+    (re.compile(r"((?:github|gitlab)\.com/)\s+(?=[\w.-]+/[\w.-]+)", re.IGNORECASE), r"\1"),
+    (re.compile(r"((?:github|gitlab)\.com/[\w.-]+/)\s+(?=[\w.-]*(?:[A-Z][\w.-]*[A-Z]|\d|\w[_-]\w))"), r"\1"),
 )
 
 
@@ -251,23 +264,24 @@ def repository_url(text: str) -> str:
     """The repository that an address points into: `https://host/owner/name`.
 
     `.git`, `tree/…`, `blob/…`, `issues/…`, fragments, trailing dots and a missing scheme make no difference;
-    on Hugging Face a data set or space keeps its prefix. Raises IdentifierError where there is no repository
-    in it; a github.io page is a project page, not a repository.
+    on Hugging Face a data set or space keeps its prefix. A github.io page stands for the repository that it is
+    served from, a PDF there for none. Raises IdentifierError where there is no repository in it.
     """
     match = _REPOSITORY_IN_TEXT.match(text.strip())
     if match is None:
         raise IdentifierError(f"{text!r} is no address of a repository")
-    host = match["host"].lower()
-    segments = [s for s in match["path"].replace("\\", "").split("/") if s]
+    if match["page"] and not (match["page_path"] or "").lower().endswith(".pdf"):
+        return _repository_of_page(match["page"], match["page_path"] or "")
+    host = (match["host"] or "").lower()
+    segments = [s for s in (match["path"] or "").replace("\\", "").split("/") if s]
     kind = ""
-    if host == "raw.githubusercontent.com":
-        host = "github.com"
+    host = _HOSTS_OF_OTHER_NAMES.get(host, host)
     if host == "huggingface.co" and segments and segments[0] in {"datasets", "spaces"}:
         kind = segments.pop(0) + "/"
     if len(segments) < 2:
         raise IdentifierError(f"{text!r} names an owner, not a repository")
     owner, names = segments[0], segments[1:]
-    if host == "gitlab.com":  # groups nest: everything before `-`, `tree` and the like is the project
+    if host.startswith("gitlab."):  # groups nest: everything before `-`, `tree` and the like is the project
         stop = next((i for i, s in enumerate(names) if s in {"-", "tree", "blob", "raw", "issues", "wikis"}), len(names))
         names = names[:stop]
     else:
@@ -280,16 +294,33 @@ def repository_url(text: str) -> str:
     return f"https://{host}/{kind}{owner}/{'/'.join(names)}"
 
 
+def _repository_of_page(owner: str, path: str) -> str:
+    """The repository that GitHub serves a page from: `owner.github.io/name` from `owner/name`, all else from `owner.github.io`."""
+    name = re.sub(r"[._~-]*$", "", path.replace("\\", "").strip("/").split("/")[0])
+    if not _NAME.fullmatch(name) or name.lower() in _PAGE_FOLDERS or name.lower().endswith(".html"):
+        name = f"{owner.lower()}.github.io"
+    return f"https://github.com/{owner}/{name}"
+
+
 def repositories_in(text: str) -> list[str]:
-    """Every repository that a running text names, with or without scheme, in order, each once."""
+    """Every repository that a running text names, with or without scheme, in order, each once; those of pages last."""
     lower = text.lower()
     if not any(host in lower for host in _FORGES):  # the pattern tries every character
         return []
     found: dict[str, str] = {}
-    for match in _REPOSITORY_IN_TEXT.finditer(text.replace("\\_", "_")):
+    matches = _REPOSITORY_IN_TEXT.finditer(mended_addresses(text))
+    for match in sorted(matches, key=lambda match: match["page"] is not None):  # a page's address tells nothing of upper case
         try:
             url = repository_url(match[0])
         except IdentifierError:
             continue
         found.setdefault(url.lower(), url)
     return list(found.values())
+
+
+def mended_addresses(text: str) -> str:
+    """A running text in which addresses of forges are whole: without escapes, and blanks where none can be."""
+    text = text.replace("\\_", "_")
+    for pattern, whole in _TORN:
+        text = pattern.sub(whole, text)
+    return text

@@ -146,6 +146,12 @@ def test_the_pattern_has_no_look_around_and_counts_exactly() -> None:
         ("https://codeberg.org/a/b", "https://codeberg.org/a/b"),
         ("https://huggingface.co/google/flan-t5-xl", "https://huggingface.co/google/flan-t5-xl"),
         ("huggingface.co/datasets/allenai/c4", "https://huggingface.co/datasets/allenai/c4"),
+        ("https://hf.co/datasets/a/b", "https://huggingface.co/datasets/a/b"),
+        ("https://gitlab.example-lab.org/group/sub/project/-/tree/main", "https://gitlab.example-lab.org/group/sub/project"),
+        ("https://owner.github.io/Name/index.html", "https://github.com/owner/Name"),
+        ("owner.github.io/name.", "https://github.com/owner/name"),
+        ("https://Owner.github.io/", "https://github.com/Owner/owner.github.io"),
+        ("https://owner.github.io/projects/name", "https://github.com/owner/owner.github.io"),
     ],
 )
 def test_repositories(text: str, expected: str) -> None:
@@ -154,7 +160,14 @@ def test_repositories(text: str, expected: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["https://github.com/a", "https://github.com/topics/nlp", "https://a.github.io/b", "https://example.org/a/b", "github.com"],
+    [
+        "https://github.com/a",
+        "https://github.com/topics/nlp",
+        "https://github.io/b",
+        "https://a.github.io/b.pdf",
+        "https://example.org/a/b",
+        "github.com",
+    ],
 )
 def test_what_is_no_repository(text: str) -> None:
     with pytest.raises(IdentifierError):
@@ -167,6 +180,27 @@ def test_repositories_in_running_text() -> None:
         "www.gitlab.com/x/y; mail me@github.com/nobody and https://github.com/foo."
     )
     assert repositories_in(text) == ["https://github.com/foo/bar_baz", "https://gitlab.com/x/y"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Code: https: //github.com/lab/own.", ["https://github.com/lab/own"]),
+        ("Code: https:// github.com/lab/own.", ["https://github.com/lab/own"]),
+        ("found at https://github. com/lab/own/)", ["https://github.com/lab/own"]),
+        ("at https://github.com/ lab/own_work.", ["https://github.com/lab/own_work"]),
+        ("at https://github.com/lab/ OwnWork.", ["https://github.com/lab/OwnWork"]),
+        ("at https://github.com/lab/\n  own-work", ["https://github.com/lab/own-work"]),
+        ("at https://github.com/lab/ and the data elsewhere", []),
+        ("at https://github.com/lab/ The data follow", []),
+        (
+            "Page: https://lab.github.io/ownwork, code: https://github.com/Lab/OwnWork",
+            ["https://github.com/Lab/OwnWork"],
+        ),
+    ],
+)
+def test_addresses_torn_apart_and_said_twice(text: str, expected: list[str]) -> None:
+    assert repositories_in(text) == expected
 
 
 def test_a_title_alone_names_a_paper_in_every_spelling() -> None:

@@ -180,7 +180,9 @@ def address(href: str) -> Address | None:
 
 
 def repository_of(url: str) -> str:
-    """The repository that an address points into, or nothing."""
+    """The repository that an address points into, or nothing; a project page is a page."""
+    if (urlsplit(url).hostname or "").endswith(".github.io"):
+        return ""
     try:
         return repository_url(url)
     except IdentifierError:

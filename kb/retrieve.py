@@ -84,11 +84,12 @@ class Retriever:
         # Papers between all parts, and those near to one of them.
         vectors = np.concatenate([_mean(parts), parts]) if len(parts) > 1 else parts
         found = [self.dense.search(vectors[row : row + 1], depth, allowed)[0][0] for row in range(len(vectors))]
-        found += [self.lexical.search(text, depth, allowed)[0] for text in texts]
+        worded = [self.lexical.search(text, depth, allowed) for text in texts]
+        found += [keys for keys, _ in worded]
         found.append(embedded_only(tuple(also), self.dense))
         keys = np.setdiff1d(np.concatenate(found), own)
         dense = self._cosines(query, parts, keys)
-        lexical = self._lexical(texts, keys)
+        lexical = self._lexical(texts, worded, keys)
         fused = fuse(dense, lexical, _DENSE_SHARE_OF_EXAMPLES if query.like else _DENSE_SHARE)
         order = np.lexsort((keys, -fused))
         return Candidates(keys[order], dense[order], lexical[order], fused[order])
@@ -112,14 +113,23 @@ class Retriever:
         titles = self._titles(query.like) if query.like else {}
         return [text for text in (query.text, *titles.values()) if text]
 
-    def _lexical(self, texts: Sequence[str], keys: Keys) -> Vectors:
+    def _lexical(self, texts: Sequence[str], found: Sequence[tuple[Keys, Vectors]], keys: Keys) -> Vectors:
         """BM25 of one text; of several the mean, each as a share of its best, so that no long title drowns the others."""
         if not texts or not len(keys):
             return np.zeros(len(keys), dtype=np.float32)
-        scores = np.stack([self.lexical.scores(text, keys) for text in texts])
+        scores = np.stack([self._completed(text, *best, keys) for text, best in zip(texts, found, strict=True)])
         if len(texts) == 1:
             return np.asarray(scores[0], dtype=np.float32)
         return np.asarray((scores / np.maximum(scores.max(axis=1, keepdims=True), 1e-6)).mean(axis=0), dtype=np.float32)
+
+    def _completed(self, text: str, found: Keys, scores: Vectors, keys: Keys) -> Vectors:
+        """BM25 of these papers, of which a search has found some with their scores: only the others are looked up."""
+        out = np.zeros(len(keys), dtype=np.float32)
+        known = np.isin(keys, found)
+        order = np.argsort(found)
+        out[known] = scores[order[np.searchsorted(found[order], keys[known])]]
+        out[~known] = self.lexical.scores(text, keys[~known])
+        return out
 
 
 def fuse(dense: Vectors, lexical: Vectors, dense_share: float = _DENSE_SHARE) -> Vectors:

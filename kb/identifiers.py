@@ -295,7 +295,7 @@ def repository_url(text: str) -> str:
 
 
 def _repository_of_page(owner: str, path: str) -> str:
-    """The repository that GitHub serves a page from: `owner.github.io/name` from `owner/name`, all else from `owner.github.io`."""
+    """The repository that GitHub serves a page from: of `owner.github.io/name` that is `owner/name`, else `owner.github.io`."""
     name = re.sub(r"[._~-]*$", "", path.replace("\\", "").strip("/").split("/")[0])
     if not _NAME.fullmatch(name) or name.lower() in _PAGE_FOLDERS or name.lower().endswith(".html"):
         name = f"{owner.lower()}.github.io"

@@ -24,7 +24,6 @@ from ingest.arxiv_api import category_query
 from kb.errors import QueryError, StoreError
 from kb.store import Home
 
-CONFIGURATION = "config.toml"
 _DAY = "(?:mon|tue|wed|thu|fri|sat|sun)"
 _DAYS = re.compile(rf"{_DAY}(?:-{_DAY})?(?:,{_DAY}(?:-{_DAY})?)*")
 _EXAMPLES = {"run": "ingest oai", "at": "06:30", "days": "mon-fri"}
@@ -70,7 +69,7 @@ class Configuration:
 
         Raises StoreError with the line where the file cannot be read or does not mean what it should.
         """
-        path = home.path / CONFIGURATION
+        path = home.configuration
         try:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:

@@ -44,9 +44,15 @@ class DenseIndex:
             ) from error
 
     def write(self, path: Path) -> None:
-        """Writes the index under a temporary name first; the file is whole or not there."""
+        """Writes the index under a temporary name first; the file is whole or not there.
+
+        Raises StoreError where the disk is full.
+        """
         temporary = path.with_suffix(".tmp")
-        faiss.write_index(self._index, str(temporary))
+        try:
+            faiss.write_index(self._index, str(temporary))
+        except RuntimeError as error:
+            raise StoreError(f"{path} cannot be written. Make room, and run `kb index` again.") from error
         os.replace(temporary, path)
 
     def __len__(self) -> int:

@@ -4,7 +4,8 @@ KnowledgeBaseError
 ├── IdentifierError      a text that is no identifier, or one that cannot exist
 ├── SourceError          a file or feed that cannot be read at all
 ├── StoreError           the knowledge base's own files are missing, damaged or newer than this program
-│   └── BusyError        another job is writing to the knowledge base
+│   ├── BusyError        another job is writing to the knowledge base
+│   └── NewerError       a newer version of this program wrote it
 ├── ModelError           a model that cannot be loaded, or is not the one the index was built with
 └── QueryError           a query or filter that cannot be answered as asked
 """
@@ -28,6 +29,10 @@ class StoreError(KnowledgeBaseError):
 
 class BusyError(StoreError):
     """Another job holds the knowledge base open for writing."""
+
+
+class NewerError(StoreError):
+    """A newer version of this program wrote the file, and this one cannot know what is in it."""
 
 
 class ModelError(KnowledgeBaseError):

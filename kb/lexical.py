@@ -70,29 +70,21 @@ class LexicalIndex:
         """Makes the folder's index hold exactly these papers: keys and digests of their texts, both of shape (n,).
 
         Only what is new or differs is read, by `texts`, and written. Files that are there are never written to.
+        Raises StoreError where the index that is there cannot be read, or the disk is full.
         """
-        wanted = np.empty(len(keys), dtype=_ENTRY)
-        wanted["key"], wanted["digest"] = keys, digests
-        path = folder / _DOCUMENTS
-        present = np.load(path) if path.is_file() else np.empty(0, dtype=_ENTRY)
-        stale = _without(present, wanted)
-        missing = _without(wanted, present)
-        if not len(stale) and not len(missing) and path.is_file():
-            return
-        index = _opened(folder) if path.is_file() else _created(folder)
-        writer = index.writer(_HEAP, 2)
-        if len(stale):
-            writer.delete_documents_by_query(tantivy.Query.term_set_query(index.schema, "key", stale["key"].tolist()))
-        for text in texts(missing["key"]):
-            writer.add_document(tantivy.Document.from_dict(_fields(text), index.schema))
-        writer.commit()
-        writer.wait_merging_threads()
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            np.save(file, wanted)
-        temporary.replace(path)
-        for lock in folder.glob(".tantivy-*.lock"):
-            lock.unlink()
+        try:
+            _update(folder, keys, digests, texts)
+        except ValueError as error:  # what tantivy raises for all that goes wrong
+            raise StoreError(
+                f"{folder} cannot be written ({error}). Make room, and run `kb index` again; if there is room, run "
+                "`kb doctor --repair`, which builds the index anew."
+            ) from error
+
+    @staticmethod
+    def listed(folder: Path) -> tuple[Keys, Digests]:
+        """Keys and digests of the texts that the index was last made to hold, both of shape (n,)."""
+        entries = np.load(folder / _DOCUMENTS)
+        return entries["key"], entries["digest"]
 
     def __len__(self) -> int:
         return self._count
@@ -227,6 +219,31 @@ class LexicalIndex:
 _LONGEST_NAME = 5  # words
 _NAMED = 1000  # papers of one name that are put first, at most
 _FOLDED = "~"  # marks folded names among the written ones
+
+
+def _update(folder: Path, keys: Keys, digests: Digests, texts: Callable[[Keys], Iterable[SearchText]]) -> None:
+    wanted = np.empty(len(keys), dtype=_ENTRY)
+    wanted["key"], wanted["digest"] = keys, digests
+    path = folder / _DOCUMENTS
+    present = np.load(path) if path.is_file() else np.empty(0, dtype=_ENTRY)
+    stale = _without(present, wanted)
+    missing = _without(wanted, present)
+    if not len(stale) and not len(missing) and path.is_file():
+        return
+    index = _opened(folder) if path.is_file() else _created(folder)
+    writer = index.writer(_HEAP, 2)
+    if len(stale):
+        writer.delete_documents_by_query(tantivy.Query.term_set_query(index.schema, "key", stale["key"].tolist()))
+    for text in texts(missing["key"]):
+        writer.add_document(tantivy.Document.from_dict(_fields(text), index.schema))
+    writer.commit()
+    writer.wait_merging_threads()
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as file:
+        np.save(file, wanted)
+    temporary.replace(path)
+    for lock in folder.glob(".tantivy-*.lock"):
+        lock.unlink()
 
 
 def _schema() -> tantivy.Schema:

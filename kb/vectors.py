@@ -8,7 +8,9 @@ computing.
 from __future__ import annotations
 
 import os
-import uuid
+import re
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,8 @@ from kb.papers import TEXT_RECIPE
 #: MD5 of a text as sixteen bytes; shape (n,).
 Digests = NDArray[np.void]
 DIGEST = np.dtype("V16")
+# Segments are named after their place and the CRC-32 of what they hold; those of earlier versions have a random name.
+_CHECKED_NAME = re.compile(r"\d{6,}-crc(?P<checksum>[0-9a-f]{8})")
 
 
 def digests(hexadecimal: list[str]) -> Digests:
@@ -32,13 +36,18 @@ class VectorStore:
     """The vectors of one model under one text recipe."""
 
     def __init__(self, folder: Path, encoder_fingerprint: str, dimension: int) -> None:
-        recipe = TEXT_RECIPE.replace(" ", "").replace("/", "-")
-        self.folder = folder / f"{encoder_fingerprint[:16]}-{recipe}"
+        self.folder = self.folder_of(folder, encoder_fingerprint)
         self.dimension = dimension
         self._digests: Digests = np.empty(0, dtype=DIGEST)
         self._segments: list[tuple[int, NDArray[np.float16]]] = []
         if self.folder.is_dir():
             self._open()
+
+    @staticmethod
+    def folder_of(folder: Path, encoder_fingerprint: str) -> Path:
+        """Where the vectors of a model lie."""
+        recipe = TEXT_RECIPE.replace(" ", "").replace("/", "-")
+        return folder / f"{encoder_fingerprint[:16]}-{recipe}"
 
     @classmethod
     def of(cls, folder: Path, encoder: Encoder) -> VectorStore:
@@ -48,17 +57,7 @@ class VectorStore:
         parts: list[Digests] = []
         start = 0
         for path in sorted(self.folder.glob("*.digests.npy")):
-            vectors_path = path.with_name(path.name.replace(".digests.", ".vectors."))
-            try:
-                part = np.load(path).view(DIGEST).reshape(-1)
-                vectors = np.load(vectors_path, mmap_mode="r")
-            except (OSError, ValueError, EOFError) as error:
-                raise StoreError(
-                    f"{vectors_path.name} in {self.folder} is damaged ({error}). Delete that file and its neighbour "
-                    f"{path.name}, then run `kb index`: what they held is embedded again."
-                ) from error
-            if vectors.shape != (len(part), self.dimension):
-                raise StoreError(f"{vectors_path} does not fit {path.name}. Delete both, then run `kb index`.")
+            part, vectors = _segment(path, self.dimension)
             parts.append(part)
             self._segments.append((start, vectors))
             start += len(part)
@@ -90,22 +89,76 @@ class VectorStore:
         return out
 
     def add(self, new: Digests, vectors: Vectors) -> None:
-        """Writes a segment; it is there in full or not at all."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        # Names sort in the order of writing; two jobs at once can't meet in one name.
-        stem = f"{len(list(self.folder.glob('*.digests.npy'))):06d}-{uuid.uuid4().hex[:8]}"
+        """Writes a segment; it is there in full or not at all. Raises StoreError where it cannot be written."""
         narrow = vectors.astype(np.float16)
-        # The digests go last: a segment without them is not seen.
-        for kind, array in (("vectors", narrow), ("digests", np.ascontiguousarray(new).view(np.uint8).reshape(-1, 16))):
-            target = self.folder / f"{stem}.{kind}.npy"
-            temporary = target.with_suffix(".tmp")
-            with temporary.open("wb") as file:
-                np.save(file, array)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
+        names = np.ascontiguousarray(new).view(np.uint8).reshape(-1, 16)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            # Names sort in the order of writing; two jobs at once meet in one name only with the same vectors.
+            number = len(list(self.folder.glob("*.digests.npy")))
+            stem = f"{number:06d}-crc{_checksum(names, narrow):08x}"
+            # The digests go last: a segment without them is not seen.
+            for kind, array in (("vectors", narrow), ("digests", names)):
+                _write(self.folder / f"{stem}.{kind}.npy", array)
+        except OSError as error:
+            raise StoreError(
+                f"{self.folder} cannot be written ({error.strerror or error}). Make room, or check its permissions, and run "
+                "`kb index` again: what was embedded before stays."
+            ) from error
         self._segments.append((len(self._digests), narrow))
         self._digests = np.concatenate([self._digests, new])
+
+
+def damaged_segments(folder: Path, dimension: int) -> Iterator[tuple[Path, str]]:
+    """The file of digests of every segment below a model's folder that cannot be used, and what is wrong with it."""
+    for path in sorted(folder.glob("*.digests.npy")):
+        try:
+            part, vectors = _segment(path, dimension)
+        except StoreError as error:
+            yield path, str(error)
+            continue
+        name = _CHECKED_NAME.match(path.name)
+        if name and _checksum(part.view(np.uint8).reshape(-1, 16), vectors) != int(name["checksum"], 16):
+            yield path, "its content is not what was written"
+        elif not np.isfinite(vectors).all() or (np.abs(np.linalg.norm(vectors.astype(np.float32), axis=1) - 1) > 0.01).any():
+            yield path, "not all of its vectors are of unit length"
+
+
+def vectors_of(digests_file: Path) -> Path:
+    """The file of vectors beside a segment's file of digests."""
+    return digests_file.with_name(digests_file.name.replace(".digests.", ".vectors."))
+
+
+def _segment(path: Path, dimension: int) -> tuple[Digests, NDArray[np.float16]]:
+    """Digests and vectors of one segment. Raises StoreError where they cannot be read or do not fit."""
+    vectors_path = vectors_of(path)
+    try:
+        part = np.load(path).view(DIGEST).reshape(-1)
+        vectors = np.load(vectors_path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise StoreError(
+            f"{vectors_path.name} or {path.name} in {path.parent} is damaged ({error}). Run `kb doctor --repair`: what they "
+            "held is embedded again."
+        ) from error
+    if vectors.shape != (len(part), dimension) or vectors.dtype != np.float16:
+        raise StoreError(f"{vectors_path} does not fit {path.name}. Run `kb doctor --repair`: it is embedded again.")
+    return part, vectors
+
+
+def _checksum(names: NDArray[np.uint8], vectors: NDArray[np.float16]) -> int:
+    return zlib.crc32(np.ascontiguousarray(vectors).data, zlib.crc32(np.ascontiguousarray(names).data))
+
+
+def _write(target: Path, array: NDArray[np.generic]) -> None:
+    temporary = target.with_suffix(".tmp")
+    try:
+        with temporary.open("wb") as file:
+            np.save(file, array)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _sortable(values: Digests) -> NDArray[np.bytes_]:

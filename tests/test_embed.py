@@ -103,7 +103,7 @@ def test_a_segment_cut_short_is_named(tmp_path: Path) -> None:
     store.add(digests(hexes([1, 2])), unit(2))
     (segment,) = store.folder.glob("*.vectors.npy")
     segment.write_bytes(segment.read_bytes()[:150])
-    with pytest.raises(StoreError, match=r"vectors\.npy.*kb index"):
+    with pytest.raises(StoreError, match=r"vectors\.npy.*kb doctor"):
         VectorStore(tmp_path, "model", 16)
 
 

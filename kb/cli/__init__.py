@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from kb.cli import base, digest, doctor, evaluate, export, ingest, lists, recommend, schedule, search
+from kb.cli import backup, base, digest, doctor, evaluate, export, ingest, lists, recommend, schedule, search
 from kb.cli.console import say, settings
 from kb.errors import IdentifierError, KnowledgeBaseError, QueryError
 
@@ -34,6 +34,8 @@ cli.add_typer(schedule.commands, name="schedule")
 cli.command("eval")(evaluate.evaluate)
 cli.command()(base.status)
 cli.command()(doctor.doctor)
+cli.command()(backup.backup)
+cli.command()(backup.restore)
 cli.command()(base.app)
 
 

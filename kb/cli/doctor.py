@@ -1,50 +1,101 @@
-"""`kb doctor`: looks for what is missing, and says what mends it."""
+"""`kb doctor`: looks for what is damaged and what is missing, says what mends it, and mends what can be made again."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kb.cli.console import Json, home, print_json, say, show
+from kb.cli.console import Json, bars, home, print_json, say, show
+from kb.errors import StoreError
+
+if TYPE_CHECKING:
+    from ingest.gaps import Gap
+    from kb.store import Home
 
 
-def doctor(as_json: Json = False) -> None:
-    """Find days of followed categories without papers that should have some, and harvests that did not come to their end."""
+def doctor(
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be made again; what is yours is not touched.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check files, vectors, indexes and lists, look for days without papers that should have some, and say what mends it."""
     from ingest.configuration import Configuration
-    from ingest.gaps import find_gaps, followed, followed_span
-    from kb.store import Ledger
+    from kb import checkup
+    from kb.models import load_encoder
 
     place = home()
-    named = Configuration.of(place).categories
-    generation = place.open()
+    encoder = cache(load_encoder)
+    found = checkup.examine(place, encoder)
+    mended: list[str] = []
+    if repair and any(finding.is_fault for finding in found):
+        with bars() as progress:
+            mended = checkup.repair(place, found, encoder, progress)
+        found = checkup.examine(place, encoder)
     try:
-        ledger = Ledger(generation.catalogue)
-        today = datetime.now(UTC).date()
-        categories = sorted({*named, *followed(ledger)})
-        gaps = [gap for category in categories for gap in find_gaps(ledger, category, today)]
-        unfollowed = [category for category in categories if followed_span(ledger, category, today) is None]
-        unfinished = [harvest.source for harvest in ledger.harvests() if harvest.in_progress]
-    finally:
-        generation.close()
+        named = Configuration.of(place).categories
+    except StoreError as error:
+        named = ()
+        found.append(checkup.Finding(checkup.Part.CONFIGURATION, place.configuration.name, str(error), "your editor"))
+    faults = any(finding.is_fault for finding in found)
+    days = _Days(place, named) if place.exists() and not faults else None
     if as_json:
-        rows: list[dict[str, Any]] = [
-            {"category": g.category, "first": g.first.isoformat(), "last": g.last.isoformat(), "usual": g.usual} for g in gaps
+        rows = [
+            {"part": f.part.value, "place": f.place, "problem": f.problem, "remedy": f.remedy, "fault": f.is_fault} for f in found
         ]
-        print_json({"categories": categories, "gaps": rows, "never_harvested": unfollowed, "unfinished": unfinished})
+        print_json({"findings": rows, "repaired": mended} | (days.as_json() if days else {}))
     else:
-        for gap in gaps:
+        for sentence in mended:
+            say(sentence)
+        for finding in found:
+            show(f"{finding.place}: {finding.problem}", "red" if finding.is_fault else "")
+            say(f"  → {finding.remedy}", "yellow")
+        if days:
+            days.tell()
+    if faults or (days and days.missing):
+        raise typer.Exit(1)
+    if not found and not as_json:
+        say("Nothing is damaged, and nothing is missing.")
+
+
+class _Days:
+    """The days of followed categories without papers that should have some, and harvests that did not come to their end."""
+
+    def __init__(self, place: Home, named: tuple[str, ...]) -> None:
+        from ingest.gaps import find_gaps, followed, followed_span
+        from kb.store import Ledger
+
+        generation = place.open()
+        try:
+            ledger = Ledger(generation.catalogue)
+            today = datetime.now(UTC).date()
+            self.categories = sorted({*named, *followed(ledger)})
+            self.gaps: list[Gap] = [gap for category in self.categories for gap in find_gaps(ledger, category, today)]
+            self.unfollowed = [c for c in self.categories if followed_span(ledger, c, today) is None]
+            self.unfinished = [harvest.source for harvest in ledger.harvests() if harvest.in_progress]
+        finally:
+            generation.close()
+
+    @property
+    def missing(self) -> bool:
+        return bool(self.gaps or self.unfollowed or self.unfinished)
+
+    def as_json(self) -> dict[str, Any]:
+        rows = [
+            {"category": g.category, "first": g.first.isoformat(), "last": g.last.isoformat(), "usual": g.usual}
+            for g in self.gaps
+        ]
+        return {"categories": self.categories, "gaps": rows, "never_harvested": self.unfollowed, "unfinished": self.unfinished}
+
+    def tell(self) -> None:
+        for gap in self.gaps:
             days = f"{gap.first}" if gap.first == gap.last else f"{gap.first} to {gap.last}"
             show(f"{gap.category}: no papers of {days}, where about {gap.usual:.0f} a day are usual")
-        for category in sorted({gap.category for gap in gaps}):
+        for category in sorted({gap.category for gap in self.gaps}):
             fill = f"`kb ingest oai --set {category} --repair` or `kb ingest arxiv --category {category} --repair`"
             say(f"Fill them: {fill}", "yellow")
-        for category in unfollowed:
+        for category in self.unfollowed:
             say(f"{category} was never harvested: `kb ingest oai --set {category}`", "yellow")
-        for source in unfinished:
+        for source in self.unfinished:
             say(f"The harvest of {source} did not come to its end: run it again, and it goes on.", "yellow")
-        if not (gaps or unfollowed or unfinished):
-            say(f"Nothing is missing: {', '.join(categories) or 'no category is followed'}.")
-    if gaps or unfollowed or unfinished:
-        raise typer.Exit(1)

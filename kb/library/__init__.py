@@ -7,9 +7,10 @@ a change is either whole and on disk when its method returns, or not there. A re
 takes back the last one. An entry keeps the paper's title, authors and year, so that a list can be read without the catalogue.
 """
 
+from kb.library.file import LibraryFile
 from kb.library.lists import Entry, Library, ListSummary, ReadingList
 from kb.library.memory import Memory
 
 LIBRARY_FILE = "library.sqlite"
 
-__all__ = ["LIBRARY_FILE", "Entry", "Library", "ListSummary", "Memory", "ReadingList"]
+__all__ = ["LIBRARY_FILE", "Entry", "Library", "LibraryFile", "ListSummary", "Memory", "ReadingList"]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock
 
-from kb.errors import StoreError
+from kb.errors import NewerError, StoreError
 
 _WAIT = 60.0  # seconds that a change waits for its turn
+BACKUPS = "backups"  # folder beside the file, where it is kept before a migration
 
 # Numbered by position; PRAGMA user_version tells how many a file has seen.
 _MIGRATIONS = (
@@ -98,6 +100,47 @@ class LibraryFile:
                 raise
             file.execute("COMMIT")
 
+    # The file as a whole ----------------------------------------------------------------------------------------------
+
+    def copy_to(self, path: Path) -> None:
+        """Writes all that the file holds at one moment to another file, which is whole or not there."""
+        with self._connection() as file:
+            _copy(file, path)
+
+    def take_from(self, path: Path) -> None:
+        """Puts all that another file holds in place of what this one holds, in one transaction."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._connection() as file, closing(sqlite3.connect(path)) as other:
+            other.backup(file)
+        self._ready = False  # the other file may be of an older schema
+        with self._connection():
+            pass
+
+    def problems(self) -> list[str]:
+        """What is wrong with the file, in a sentence each; raises NewerError where a newer version wrote it."""
+        if not self.path.exists():
+            return []
+        try:
+            with self._connection() as file:
+                said = [str(line) for (line,) in file.execute("PRAGMA integrity_check(10)").fetchall() if line != "ok"]
+                said += [
+                    f"{table} refers to a row of {parent} that is gone"
+                    for table, _, parent, _ in file.execute("PRAGMA foreign_key_check").fetchall()
+                ]
+                unreadable = file.execute(
+                    "SELECT count(*) FROM entries WHERE NOT json_valid(authors) OR NOT json_valid(tags)"
+                ).fetchone()[0]
+                return said + ([f"{unreadable} entries have authors or tags that cannot be read"] if unreadable else [])
+        except NewerError:
+            raise
+        except StoreError as error:
+            return [str(error)]
+
+    def is_like(self, path: Path) -> bool:
+        """Whether another file holds exactly the same."""
+        with self._connection() as file, closing(sqlite3.connect(path)) as other:
+            return list(file.iterdump()) == list(other.iterdump())
+
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         try:
@@ -111,7 +154,7 @@ class LibraryFile:
                 yield file
             finally:
                 file.close()
-        except sqlite3.OperationalError as error:
+        except (sqlite3.OperationalError, OSError) as error:
             raise StoreError(
                 f"{self.path} cannot be used: {error}. Check the folder's permissions and free space, and try again."
             ) from error
@@ -122,7 +165,7 @@ class LibraryFile:
         """Brings the file to the newest schema; two processes that both find it missing do so one after the other."""
         version = file.execute("PRAGMA user_version").fetchone()[0]
         if version > len(_MIGRATIONS):
-            raise StoreError(
+            raise NewerError(
                 f"{self.path} was written by a newer version (schema {version}). Upgrade: `pip install --upgrade paper-kb`."
             )
         if version == len(_MIGRATIONS):
@@ -130,8 +173,23 @@ class LibraryFile:
         with FileLock(self.path.with_name(self.path.name + ".lock")):
             file.execute("PRAGMA journal_mode = WAL")
             version = file.execute("PRAGMA user_version").fetchone()[0]
+            if 0 < version < len(_MIGRATIONS):
+                kept = self.path.parent / BACKUPS / f"{self.path.stem}-schema-{version}{self.path.suffix}"
+                kept.parent.mkdir(exist_ok=True)
+                _copy(file, kept)
             for number, sql in enumerate(_MIGRATIONS[version:], start=version + 1):
                 file.executescript(f"BEGIN; {sql} PRAGMA user_version = {number}; COMMIT;")
+
+
+def _copy(file: sqlite3.Connection, path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with closing(sqlite3.connect(temporary)) as copy:
+            file.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")  # one file, nothing beside it
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def now() -> str:

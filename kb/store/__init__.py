@@ -2,11 +2,13 @@
 
 from kb.store.catalogue import Catalogue, DocumentBatch, Filters, Keys, NoteChanges, PaperChanges, Run, parse_years
 from kb.store.code import CodeCatalogue, NamedRepository, RepositoryState
-from kb.store.generations import Draft, Generation, Home, Manifest
+from kb.store.generations import CATALOGUE, Draft, Generation, Home, Manifest, checksum
 from kb.store.ledger import Harvest, History, Ledger, TextChange, Withdrawal
+from kb.store.soundness import catalogue_problems
 from kb.store.texts import SearchText, SearchTexts
 
 __all__ = [
+    "CATALOGUE",
     "Catalogue",
     "CodeCatalogue",
     "DocumentBatch",
@@ -28,5 +30,7 @@ __all__ = [
     "SearchTexts",
     "TextChange",
     "Withdrawal",
+    "catalogue_problems",
+    "checksum",
     "parse_years",
 ]

@@ -5,6 +5,8 @@
       generations/000012/       catalogue.duckdb, dense.faiss, lexical/, …, manifest.json; never written to again
       generations/.draft-…/     a job's working copy; swept by the next job if its own was killed
       vectors/                  what has been embedded (kb.vectors)
+      backups/                  what was kept before a migration or a restoration; nothing here is ever deleted
+      config.toml               what the user follows, and when; read by the jobs, written by nobody but the user
       writer.lock               held by the one job that writes
 
 A job works in a draft, and publishes it by replacing CURRENT, one atomic rename. Whoever searches has opened
@@ -18,6 +20,7 @@ import os
 import re
 import shutil
 import uuid
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -26,14 +29,19 @@ from pathlib import Path
 import duckdb
 from filelock import FileLock, Timeout
 
-from kb.errors import BusyError, StoreError
+from kb.errors import BusyError, NewerError, StoreError
 from kb.store.catalogue import Catalogue
-from kb.store.schema import migrate, newest_schema
+from kb.store.schema import migrate, newest_schema, schema_of
 
 CATALOGUE = "catalogue.duckdb"
 _MANIFEST = "manifest.json"
+_OWN_CHECKSUM = "crc32"  # of all the rest of the manifest
 _KEEP = 2  # generations kept, so that whoever opened the last one can still read its files
 _NAME = re.compile(r"\d{6,}")
+_MIGRATION_WAIT = 600.0  # seconds: a job that is writing migrates too, and then there is nothing left to do
+_CHUNK = 1 << 20
+# What DuckDB raises where the disk is full or the memory is, as opposed to what a wrong statement raises.
+_OUT_OF_ROOM = (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.FatalException, duckdb.TransactionException)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +62,34 @@ class Manifest:
     """Digest over the papers and texts that the indexes hold; equal digests need no new index."""
     files: dict[str, int] = field(default_factory=dict)
     """Every file of the generation, with its size in bytes."""
+    checksums: dict[str, int] = field(default_factory=dict)
+    """CRC-32 of every file; none in a generation that an earlier version published."""
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
+        """Raises StoreError where it is missing or damaged, NewerError where a newer version wrote it."""
         try:
-            return cls(**json.loads((folder / _MANIFEST).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+            values = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+            schema = values["schema"]
+            if isinstance(schema, int) and schema > newest_schema():
+                raise NewerError(
+                    f"This knowledge base was written by a newer version (schema {schema}, this program knows "
+                    f"{newest_schema()}). Upgrade: `pip install --upgrade paper-kb`."
+                )
+            own = values.pop(_OWN_CHECKSUM, None)  # none in a manifest of an earlier version
+            if own is not None and own != zlib.crc32(json.dumps(values).encode()):
+                raise ValueError("its checksum differs")
+            return cls(**values)
+        except (OSError, ValueError, TypeError, LookupError) as error:
             raise StoreError(
-                f"{folder / _MANIFEST} is missing or damaged ({error}). Run `kb index`: it publishes a new generation."
+                f"{folder / _MANIFEST} is missing or damaged ({error}). Run `kb doctor --repair`: it publishes a new generation."
             ) from error
+
+    def write(self, folder: Path) -> None:
+        """Writes it with a checksum of its own."""
+        values = asdict(self)
+        values[_OWN_CHECKSUM] = zlib.crc32(json.dumps(values).encode())
+        (folder / _MANIFEST).write_text(json.dumps(values, indent=1), encoding="utf-8")
 
 
 class Generation:
@@ -71,11 +98,6 @@ class Generation:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.manifest = Manifest.read(folder)
-        if self.manifest.schema > newest_schema():
-            raise StoreError(
-                f"This knowledge base was written by a newer version (schema {self.manifest.schema}). "
-                "Upgrade: `pip install --upgrade paper-kb`."
-            )
         self._connection = _connect(folder / CATALOGUE, read_only=True)
         self.catalogue = Catalogue(self._connection)
 
@@ -112,23 +134,40 @@ class Draft:
         self.folder = folder
         self.previous = manifest
         self.manifest = replace(manifest, schema=newest_schema())
+        # Files taken over as they are keep the checksum that they had when they were written.
+        self._taken_over = {name: path.stat().st_ino for name, path in _files(folder) if name != CATALOGUE}
         self._connection = _connect(folder / CATALOGUE, read_only=False)
-        migrate(self._connection)
+        try:
+            if 0 < schema_of(self._connection) < newest_schema():
+                home.keep_current(f"schema-{schema_of(self._connection)}")
+            migrate(self._connection)
+        except BaseException:
+            self._connection.close()
+            raise
         self.catalogue = Catalogue(self._connection)
+
+    def discard_indexes(self) -> None:
+        """Takes nothing over but the catalogue, so that every index is built anew."""
+        for name, path in _files(self.folder):
+            if name in self._taken_over:
+                path.unlink()
 
     def publish(self) -> Manifest:
         """Makes this draft the generation that is served."""
         counts = self.catalogue.counts()
+        self._connection.execute("CHECKPOINT")  # else a full disk would be noticed by nobody
         self.close()
+        files = _files(self.folder)
         manifest = replace(
             self.manifest,
-            generation=self._home.newest() + 1,
+            generation=self._home.last_number() + 1,
             papers=counts["papers"],
             notes=counts["notes"],
             code_links=counts["code_links"],
-            files={name: path.stat().st_size for name, path in _files(self.folder)},
+            files={name: path.stat().st_size for name, path in files},
+            checksums={name: self._checksum(name, path) for name, path in files},
         )
-        (self.folder / _MANIFEST).write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
+        manifest.write(self.folder)
         for path in self.folder.rglob("*"):
             _sync(path)
         target = self._home.generations / f"{manifest.generation:06d}"
@@ -136,6 +175,12 @@ class Draft:
         _sync(self._home.generations)
         self._home.point_to(target.name)
         return manifest
+
+    def _checksum(self, name: str, path: Path) -> int:
+        known = self.previous.checksums.get(name)
+        if known is not None and self._taken_over.get(name) == path.stat().st_ino:
+            return known
+        return checksum(path)
 
     def close(self) -> None:
         self._connection.close()
@@ -153,19 +198,25 @@ class Home:
         self.path = path
         self.generations = path / "generations"
         self.vectors = path / "vectors"
+        self.backups = path / "backups"
+        self.configuration = path / "config.toml"
         self._pointer = path / "CURRENT"
 
     def exists(self) -> bool:
-        return self._pointer.is_file()
+        return self._pointer.is_file() or self.newest() > 0
 
     def current_name(self) -> str:
         """Name of the generation that is served; cheap, so that a page can ask at every turn."""
         try:
             name = self._pointer.read_text(encoding="utf-8").strip()
         except FileNotFoundError:
+            if newest := self.newest():  # a first job that was killed just before its last step, or a lost file
+                return f"{newest:06d}"
             raise StoreError(
                 f"There is no knowledge base in {self.path} yet. Make one: `kb ingest notes FILE`, or `kb ingest snapshot FILE`."
             ) from None
+        except UnicodeDecodeError:
+            name = ""
         except OSError as error:
             raise StoreError(f"{self._pointer} cannot be read: {error.strerror}. Check the folder's permissions.") from error
         if not _NAME.fullmatch(name):
@@ -176,25 +227,71 @@ class Home:
         return name
 
     def open(self) -> Generation:
-        """The generation that is served now."""
+        """The generation that is served now; one of an older schema is migrated first, and kept in `backups`."""
         for _ in range(20):
             name = self.current_name()
             try:
-                return Generation(self.generations / name)
+                generation = Generation(self.generations / name)
+                if generation.manifest.schema == newest_schema():
+                    return generation
+                generation.close()
+                self._migrate()
             except (StoreError, duckdb.Error):
                 # Two jobs published between reading the name and opening it, and the folder is swept: take the new one.
                 if name == self.current_name():
                     raise
         raise StoreError(f"Generations in {self.path} change faster than they can be opened. Try again.")
 
+    def _migrate(self) -> None:
+        with self.draft(_MIGRATION_WAIT) as draft:
+            if draft.previous.schema < newest_schema():
+                draft.publish()
+
+    def keep_current(self, why: str) -> Path:
+        """Keeps the generation that is served in `backups`, by links that cost no room; returns its folder there."""
+        source = self.generations / self.current_name()
+        target = self.backups / f"{why}-generation-{source.name}"
+        if not target.exists():
+            partial = self.backups / f".partial-{uuid.uuid4().hex[:12]}"
+            shutil.copytree(source, partial, copy_function=os.link)
+            partial.rename(target)
+            _sync(self.backups)
+        return target
+
+    def fall_back(self) -> Path | None:
+        """Serves the newest earlier generation whose catalogue is as it was published, in place of the present one.
+
+        The present one is moved to `backups`, and its folder there is returned; `None` where there is no such earlier one,
+        and nothing was changed. Raises BusyError where a job is writing.
+        """
+        with self._writing(0.0):
+            present = self.current_name()
+            earlier = self.previous_sound()
+            if not earlier:
+                return None
+            self.point_to(earlier)
+            self.backups.mkdir(exist_ok=True)
+            return (self.generations / present).rename(self.backups / f"damaged-{present}-{uuid.uuid4().hex[:6]}")
+
+    def previous_sound(self) -> str:
+        """Name of the newest generation but the present one whose catalogue is as it was published; '' where there is none."""
+        present = self.current_name()
+        names = (f"{number:06d}" for number in reversed(self.numbers()))
+        return next((name for name in names if name != present and _is_sound(self.generations / name)), "")
+
     def newest(self) -> int:
         """Number of the newest complete generation, 0 where there is none."""
+        return max((number for number in self.numbers() if (self.generations / f"{number:06d}" / _MANIFEST).is_file()), default=0)
+
+    def last_number(self) -> int:
+        """The highest number that a generation has, complete or not; 0 where there is none."""
+        return max(self.numbers(), default=0)
+
+    def numbers(self) -> list[int]:
+        """The numbers of all generations, complete or not, in order."""
         if not self.generations.is_dir():
-            return 0
-        return max(
-            (int(p.name) for p in self.generations.iterdir() if _NAME.fullmatch(p.name) and (p / _MANIFEST).is_file()),
-            default=0,
-        )
+            return []
+        return sorted(int(path.name) for path in self.generations.iterdir() if _NAME.fullmatch(path.name))
 
     def point_to(self, name: str) -> None:
         temporary = self._pointer.with_name(f"CURRENT.{os.getpid()}.tmp")
@@ -212,12 +309,29 @@ class Home:
         Raises BusyError where another job holds it for longer than `wait` seconds, and StoreError where the
         folder cannot be written.
         """
+        with self._writing(wait):
+            draft: Draft | None = None
+            try:
+                self._sweep()
+                folder = self.generations / f".draft-{uuid.uuid4().hex[:12]}"
+                folder.mkdir()
+                draft = Draft(self, folder, self._copy_current(folder))
+                yield draft
+            except OSError as error:
+                raise self._out_of_room(error.strerror or str(error)) from error
+            except _OUT_OF_ROOM as error:
+                raise self._out_of_room(str(error).splitlines()[0]) from error
+            finally:
+                if draft is not None:
+                    draft.close()
+                self._sweep()
+
+    @contextmanager
+    def _writing(self, wait: float) -> Iterator[None]:
+        """The right to write, held by one job at a time."""
         try:
             self.generations.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"{self.path} cannot be written: {error.strerror}. Choose another folder with --home.") from error
-        lock = FileLock(self.path / "writer.lock")
-        try:
+            lock = FileLock(self.path / "writer.lock")
             lock.acquire(timeout=wait)
         except Timeout:
             raise BusyError(
@@ -225,18 +339,16 @@ class Home:
             ) from None
         except OSError as error:
             raise StoreError(f"{self.path} cannot be written: {error.strerror}. Choose another folder with --home.") from error
-        draft: Draft | None = None
         try:
-            self._sweep()
-            folder = self.generations / f".draft-{uuid.uuid4().hex[:12]}"
-            folder.mkdir()
-            draft = Draft(self, folder, self._copy_current(folder))
-            yield draft
+            yield
         finally:
-            if draft is not None:
-                draft.close()
-            self._sweep()
             lock.release()
+
+    def _out_of_room(self, reason: str) -> StoreError:
+        return StoreError(
+            f"{self.path} cannot be written ({reason}). Nothing was published. Make room, or check the folder's permissions, "
+            "and run the same command again."
+        )
 
     def _copy_current(self, folder: Path) -> Manifest:
         if not self.exists():
@@ -244,16 +356,18 @@ class Home:
         source = self.generations / self.current_name()
         try:
             manifest = Manifest.read(source)
+        except NewerError:
+            raise
         except StoreError:
-            manifest = Manifest()
+            manifest = Manifest()  # its index files, which nothing vouches for, are not taken over
         if not (source / CATALOGUE).is_file():
             raise StoreError(f"{source / CATALOGUE} is missing. Ingest your sources again, or restore the folder from a backup.")
         shutil.copyfile(source / CATALOGUE, folder / CATALOGUE)
-        for name, path in _files(source):
+        for name in manifest.files:
             # Index files are replaced, never written to, so one file can belong to many generations.
-            if name != CATALOGUE:
+            if name != CATALOGUE and (source / name).is_file():
                 (folder / name).parent.mkdir(exist_ok=True)
-                os.link(path, folder / name)
+                os.link(source / name, folder / name)
         return manifest
 
     def _sweep(self) -> None:
@@ -291,6 +405,24 @@ def _files(folder: Path) -> list[tuple[str, Path]]:
     # A reader leaves lock files behind; they belong to nobody.
     paths = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / _MANIFEST and p.suffix != ".lock")
     return [(path.relative_to(folder).as_posix(), path) for path in paths]
+
+
+def _is_sound(folder: Path) -> bool:
+    """Whether a generation's catalogue is as it was published."""
+    try:
+        manifest = Manifest.read(folder)
+        return checksum(folder / CATALOGUE) == manifest.checksums[CATALOGUE]
+    except (StoreError, OSError, KeyError):
+        return False
+
+
+def checksum(path: Path) -> int:
+    """CRC-32 of a file, which every damage of up to 32 bits in a row changes."""
+    value = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            value = zlib.crc32(chunk, value)
+    return value
 
 
 def _sync(path: Path) -> None:

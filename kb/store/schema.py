@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import resources
 
 import duckdb
 
-from kb.errors import StoreError
+from kb.errors import NewerError
 
 
+@cache
 def _migrations() -> list[tuple[int, str]]:
     folder = resources.files("kb.store").joinpath("migrations")
     files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
@@ -31,10 +33,10 @@ def schema_of(connection: duckdb.DuckDBPyConnection) -> int:
 
 
 def migrate(connection: duckdb.DuckDBPyConnection) -> None:
-    """Brings a file to the newest schema; raises StoreError for one that is newer than this program."""
+    """Brings a file to the newest schema; raises NewerError for one that is newer than this program."""
     present = schema_of(connection)
     if present > newest_schema():
-        raise StoreError(
+        raise NewerError(
             f"This knowledge base was written by a newer version (schema {present}, this program knows "
             f"{newest_schema()}). Upgrade: `pip install --upgrade paper-kb`."
         )

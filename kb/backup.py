@@ -1,0 +1,189 @@
+"""All that is the user's own, in one archive: reading lists and what goes with them, and `config.toml`.
+
+The archive is a .zip of these files and of `backup.json`, which tells when it was made and has the SHA-256 of each.
+The catalogue, the vectors and the indexes are not in it: they can be made again from their sources.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+import zlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kb.errors import QueryError, SourceError, StoreError
+from kb.library import LIBRARY_FILE, LibraryFile
+from kb.store import Home
+
+_CONTENTS = "backup.json"
+_LARGEST = 1 << 30  # bytes of one file unpacked; ten thousand lists have some megabytes
+
+
+@dataclass(frozen=True, slots=True)
+class Restoration:
+    """What a restoration did."""
+
+    made: str
+    """When the backup was made: UTC, to the second."""
+    restored: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    """Files that were like those of the backup already."""
+    newer: tuple[str, ...]
+    """Files that had been changed after the backup was made."""
+    kept: Path | None
+    """Folder with the files that were there before and differed; `None` where there were none."""
+
+
+def back_up(home: Home, archive: Path) -> list[str]:
+    """Writes the archive, whole or not at all, and returns the names of the files in it.
+
+    Raises QueryError where a file of that name exists already or there is nothing to keep, and StoreError where the
+    user's files are damaged or the archive cannot be written.
+    """
+    if archive.exists():
+        raise QueryError(f"{archive} exists already. Choose another name, such as one with the date.")
+    library = LibraryFile(home.path / LIBRARY_FILE)
+    if problems := library.problems():
+        raise StoreError(f"{library.path} is damaged ({problems[0]}). No backup was made of it; restore one from before.")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".backup-", dir=archive.parent) as place:
+            folder = Path(place)
+            if library.path.exists():
+                library.copy_to(folder / LIBRARY_FILE)
+            if home.configuration.exists():
+                (folder / home.configuration.name).write_bytes(home.configuration.read_bytes())
+            names = sorted(path.name for path in folder.iterdir())
+            if not names:
+                raise QueryError(f"There is nothing to keep in {home.path} yet: no reading list and no config.toml.")
+            sums = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+            contents = {"format": 1, "made": _now().isoformat(), "files": sums}
+            packed = folder / archive.name
+            with zipfile.ZipFile(packed, "x", zipfile.ZIP_DEFLATED) as target:
+                target.writestr(_CONTENTS, json.dumps(contents, indent=1))
+                for name in names:
+                    target.write(folder / name, name)
+            with packed.open("rb") as file:
+                os.fsync(file.fileno())
+            packed.replace(archive)
+    except OSError as error:
+        raise StoreError(f"{archive} cannot be written: {error.strerror or error}. Choose another place.") from error
+    return names
+
+
+def restore(home: Home, archive: Path) -> Restoration:
+    """Puts the archive's files in place of those that are there.
+
+    The archive is checked to the end before anything is changed. What was there and differs is kept in a folder of its own
+    below `backups`. Raises SourceError for an archive that is damaged or none, and NewerError for a newer version's.
+    """
+    stamp = _now()
+    try:
+        home.path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".restore-", dir=home.path) as place:
+            folder = Path(place)
+            contents = _unpack(archive, folder)
+            aside = home.backups / f"before-restoration-{stamp:%Y%m%dT%H%M%S}-{hashlib.sha256(place.encode()).hexdigest()[:6]}"
+            restored: list[str] = []
+            unchanged: list[str] = []
+            newer: list[str] = []
+            for name in contents["files"]:
+                present = home.path / name
+                if present.exists():
+                    if _is_like(present, folder / name):
+                        unchanged.append(name)
+                        continue
+                    if _changed(present) > datetime.fromisoformat(contents["made"]):
+                        newer.append(name)
+                    aside.mkdir(parents=True, exist_ok=True)
+                    _keep(present, aside / name)
+                _put(folder / name, present)
+                restored.append(name)
+            kept = aside if aside.exists() else None
+            return Restoration(contents["made"], tuple(restored), tuple(unchanged), tuple(newer), kept)
+    except OSError as error:
+        raise StoreError(f"{home.path} cannot be written: {error.strerror or error}. Run the same command again.") from error
+
+
+def _unpack(archive: Path, folder: Path) -> dict[str, Any]:
+    """Puts the archive's files into a folder and returns what `backup.json` says; all of it is checked."""
+    try:
+        with zipfile.ZipFile(archive) as source:
+            contents = _checked_contents(json.loads(_member(source, _CONTENTS)))
+            for name, digest in contents["files"].items():
+                data = _member(source, name)
+                if hashlib.sha256(data).hexdigest() != digest:
+                    raise SourceError(f"{archive}: {name} is not what was backed up. Take another backup.")
+                (folder / name).write_bytes(data)
+    except FileNotFoundError:
+        raise SourceError(f"{archive}: there is no such file.") from None
+    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, NotImplementedError, IsADirectoryError) as error:
+        raise SourceError(f"{archive} is no backup that can be read ({error}). Take another one.") from error
+    if LIBRARY_FILE in contents["files"] and (problems := LibraryFile(folder / LIBRARY_FILE).problems()):
+        raise SourceError(f"{archive}: {LIBRARY_FILE} is damaged ({problems[0]}). Take another backup.")
+    return contents
+
+
+def _checked_contents(contents: Any) -> dict[str, Any]:  # noqa: ANN401
+    """What `backup.json` says; raises ValueError where that is not what `back_up` writes."""
+    if not isinstance(contents, dict) or contents.get("format") != 1 or not isinstance(contents.get("files"), dict):
+        raise ValueError(f"{_CONTENTS} is of another form")
+    if not contents["files"].keys() <= {LIBRARY_FILE, "config.toml"}:
+        raise ValueError(f"{_CONTENTS} names files that are none of the user's")
+    datetime.fromisoformat(str(contents.get("made")))
+    return contents
+
+
+def _member(source: zipfile.ZipFile, name: str) -> bytes:
+    if source.getinfo(name).file_size > _LARGEST:
+        raise ValueError(f"{name} is too large")
+    return source.read(name)
+
+
+def _is_like(present: Path, new: Path) -> bool:
+    if present.name != LIBRARY_FILE:
+        return present.read_bytes() == new.read_bytes()
+    try:
+        return LibraryFile(present).is_like(new)
+    except StoreError:
+        return False
+
+
+def _changed(path: Path) -> datetime:
+    """When a file was last changed, its write-ahead log included: UTC, without zone, to the second."""
+    beside = path.with_name(f"{path.name}-wal")
+    last = max(p.stat().st_mtime for p in (path, beside) if p.exists())
+    return datetime.fromtimestamp(int(last), UTC).replace(tzinfo=None)
+
+
+def _keep(present: Path, target: Path) -> None:
+    """Keeps a file that is to be replaced; one that is damaged is moved with what belongs to it."""
+    if present.name == LIBRARY_FILE:
+        library = LibraryFile(present)
+        if not library.problems():
+            library.copy_to(target)
+            return
+        for suffix in ("-wal", "-shm"):
+            beside = present.with_name(present.name + suffix)
+            if beside.exists():
+                beside.rename(target.with_name(target.name + suffix))
+        present.rename(target)
+        return
+    target.write_bytes(present.read_bytes())
+
+
+def _put(new: Path, present: Path) -> None:
+    if present.name == LIBRARY_FILE:
+        # Into the file that is there, in one transaction: the app may have it open.
+        LibraryFile(present).take_from(new)
+    else:
+        new.replace(present)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None, microsecond=0)

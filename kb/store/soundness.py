@@ -1,0 +1,30 @@
+"""Whether a catalogue is sound: every row can be read, and what refers to one another is there."""
+
+from __future__ import annotations
+
+import duckdb
+
+from kb.store.catalogue import Catalogue
+
+# What must not be there, each counted by its statement. Code of a paper that is gone is harmless; a note never is.
+_UNSOUND = (
+    ("papers have a key that another has", "SELECT count(*) - count(DISTINCT key) FROM papers"),
+    ("papers have an id that another has", "SELECT count(*) - count(DISTINCT id) FROM papers"),
+    ("papers are not found by their title", "SELECT count(*) FROM papers WHERE title_key <> title_key(title)"),
+    ("notes are on a paper that is gone", "SELECT count(*) FROM notes ANTI JOIN papers ON papers.id = notes.paper_id"),
+    ("other names lead to a paper that is gone", "SELECT count(*) FROM aliases ANTI JOIN papers ON papers.id = aliases.paper_id"),
+)
+
+
+def catalogue_problems(catalogue: Catalogue) -> list[str]:
+    """What is wrong with a catalogue, in a sentence each; reads every row of every table."""
+    found: list[str] = []
+    for (table,) in catalogue._read("SELECT table_name FROM duckdb_tables() WHERE NOT temporary ORDER BY table_name"):
+        try:
+            catalogue._read(f'SELECT bit_xor(hash(t)) FROM "{table}" AS t')
+        except duckdb.Error as error:
+            found.append(f"the table {table} cannot be read: {str(error).splitlines()[0]}")
+    if found:
+        return found
+    counted = ((int(catalogue._read(sql)[0][0]), what) for what, sql in _UNSOUND)
+    return [f"{number:,} {what}" for number, what in counted if number]

@@ -1,0 +1,248 @@
+"""What the user made, carried away and brought back; files of older and newer versions."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from kb import backup
+from kb.errors import NewerError, QueryError, SourceError, StoreError
+from kb.library import LIBRARY_FILE, Entry, Library, Memory
+from kb.library import file as library_file
+from kb.store import Home
+from kb.store.schema import _migrations, newest_schema
+
+Kb = Callable[..., subprocess.CompletedProcess[str]]
+BERT = Entry("arxiv:1810.04805", "BERT", remark="encoder", tags=("nlp",))
+CONFIGURATION = 'categories = ["cs.CL"]\n'
+
+
+@pytest.fixture
+def library(home: Home) -> Library:
+    """The library of a knowledge base with a list, a memory and a configuration."""
+    library = Library(home.path / LIBRARY_FILE)
+    library.create("Thesis")
+    library.add("Thesis", [BERT])
+    Memory(home.path / LIBRARY_FILE).dismiss(["1706.03762"])
+    Memory(home.path / LIBRARY_FILE).citation_keys([("arxiv:1810.04805", "devlin2018bert")])
+    home.configuration.write_text(CONFIGURATION)
+    return library
+
+
+def contents(home: Home) -> list[object]:
+    """All that is the user's."""
+    with sqlite3.connect(home.path / LIBRARY_FILE) as file:
+        dump = list(file.iterdump())
+    file.close()
+    return [dump, home.configuration.read_text() if home.configuration.exists() else None]
+
+
+def test_there_and_back(home: Home, library: Library, tmp_path: Path) -> None:
+    before = contents(home)
+    archive = tmp_path / "mine.zip"
+    assert backup.back_up(home, archive) == ["config.toml", LIBRARY_FILE]
+    other = Home(tmp_path / "another machine")
+    done = backup.restore(other, archive)
+    assert (done.restored, done.unchanged, done.newer, done.kept) == (("config.toml", LIBRARY_FILE), (), (), None)
+    assert contents(other) == before
+    again = backup.restore(other, archive)
+    assert (again.restored, again.unchanged, again.kept) == ((), ("config.toml", LIBRARY_FILE), None)
+    assert {path.name for path in other.path.iterdir()} <= {"config.toml", LIBRARY_FILE, f"{LIBRARY_FILE}.lock"}
+    assert library.read_list("Thesis").entries[0].remark == "encoder"
+
+
+def test_a_backup_overwrites_nothing(home: Home, library: Library, tmp_path: Path) -> None:  # noqa: ARG001
+    archive = tmp_path / "mine.zip"
+    backup.back_up(home, archive)
+    data = archive.read_bytes()
+    with pytest.raises(QueryError, match="exists already"):
+        backup.back_up(home, archive)
+    assert archive.read_bytes() == data
+    with pytest.raises(QueryError, match="nothing to keep"):
+        backup.back_up(Home(tmp_path / "empty"), tmp_path / "empty.zip")
+    assert not (tmp_path / "empty.zip").exists()
+    with pytest.raises(StoreError, match="cannot be written"):
+        backup.back_up(home, tmp_path / "no such folder" / "mine.zip")
+
+
+def test_newer_work_is_kept_and_said(home: Home, library: Library, tmp_path: Path, kb: Kb) -> None:
+    archive = tmp_path / "mine.zip"
+    backup.back_up(home, archive)
+    old = contents(home)
+    _move_back_an_hour(archive)
+    library.add("Thesis", [Entry("arxiv:1706.03762", "Attention")])
+    home.configuration.write_text("categories = []\n")
+    new = contents(home)
+    done = kb("restore", str(archive), "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["restored"] == told["newer"] == ["config.toml", LIBRARY_FILE]
+    assert contents(home) == old
+    assert contents(Home(Path(told["kept"]))) == new
+    assert library.read_list("Thesis").entries[-1].paper_id == BERT.paper_id  # who had it open goes on with the restored one
+
+
+def _move_back_an_hour(archive: Path) -> None:
+    """Makes a backup an hour old, so that what is changed now is newer."""
+    with zipfile.ZipFile(archive) as source:
+        members = {name: source.read(name) for name in source.namelist()}
+    made = json.loads(members["backup.json"])
+    made["made"] = made["made"][:11] + "00:00:00" if made["made"][11:] > "00:00:05" else "2020-01-01T00:00:00"
+    members["backup.json"] = json.dumps(made).encode()
+    with zipfile.ZipFile(archive, "w") as target:
+        for name, data in members.items():
+            target.writestr(name, data)
+
+
+def test_a_damaged_library_is_moved_aside(home: Home, library: Library, tmp_path: Path) -> None:  # noqa: ARG001
+    archive = tmp_path / "mine.zip"
+    backup.back_up(home, archive)
+    before = contents(home)
+    (home.path / LIBRARY_FILE).write_bytes(b"no database" * 500)
+    with pytest.raises(StoreError, match="No backup was made"):
+        backup.back_up(home, tmp_path / "second.zip")
+    done = backup.restore(home, archive)
+    assert done.kept is not None
+    assert (done.kept / LIBRARY_FILE).read_bytes() == b"no database" * 500
+    assert contents(home) == before
+
+
+@pytest.mark.parametrize("how", ["flipped", "truncated", "foreign file", "other form", "no zip", "missing", "folder"])
+def test_an_archive_that_is_no_backup_changes_nothing(home: Home, library: Library, tmp_path: Path, how: str) -> None:  # noqa: ARG001
+    archive = tmp_path / "mine.zip"
+    backup.back_up(home, archive)
+    home.configuration.write_text("categories = []\n")
+    before = contents(home)
+    data = archive.read_bytes()
+    if how == "flipped":
+        archive.write_bytes(data[:600] + bytes([data[600] ^ 4]) + data[601:])
+    elif how == "truncated":
+        archive.write_bytes(data[: len(data) // 2])
+    elif how == "no zip":
+        archive.write_bytes(b"PK no zip")
+    elif how in {"missing", "folder"}:
+        archive.unlink()
+        if how == "folder":
+            archive.mkdir()
+    else:
+        named = {"../evil": "0" * 64} if how == "foreign file" else ["library.sqlite"]
+        with zipfile.ZipFile(archive, "w") as target:
+            target.writestr("backup.json", json.dumps({"format": 1, "made": "2026-01-01T00:00:00", "files": named}))
+            target.writestr("../evil", "x")
+    with pytest.raises(SourceError, match=r"mine\.zip"):
+        backup.restore(home, archive)
+    assert contents(home) == before
+    assert not home.backups.exists()
+    assert not (tmp_path / "evil").exists()
+
+
+# Older and newer files -------------------------------------------------------------------------------------------------
+
+
+def older_catalogue(home: Home, schema: int) -> None:
+    """Takes the published catalogue back to an earlier schema, by applying only the first migrations to a new file."""
+    folder = home.generations / home.current_name()
+    path = folder / "catalogue.duckdb"
+    path.unlink()
+    connection = duckdb.connect(str(path))
+    connection.execute("CREATE TABLE migrations (number INTEGER NOT NULL)")
+    for number, sql in _migrations():
+        if number <= schema:
+            connection.execute(sql)
+            connection.execute("INSERT INTO migrations VALUES (?)", [number])
+    connection.execute(
+        """INSERT INTO papers BY NAME SELECT nextval('paper_keys') AS key, 'arxiv:1810.04805' AS id,
+           'BERT' AS title, 'bert' AS title_key, 'Encoders.' AS abstract, [] AS authors, ['cs.CL'] AS categories, '' AS comments,
+           '' AS journal_ref, '' AS doi, '' AS licence, '' AS url, 2018 AS year, [] AS versions,
+           true AS withdrawn, 'arxiv' AS origin"""
+    )
+    connection.execute(
+        "INSERT INTO code_links BY NAME SELECT 'arxiv:1810.04805' AS paper_id, 'https://github.com/a/b' AS url, "
+        "'comments' AS source"
+    )
+    connection.close()
+    manifest = folder / "manifest.json"
+    values = json.loads(manifest.read_text())
+    for name in ("crc32", "checksums"):
+        del values[name]
+    files = {"catalogue.duckdb": path.stat().st_size}
+    manifest.write_text(json.dumps(values | {"schema": schema, "papers": 1, "code_links": 1, "files": files}))
+
+
+@pytest.mark.parametrize("schema", [number for number, _ in _migrations()[:-1]])
+def test_an_older_catalogue_is_migrated_when_it_is_opened(home: Home, schema: int) -> None:
+    with home.draft() as draft:
+        draft.publish()
+    older_catalogue(home, schema)
+    older = (home.generations / "000001" / "catalogue.duckdb").read_bytes()
+    generation = home.open()
+    assert (generation.name, generation.manifest.schema, generation.manifest.papers) == ("000002", newest_schema(), 1)
+    assert generation.catalogue.code_of(["arxiv:1810.04805"])["arxiv:1810.04805"][0].url == "https://github.com/a/b"
+    assert generation.catalogue.withdrawn() == {1}
+    generation.close()
+    for _ in range(3):  # jobs go on; the old state is swept from the generations, and stays in the backups
+        with home.draft() as draft:
+            draft.publish()
+    (kept,) = home.backups.iterdir()
+    assert kept.name == f"schema-{schema}-generation-000001"
+    assert (kept / "catalogue.duckdb").read_bytes() == older
+    assert home.open().manifest.papers == 1
+    assert list(home.backups.iterdir()) == [kept]
+
+
+def test_an_older_catalogue_is_migrated_by_the_next_job(home: Home) -> None:
+    with home.draft() as draft:
+        draft.publish()
+    older_catalogue(home, 1)
+    with home.draft() as draft:
+        draft.publish()
+    assert [path.name for path in home.backups.iterdir()] == ["schema-1-generation-000001"]
+    assert home.open().manifest.papers == 1
+
+
+def test_a_newer_catalogue_is_refused_by_readers_and_jobs(home: Home, kb: Kb) -> None:
+    with home.draft() as draft:
+        draft.catalogue._write("INSERT INTO migrations VALUES (999)")
+        draft.publish()
+    with pytest.raises(NewerError, match="newer version"), home.draft():
+        pass
+    manifest = home.generations / "000001" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"schema": 999, "more": "of a later time"}))
+    for command in (["search", "x"], ["index"], ["doctor", "--repair"]):
+        done = kb(*command)
+        assert done.returncode == 1
+        assert "newer version" in done.stderr
+    assert [path.name for path in home.generations.iterdir()] == ["000001"]
+
+
+def test_an_older_library_is_kept_before_it_is_migrated(home: Home, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = library.read_list("Thesis")
+    schema = len(library_file._MIGRATIONS)
+    # The next version's program has one more migration.
+    added = "ALTER TABLE lists ADD COLUMN colour TEXT NOT NULL DEFAULT '';"
+    monkeypatch.setattr(library_file, "_MIGRATIONS", (*library_file._MIGRATIONS, added))
+    assert Library(home.path / LIBRARY_FILE).read_list("Thesis") == before
+    kept = home.backups / f"library-schema-{schema}.sqlite"
+    with sqlite3.connect(home.path / LIBRARY_FILE) as file, sqlite3.connect(kept) as old:
+        assert file.execute("PRAGMA user_version").fetchone() == (schema + 1,)
+        assert file.execute("SELECT colour FROM lists").fetchall() == [("",)]
+        assert old.execute("PRAGMA user_version").fetchone() == (schema,)
+        assert old.execute("SELECT title FROM entries").fetchall() == [("BERT",)]
+    file.close()
+    old.close()
+
+
+def test_a_backup_of_a_newer_version_is_refused(home: Home, library: Library, tmp_path: Path) -> None:  # noqa: ARG001
+    with sqlite3.connect(home.path / LIBRARY_FILE) as file:
+        file.execute("PRAGMA user_version = 99")
+    file.close()
+    with pytest.raises(NewerError):
+        backup.back_up(home, tmp_path / "mine.zip")
+    assert not (tmp_path / "mine.zip").exists()

@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from bench import ingest, search
+from bench import embedding, ingest, search
 from bench.rows import table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,7 +21,8 @@ def main() -> int:
     if not snapshot.is_file():
         sys.stderr.write(f"No material: {snapshot} is not there. Set KB_SHARED_DATA.\n")
         return 1
-    rows = ingest.measure(snapshot) + search.measure(shared, [Path(home) for home in sys.argv[1:]])
+    homes = [Path(home) for home in sys.argv[1:]]
+    rows = [ingest.measure(snapshot), *embedding.measure(snapshot), *search.measure(shared, homes)]
     text = "# Results\n\nWritten by `make bench`. Times differ from machine to machine; the ratios are what counts.\n\n"
     (ROOT / "bench" / "RESULTS.md").write_text(text + table(rows) + "\n", encoding="utf-8")
     return 0

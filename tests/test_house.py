@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 KB_ORDER = (
     "errors", "identifiers", "papers", "progress", "latex", "store", "library", "backup", "bibliography", "bert", "bulk",
     "embed", "vectors", "atlas", "dense", "terms", "sentences", "facets", "lexical", "indexing", "checkup", "retrieve",
-    "rerank", "models", "search", "explain", "judgements", "evaluate", "recommend", "digest", "export", "cli",
+    "rerank", "models", "search", "matching", "explain", "judgements", "evaluate", "recommend", "digest", "export", "cli",
 )  # fmt: skip
 MAY_IMPORT = {"kb": {"kb"}, "ingest": {"ingest", "kb"}, "app": {"app", "kb", "ingest"}}
 

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from kb.cli import backup, base, digest, doctor, evaluate, export, ingest, lists, recommend, schedule, search
+from kb.cli import backup, base, digest, doctor, evaluate, export, ingest, lists, match, recommend, schedule, search
 from kb.cli.console import say, settings
 from kb.errors import IdentifierError, KnowledgeBaseError, QueryError
 
@@ -25,6 +25,7 @@ cli.command()(ingest.index)
 cli.command()(search.search)
 cli.command()(search.like)
 cli.command()(search.show)
+cli.command()(match.match)
 cli.add_typer(lists.commands, name="list")
 cli.command()(lists.lists)
 cli.command()(export.export)

@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from kb.cli.console import Json, home, print_json, results, say, settings
+from kb.cli.match import tell_offers
 
 
 def status(as_json: Json = False) -> None:
@@ -51,6 +52,7 @@ def status(as_json: Json = False) -> None:
     )
     if manifest.embedded < manifest.papers:
         say(f"{manifest.papers - manifest.embedded:,} papers are not embedded yet: `kb index`.", "yellow")
+    tell_offers()
     table = Table("started", "job", "outcome", "counts", "source")
     for run in runs:
         counts = ", ".join(f"{n:,} {name}" for name, n in run.counts.items())

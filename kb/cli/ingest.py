@@ -11,6 +11,7 @@ import typer
 
 from ingest.report import Report
 from kb.cli.console import Json, bars, home, print_json, say
+from kb.cli.match import tell_offers
 from kb.cli.search import Category
 from kb.errors import QueryError
 from kb.identifiers import ArxivId, paper_id
@@ -172,3 +173,4 @@ def index() -> None:
     with bars() as progress:
         embedding = run_index(place, load_encoder(), progress)
     say(f"Embedded {embedding.embedded:,} texts; {embedding.known:,} were already.")
+    tell_offers()

@@ -1,4 +1,5 @@
-"""The user's own file: reading lists, what was dismissed or recommended, and citation keys.
+"""The user's own file: reading lists, what was dismissed or recommended, citation keys, and what untitled
+notes are about.
 
     HOME/library.sqlite     SQLite in WAL mode; the catalogue can be made again from its sources, this cannot
 

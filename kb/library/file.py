@@ -62,6 +62,13 @@ _MIGRATIONS = (
         PRIMARY KEY (list_key, paper_id)
     );
     """,
+    """
+    CREATE TABLE note_matches (
+        note_id  TEXT PRIMARY KEY,
+        paper_id TEXT NOT NULL,                       -- '' where none of the papers offered is the note's
+        happened TEXT NOT NULL
+    );
+    """,
 )
 
 

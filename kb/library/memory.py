@@ -1,4 +1,4 @@
-"""What the library remembers beside its lists: citation keys, what was dismissed, what was recommended."""
+"""What the library remembers beside its lists: citation keys, what was dismissed or recommended, untitled notes."""
 
 from __future__ import annotations
 
@@ -68,3 +68,16 @@ class Memory:
                 "INSERT OR IGNORE INTO recommended VALUES (?, ?, ?)",
                 [(list_name.casefold(), i, day.isoformat()) for i in identifiers],
             )
+
+    def match(self, note_id: str, identifier: str) -> None:
+        """Keeps which paper an untitled note is about; empty: none of those offered."""
+        with self._file.changing() as file:
+            file.execute(
+                "INSERT OR REPLACE INTO note_matches VALUES (?, ?, ?)",
+                [note_id, paper_id(identifier) if identifier else "", now()],
+            )
+
+    def matches(self) -> dict[str, str]:
+        """Note id to paper id, as the user said it."""
+        with self._file.reading() as file:
+            return dict(file.execute("SELECT note_id, paper_id FROM note_matches").fetchall()) if file else {}

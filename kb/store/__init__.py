@@ -4,6 +4,7 @@ from kb.store.catalogue import Catalogue, DocumentBatch, Filters, Keys, NoteChan
 from kb.store.code import CodeCatalogue, NamedRepository, RepositoryState
 from kb.store.generations import CATALOGUE, Draft, Generation, Home, Manifest, checksum
 from kb.store.ledger import Harvest, History, Ledger, TextChange, Withdrawal
+from kb.store.matches import MatchCatalogue, NoteMatch, UntitledNote
 from kb.store.soundness import catalogue_problems
 from kb.store.texts import SearchText, SearchTexts
 
@@ -21,14 +22,17 @@ __all__ = [
     "Keys",
     "Ledger",
     "Manifest",
+    "MatchCatalogue",
     "NamedRepository",
     "NoteChanges",
+    "NoteMatch",
     "PaperChanges",
     "RepositoryState",
     "Run",
     "SearchText",
     "SearchTexts",
     "TextChange",
+    "UntitledNote",
     "Withdrawal",
     "catalogue_problems",
     "checksum",

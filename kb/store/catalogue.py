@@ -432,7 +432,8 @@ class Catalogue:
 
         A paper that a note names by DOI, OpenReview id or address is another name of an arXiv paper with that
         DOI, or with the same title where exactly one has it and the years are no more than three apart. What is left
-        becomes a paper that only notes tell of. Code that a note names becomes a link of its paper.
+        becomes a paper that only notes tell of. A note without a title goes to the paper that it was matched with. Code
+        that a note names becomes a link of its paper.
         """
         self._write(_SETTLE)
 
@@ -640,6 +641,13 @@ INSERT INTO aliases
           + CASE WHEN starts_with(other.id, 'url:note:') THEN 1 ELSE 0 END
       AND other.id NOT IN (SELECT id FROM aliases) AND firm.id NOT IN (SELECT id FROM aliases)
     GROUP BY other.id HAVING count(*) = 1;
+-- A note without a title is about the paper that it was found to be, under the name that this has by now.
+INSERT INTO aliases
+    SELECT note_id, paper, 'text'
+    FROM (SELECT note_id, coalesce(aliases.paper_id, note_matches.paper_id) AS paper
+          FROM note_matches LEFT JOIN aliases ON aliases.id = note_matches.paper_id WHERE standing IN ('made', 'accepted'))
+    WHERE note_id IN (SELECT id FROM named) AND paper <> note_id
+      AND paper IN (SELECT id FROM papers WHERE origin = 'arxiv' UNION ALL SELECT id FROM named);
 
 UPDATE notes SET paper_id = named_id;
 UPDATE notes SET paper_id = aliases.paper_id FROM aliases WHERE aliases.id = notes.named_id;

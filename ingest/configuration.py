@@ -13,12 +13,15 @@ from __future__ import annotations
 import re
 import shlex
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import tomlkit
 from apscheduler.triggers.cron import CronTrigger
+from tomlkit.items import Array
 
 from ingest.arxiv_api import category_query
 from kb.errors import QueryError, StoreError
@@ -81,6 +84,37 @@ class Configuration:
         except tomllib.TOMLDecodeError as error:
             raise StoreError(f"{path} is no TOML: {error}.") from None
         return _Reader(path, text).configuration(values)
+
+
+def follow(home: Home, categories: Sequence[str]) -> None:
+    """Makes these the categories of the configuration file, which is made where there is none.
+
+    All else that the user wrote stays as it is, comments included. Raises QueryError for a category that cannot be one, and
+    StoreError where the file is wrong already: it is then left as it is.
+    """
+    for category in categories:
+        category_query(category)
+    present = Configuration.of(home).categories
+    path = home.configuration
+    home.path.mkdir(parents=True, exist_ok=True)
+    document = tomlkit.parse(path.read_text(encoding="utf-8") if path.exists() else "")
+    if present:
+        stored = document["categories"]
+        assert isinstance(stored, Array)  # Configuration.of has seen that it is one
+        for category in [c for c in present if c not in categories]:
+            stored.remove(category)
+        for category in categories:
+            if category not in present:
+                stored.append(category)
+    else:
+        document.pop("categories", None)
+        text = tomlkit.document()
+        text["categories"] = list(categories)
+        # Before the first table: what stands below one belongs to it.
+        document = tomlkit.parse(tomlkit.dumps(text) + tomlkit.dumps(document))
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(tomlkit.dumps(document), encoding="utf-8")
+    temporary.replace(path)
 
 
 class _Reader:

@@ -1,4 +1,4 @@
-"""The job runner: one job, one draft, one record of what it did."""
+"""The job runner: one job, one draft, one record of what it did; and, for the app, how all that is followed stands."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from pathlib import Path
 from ingest.arxiv_api import ArxivApi, category_query
 from ingest.code import link_touched
 from ingest.code_archive import ingest_archive
+from ingest.configuration import follow
 from ingest.forges import ask_forges, keep_answers
 from ingest.from_api import fetch_ids, fetch_missing, fill_gaps, harvest_query
 from ingest.from_oai import harvest_set, repair_set
 from ingest.notebooks import ingest_notes
 from ingest.oai import ArxivOai, set_of
+from ingest.overview import Followed, Overview, Planned, State, overview
 from ingest.report import Report
 from ingest.snapshot import ingest_snapshot
 from kb.atlas import update_atlas
@@ -23,6 +25,27 @@ from kb.indexing import EmbeddingReport, build_indexes, embed_missing
 from kb.library import LIBRARY_FILE, Memory
 from kb.progress import NoProgress, Progress
 from kb.store import Catalogue, Home, MatchCatalogue, NoteMatch, Run
+
+__all__ = [
+    "Followed",
+    "Overview",
+    "Planned",
+    "State",
+    "follow",
+    "overview",
+    "run_category",
+    "run_code",
+    "run_code_archive",
+    "run_code_check",
+    "run_gaps",
+    "run_ids",
+    "run_index",
+    "run_missing",
+    "run_notes",
+    "run_oai",
+    "run_query",
+    "run_snapshot",
+]
 
 
 def run_notes(home: Home, paths: Sequence[Path], progress: Progress | None = None) -> Report:

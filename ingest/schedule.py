@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from apscheduler.schedulers.blocking import BlockingScheduler
 from filelock import FileLock, Timeout
 
 from ingest.configuration import Configuration, Job
+from kb.background import program
 from kb.errors import BusyError, StoreError
 from kb.store import Home
 
@@ -115,11 +115,6 @@ class Diary:
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(asdict(outcome), indent=1) + "\n", encoding="utf-8")
         temporary.replace(path)
-
-
-def program(home: Home, *arguments: str) -> list[str]:
-    """The command line that runs `kb` for a knowledge base, whatever is on the path."""
-    return [sys.executable, "-c", "from kb.cli import main; main()", "--home", str(home.path.resolve()), *arguments]
 
 
 def run_due(home: Home) -> list[tuple[Job, int]]:

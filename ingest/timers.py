@@ -12,7 +12,7 @@ from hashlib import sha256
 
 from platformdirs import user_config_path
 
-from ingest.schedule import program
+from kb.background import program
 from kb.errors import StoreError
 from kb.store import Home
 

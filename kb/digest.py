@@ -20,6 +20,7 @@ from kb.latex import to_unicode
 from kb.papers import CodeLink, Paper
 from kb.store import Generation
 from kb.store.trends import Trends
+from kb.trends import Rise, largest_categories, months_later, rising_words
 
 _NEIGHBOUR = 0.65  # cosine from which two papers of a month count as being about the same
 _NEAR = 0.5  # cosine from which a paper of the user's is a reason
@@ -27,7 +28,6 @@ _BLOCK = 1024
 # How much each reason counts, in standard deviations of the month.
 _DENSITY_WEIGHT, _LIST_WEIGHT, _CODE_WEIGHT = 1.0, 1.5, 0.5
 _LIKENESS_WEIGHT = 4.0  # how much likeness to a paper already chosen counts against another
-_MONTHS_BEFORE = 3
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
 _CLAIM = re.compile(
     r"\b(?:we (?:propose|introduce|present|show|find|demonstrate|develop|study|argue|prove|release|describe|design|build)|"
@@ -63,15 +63,6 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Rise:
-    """A category, or words in titles, and its papers in the month and on average in the three months before."""
-
-    name: str
-    papers: int
-    before: float
-
-
-@dataclass(frozen=True, slots=True)
 class Digest:
     """A month's selection."""
 
@@ -102,7 +93,7 @@ def make_digest(generation: Generation, month: date, liked: Sequence[str] = (), 
     Raises QueryError where the month has no embedded papers.
     """
     catalogue, trends = generation.catalogue, Trends(generation.catalogue)
-    end = _months_later(month, 1)
+    end = months_later(month, 1)
     if not generation.manifest.embedded:
         raise QueryError("Nothing is embedded yet. Run `kb index`.")
     index = DenseIndex.read(generation.file(DENSE_FILE))
@@ -134,7 +125,7 @@ def make_digest(generation: Generation, month: date, liked: Sequence[str] = (), 
         )
         for row in chosen
     ]
-    return Digest(month, len(published), tuple(choices), *_rises(trends, month, end))
+    return Digest(month, len(published), tuple(choices), largest_categories(trends, month), rising_words(trends, month))
 
 
 def key_sentence(abstract: str) -> str:
@@ -184,29 +175,3 @@ def _diverse(scores: NDArray[np.float64], vectors: Vectors, k: int) -> list[int]
         likeness = np.maximum(likeness, vectors @ vectors[row])
         scores[row] = -np.inf
     return chosen
-
-
-def _rises(trends: Trends, month: date, end: date) -> tuple[tuple[Rise, ...], tuple[Rise, ...]]:
-    """The month's largest categories, and the words that rose, against the mean of the three months before."""
-    before = _months_later(month, -_MONTHS_BEFORE)
-    now, past = trends.by_category(month, end), trends.by_category(before, month)
-    largest = sorted(now, key=lambda c: (-now[c], c))[:8]
-    categories = tuple(Rise(c, now[c], past.get(c, 0) / _MONTHS_BEFORE) for c in largest)
-    words, past_words = trends.title_words(month, end), trends.title_words(before, month)
-    scale = sum(now.values()) / max(sum(past.values()) / _MONTHS_BEFORE, 1.0)  # a larger month lifts every word
-    smooth = 3.0  # papers; so that a word new with three papers does not beat all
-    risen = sorted(
-        (w for w in words if words[w] >= 5 and not set(w.split()) & _EMPTY),
-        key=lambda w: (-(words[w] + smooth) / (scale * past_words.get(w, 0) / _MONTHS_BEFORE + smooth), w),
-    )
-    return categories, tuple(Rise(w, words[w], past_words.get(w, 0) / _MONTHS_BEFORE) for w in risen[:8])
-
-
-_EMPTY = frozenset(
-    "a an and are as at by for from in into is of on or the to towards toward via with can do does how what when why".split()
-)
-
-
-def _months_later(month: date, months: int) -> date:
-    years, index = divmod(month.year * 12 + month.month - 1 + months, 12)
-    return date(years, index + 1, 1)

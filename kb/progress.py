@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Protocol
+
+#: The file that a command keeps its standing in, for whoever started it to look at; set by `kb.background`.
+PROGRESS_VARIABLE = "KB_PROGRESS_FILE"
+_PAUSE = 0.25  # seconds between two writings
 
 
 class Progress(Protocol):
@@ -23,3 +31,63 @@ class NoProgress:
     def start(self, task: str, total: int, unit: str) -> None: ...
 
     def advance(self, done: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a task is."""
+
+    task: str
+    done: int
+    total: int
+    unit: str
+    """Such as 'papers'; 'B' for bytes."""
+    seconds: float
+    """Since it began."""
+
+    @property
+    def share(self) -> float:
+        """From 0 to 1."""
+        return min(self.done / self.total, 1.0) if self.total else 1.0
+
+    @property
+    def rate(self) -> str:
+        """`120 texts/s`; empty before anything is done."""
+        if not self.done or self.seconds <= 0:
+            return ""
+        speed = self.done / self.seconds
+        return f"{speed / 1e6:.0f} MB/s" if self.unit == "B" else f"{speed:,.0f} {self.unit}/s"
+
+    @classmethod
+    def read(cls, path: Path) -> Standing | None:
+        """What the file says; `None` where there is none yet."""
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+
+
+class ProgressFile:
+    """Keeps the standing in a file, replaced whole a few times a second."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._now = Standing("", 0, 0, "", 0.0)
+        self._began = self._written = 0.0
+
+    def start(self, task: str, total: int, unit: str) -> None:
+        self._began = time.monotonic()
+        self._now = Standing(task, 0, total, unit, 0.0)
+        self._write()
+
+    def advance(self, done: int) -> None:
+        now = time.monotonic()
+        self._now = Standing(self._now.task, self._now.done + done, self._now.total, self._now.unit, now - self._began)
+        if now - self._written >= _PAUSE or self._now.done >= self._now.total:
+            self._write()
+
+    def _write(self) -> None:
+        self._written = time.monotonic()
+        temporary = self._path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(asdict(self._now)), encoding="utf-8")
+        temporary.replace(self._path)

@@ -15,11 +15,12 @@ from conftest import TOPICS, record
 
 from ingest.jobs import run_index, run_snapshot
 from ingest.notes import parse_document
-from kb.digest import Rise, key_sentence, make_digest, parse_month
+from kb.digest import key_sentence, make_digest, parse_month
 from kb.embed import Encoder
 from kb.errors import QueryError
 from kb.export.digest import DIGEST_WRITERS
 from kb.store import Generation, Home
+from kb.trends import Rise
 
 Kb = Callable[..., subprocess.CompletedProcess[str]]
 HOSTILE = "<script>alert(1)</script> [x](javascript:y) & `code` | *b*"

@@ -10,9 +10,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Lowest first: a module of kb imports only from modules before it.
 KB_ORDER = (
-    "errors", "identifiers", "papers", "progress", "latex", "store", "library", "backup", "bibliography", "bert", "bulk",
-    "embed", "vectors", "atlas", "dense", "terms", "sentences", "facets", "lexical", "indexing", "checkup", "retrieve",
-    "rerank", "models", "search", "matching", "explain", "judgements", "evaluate", "recommend", "digest", "export", "cli",
+    "errors", "identifiers", "papers", "progress", "latex", "store", "background", "uploads", "library", "backup",
+    "bibliography", "bert", "bulk", "embed", "vectors", "atlas", "dense", "terms", "sentences", "facets", "lexical",
+    "indexing", "checkup", "retrieve", "rerank", "models", "search", "matching", "explain", "judgements", "evaluate",
+    "recommend", "trends", "digest", "plot", "export", "cli",
 )  # fmt: skip
 MAY_IMPORT = {"kb": {"kb"}, "ingest": {"ingest", "kb"}, "app": {"app", "kb", "ingest"}}
 

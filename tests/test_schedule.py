@@ -17,8 +17,9 @@ from filelock import FileLock
 
 import ingest.schedule
 from ingest.configuration import Configuration, Job
-from ingest.schedule import Diary, Outcome, program, run_due
+from ingest.schedule import Diary, Outcome, run_due
 from ingest.timers import install
+from kb.background import program
 from kb.errors import BusyError, StoreError
 from kb.store import Home
 

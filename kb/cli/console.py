@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from kb.library import LIBRARY_FILE, Library, Memory
+from kb.progress import PROGRESS_VARIABLE, NoProgress, ProgressFile
 from kb.store import Home
 
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -73,14 +75,18 @@ class Bars:
         self._progress = progress
         self._task: TaskID | None = None
         self._unit = ""
+        path = os.environ.get(PROGRESS_VARIABLE)
+        self._file = ProgressFile(Path(path)) if path else NoProgress()
 
     def start(self, task: str, total: int, unit: str) -> None:
+        self._file.start(task, total, unit)
         self._unit = unit
         self._task = self._progress.add_task(escape(task), total=total, rate="")
 
     def advance(self, done: int) -> None:
         if self._task is None:
             return
+        self._file.advance(done)
         self._progress.advance(self._task, done)
         task = self._progress.tasks[self._task]
         if task.speed:

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from html import escape
 from xml.etree import ElementTree
 
-from kb.digest import Choice, Digest, Rise
+from kb.digest import Choice, Digest
 from kb.identifiers import paper_url
 from kb.latex import to_unicode
+from kb.trends import Rise
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|#])")
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

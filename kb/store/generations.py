@@ -6,7 +6,7 @@
       generations/.draft-…/     a job's working copy; swept by the next job if its own was killed
       vectors/                  what has been embedded (kb.vectors)
       backups/                  what was kept before a migration or a restoration; nothing here is ever deleted
-      config.toml               what the user follows, and when; read by the jobs, written by nobody but the user
+      config.toml               what the user follows, and when; the app changes the categories in it, and nothing else does
       writer.lock               held by the one job that writes
 
 A job works in a draft, and publishes it by replacing CURRENT, one atomic rename. Whoever searches has opened

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pyarrow as pa
 
-from kb.papers import Version
+from kb.papers import Skipped, Version
 from kb.store.catalogue import _IN_CATEGORIES, Catalogue
 
 
@@ -165,6 +165,11 @@ class Ledger:
         self._catalogue._write("DELETE FROM harvests WHERE source = ?", [harvest.source])
         values = [getattr(harvest, name.strip()) for name in _HARVEST.split(",")]
         self._catalogue._write(f"INSERT INTO harvests ({_HARVEST}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+
+    def skipped(self, run: int, limit: int = 50) -> list[Skipped]:
+        """What a run left out and why, the first of it."""
+        rows = self._catalogue._read("SELECT source, line, reason FROM skipped WHERE run = ? LIMIT ?", [run, limit])
+        return [Skipped(*row) for row in rows]
 
     def quiet_days(self, category: str) -> set[date]:
         """Days on which the far side, asked again, had no papers of a category either."""

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
 
 from kb.store.catalogue import Catalogue, Keys
+
+
+@dataclass(frozen=True, slots=True)
+class MonthCount:
+    """Papers of a month whose primary category is this one; '' for none."""
+
+    month: date
+    """Its first day."""
+    category: str
+    papers: int
+    with_code: int
 
 
 class Trends:
@@ -43,3 +55,22 @@ class Trends:
             [first, end],
         )
         return {pair: int(n) for pair, n in rows}
+
+    def monthly(self, first: date, end: date) -> list[MonthCount]:
+        """Papers of a span by month and primary category, the oldest month first."""
+        rows = self._catalogue._read(
+            """SELECT date_trunc('month', published)::DATE AS month, coalesce(categories[1], '') AS category, count(*),
+                      count(coded.paper_id)
+               FROM papers LEFT JOIN (SELECT DISTINCT paper_id FROM paper_code) AS coded ON coded.paper_id = papers.id
+               WHERE published >= ? AND published < ? AND NOT withdrawn GROUP BY ALL ORDER BY month, category""",
+            [first, end],
+        )
+        return [MonthCount(*row) for row in rows]
+
+    def months(self) -> list[date]:
+        """First days of the months that have papers, the newest first."""
+        rows = self._catalogue._read(
+            """SELECT DISTINCT date_trunc('month', published)::DATE AS month FROM papers
+               WHERE published IS NOT NULL AND NOT withdrawn ORDER BY month DESC"""
+        )
+        return [month for (month,) in rows]

@@ -1,0 +1,39 @@
+"""The outline of every paper, by columns: what a map or a count of the whole catalogue needs, in one pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from kb.store.catalogue import Catalogue, Keys
+
+
+@dataclass(frozen=True, slots=True)
+class Outlines:
+    """All papers in the order of their keys; every column has an entry a paper."""
+
+    keys: Keys
+    ids: list[str]
+    titles: list[str]
+    years: NDArray[np.int32]
+    """0 where it is not known."""
+    categories: list[str]
+    """The primary one; empty where there is none."""
+
+    @classmethod
+    def of(cls, catalogue: Catalogue) -> Outlines:
+        with catalogue._connection.cursor() as cursor:
+            table: pa.Table = cursor.sql(
+                """SELECT key, id, title, coalesce(year, 0)::INTEGER AS year, coalesce(categories[1], '') AS category
+                   FROM papers ORDER BY key"""
+            ).to_arrow_table()
+        return cls(
+            table["key"].to_numpy(),
+            table["id"].to_pylist(),
+            table["title"].to_pylist(),
+            table["year"].to_numpy(),
+            table["category"].to_pylist(),
+        )

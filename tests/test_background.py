@@ -1,0 +1,142 @@
+"""Commands run apart: real processes that are looked at, stopped and killed; and the files that are dropped for them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import record
+
+from kb.background import Background
+from kb.errors import BusyError, SourceError
+from kb.progress import ProgressFile, Standing
+from kb.store import Home
+from kb.uploads import keep_upload, reading
+
+WAITS = ["schedule", "run"]  # a command that runs until it is stopped
+
+
+@pytest.fixture
+def background(home: Home) -> Iterator[Background]:
+    background = Background(home)
+    yield background
+    background.stop()
+
+
+def wait(condition: Callable[[], object]) -> None:
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.02)
+
+
+def test_commands_run_one_after_another_and_tell_what_they_did(
+    home: Home, background: Background, write_snapshot: Callable[..., Path]
+) -> None:
+    assert (background.running(), background.last(), background.standing(), background.log()) == (False, None, None, "")
+    path = write_snapshot([record(n) for n in range(30)])
+    background.start("Reading it", [["ingest", "snapshot", str(path), "--no-index"], ["status"]])
+    wait(lambda: not background.running())
+    job = Background(home).last()  # another page, or the app started again
+    assert job is not None
+    assert (job.title, job.exit_code, job.stopped, bool(job.finished)) == ("Reading it", 0, False, True)
+    assert "30 new" in background.log()
+    assert "30 papers, 0 notes" in background.log()
+    standing = background.standing()
+    assert standing is not None
+    assert (standing.unit, standing.share) == ("B", 1.0)
+
+
+def test_the_first_command_that_fails_ends_it(background: Background) -> None:
+    background.start("Nothing there", [["show", "1706.03762"], ["status"]])
+    wait(lambda: not background.running())
+    job = background.last()
+    assert job is not None
+    assert job.exit_code == 1
+    assert background.log().count("There is no knowledge base") == 1
+
+
+def test_one_at_a_time_and_a_stop_leaves_nothing_running(home: Home, background: Background) -> None:
+    background.start("Waiting", [WAITS, ["status"]])
+    with pytest.raises(BusyError):
+        Background(home).start("Another", [["status"]])
+    wait(lambda: "no [[job]] yet" in background.log())
+    Background(home).stop()
+    assert not background.running()
+    job = background.last()
+    assert job is not None
+    assert (job.title, job.stopped) == ("Waiting", True)
+    assert "There is no knowledge base" not in background.log()  # as `status` would have said
+
+
+def test_a_killed_job_is_seen_to_have_ended(background: Background) -> None:
+    background.start("Waiting", [WAITS])
+    job = background.last()
+    assert job is not None
+    os.killpg(job.process, signal.SIGKILL)
+    wait(lambda: not background.running())
+    job = background.last()
+    assert job is not None
+    assert (job.finished, job.stopped) == ("", False)
+
+
+def test_the_progress_file_says_how_far_a_task_is(tmp_path: Path) -> None:
+    path = tmp_path / "progress.json"
+    assert Standing.read(path) is None
+    progress = ProgressFile(path)
+    progress.start("Embedding", 200, "texts")
+    progress.advance(50)
+    progress.advance(150)
+    assert json.loads(path.read_text())["done"] == 200
+    assert Standing("Embedding", 50, 200, "texts", 2.0).rate == "25 texts/s"
+    assert Standing("Reading", 50_000_000, 100_000_000, "B", 2.0).rate == "25 MB/s"
+    assert Standing("Reading", 50, 200, "B", 2.0).share == 0.25
+
+
+# Files that are dropped ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("my notes.md", "my notes.md"),
+        ("../../etc/passwd.md", "passwd.md"),
+        ("..\\..\\windows\\x.md", "x.md"),
+        ("/etc/cron.d/x.md", "x.md"),
+        ("--home=x.md", "home_x.md"),
+        (".hidden.md", "hidden.md"),
+        ("<script>alert(1)</script>.md", "script_.md"),
+        ("a\u202egpj.md", "a_gpj.md"),
+        ("tab\there\n.md", "tab_here_.md"),
+        ("Größe 日本.md", "Größe 日本.md"),
+        ("x" * 300 + ".jsonl.gz", "x" * 100 + ".jsonl.gz"),
+        ("snapshot.v2.jsonl.zst", "snapshot.v2.jsonl.zst"),
+        ("CON .md", "CON.md"),
+    ],
+)
+def test_a_dropped_file_gets_a_name_that_leads_nowhere_else(home: Home, name: str, kept: str) -> None:
+    path = keep_upload(home, name, b"text")
+    assert path == home.path / "uploads" / kept
+    assert path.read_bytes() == b"text"
+    assert [p.name for p in (home.path / "uploads").iterdir()] == [kept]
+
+
+@pytest.mark.parametrize("name", [".md", "virus.exe", "page.html", "", "..", "notes", "x.md.exe", "a/b/"])
+def test_a_kind_that_nothing_reads_is_refused(home: Home, name: str) -> None:
+    with pytest.raises(SourceError, match=r"\.md"):
+        keep_upload(home, name, b"text")
+    assert not (home.path / "uploads").exists()
+
+
+def test_each_kind_has_its_command(home: Home) -> None:
+    notes = keep_upload(home, "a.md", b"")
+    assert reading(notes) == ["ingest", "notes", str(notes)]
+    bibliography = keep_upload(home, "My thesis.bib", b"")
+    assert reading(bibliography) == ["list", "import", "My thesis", str(bibliography)]
+    snapshot = keep_upload(home, "part.jsonl.zst", b"")
+    assert reading(snapshot) == ["ingest", "snapshot", str(snapshot)]

@@ -116,7 +116,7 @@ class _Layer:
         weights /= weights.sum(axis=-1, keepdims=True)
         context = (weights @ value).transpose(1, 0, 2).reshape(tokens, dimension)
         states = _normalized(states + _linear(context, self.attended), self.attended_norm, epsilon)
-        return _normalized(states + _linear(_gelu(_linear(states, self.inner)), self.outer), self.outer_norm, epsilon)
+        return _normalized(states + _linear(gelu(_linear(states, self.inner)), self.outer), self.outer_norm, epsilon)
 
 
 def _linear(states: Floats, layer: tuple[Floats, Floats]) -> Floats:
@@ -130,7 +130,7 @@ def _normalized(states: Floats, norm: tuple[Floats, Floats], epsilon: float) -> 
     return np.asarray(centred / deviation * norm[0] + norm[1], dtype=np.float32)
 
 
-def _gelu(x: Floats) -> Floats:
+def gelu(x: Floats) -> Floats:
     """x · Φ(x), with the error function to 1.5e-7 (Abramowitz and Stegun 1964, 7.1.26): numpy has none."""
     z = np.abs(x) * np.float32(np.sqrt(0.5))
     t = 1 / (1 + np.float32(0.3275911) * z)

@@ -18,6 +18,8 @@ from kb.errors import StoreError
 from kb.store import Keys
 
 DENSE_FILE = "dense.faiss"
+#: Cosine from which on two papers count as one and the same text, and are no evidence for each other.
+NEAR_DUPLICATE = 0.95
 
 
 class DenseIndex:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,17 @@ class Encoder(Protocol):
 
     def encode(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> Vectors:
         """One unit vector a text, shape (len(texts), dimension); `progress` is told how many more are done."""
+        ...
+
+
+@runtime_checkable
+class DerivedEncoder(Encoder, Protocol):
+    """An encoder whose vectors are a function of another one's: what that one has embedded is never embedded again."""
+
+    base: Encoder
+
+    def derive(self, vectors: Vectors) -> Vectors:
+        """The vectors of texts from those that the base gave them, shape (n, d)."""
         ...
 
 

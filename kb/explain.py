@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kb.dense import NEAR_DUPLICATE
 from kb.identifiers import normalised
 from kb.papers import Paper, embedding_text, plain_text
 from kb.retrieve import Query
 from kb.search import Searcher, known_key
 from kb.sentences import best_sentence
 
-#: Cosine from which on two papers count as one and the same text.
-NEAR_DUPLICATE = 0.95
 #: How sharply the nearest are preferred; with it a paper that is closer by 0.1 has three times the weight.
 BETA = 11.0
 _SPARE = 20  # neighbours looked at beyond k, in case some are duplicates or withdrawn

@@ -10,7 +10,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from kb.dense import DENSE_FILE, DenseIndex
-from kb.embed import Encoder
+from kb.embed import DerivedEncoder, Encoder
 from kb.errors import BusyError
 from kb.lexical import LEXICAL_FOLDER, LexicalIndex
 from kb.papers import TEXT_RECIPE, embedding_text
@@ -34,9 +34,14 @@ class EmbeddingReport:
 def embed_missing(home: Home, encoder: Encoder, progress: Progress | None = None) -> EmbeddingReport:
     """Embeds every text of the current generation that has no vector by this model yet.
 
-    Can be stopped at any moment and run again: what is embedded stays. Raises BusyError where another job is embedding.
+    With a derived encoder its base embeds them, which is what is reported; the rest is arithmetic. Can be stopped at any moment
+    and run again: what is embedded stays. Raises BusyError where another job is embedding.
     """
     progress = progress or NoProgress()
+    if isinstance(encoder, DerivedEncoder):
+        report = embed_missing(home, encoder.base, progress)
+        _derive_missing(home, encoder)
+        return report
     home.vectors.mkdir(parents=True, exist_ok=True)
     lock = FileLock(home.path / "embedding.lock")
     try:
@@ -63,6 +68,20 @@ def embed_missing(home: Home, encoder: Encoder, progress: Progress | None = None
             generation.close()
     finally:
         lock.release()
+
+
+def _derive_missing(home: Home, encoder: DerivedEncoder) -> None:
+    """Makes this encoder's vectors of those that its base has embedded."""
+    generation = home.open()
+    try:
+        wanted = np.unique(digests(generation.catalogue.documents().digests))
+    finally:
+        generation.close()
+    store, base = VectorStore.of(home.vectors, encoder), VectorStore.of(home.vectors, encoder.base)
+    positions = base.find(wanted)
+    missing = (store.find(wanted) < 0) & (positions >= 0)
+    if missing.any():
+        store.add(wanted[missing], encoder.derive(base.take(positions[missing])))
 
 
 def build_indexes(draft: Draft, encoder: Encoder | None = None) -> None:

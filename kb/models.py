@@ -11,6 +11,8 @@ from kb.bert import UnknownArchitecture
 from kb.dense import DenseIndex
 from kb.embed import BertEncoder, Encoder, SentenceTransformerEncoder
 from kb.errors import ModelError
+from kb.marge.encoder import MargeEncoder
+from kb.marge.weights import FACTS, SHIPPED
 from kb.rerank import CrossEncoderReranker, FeedbackReranker, Reranker, Texts
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -22,12 +24,13 @@ def load_encoder(name: str | None = None) -> Encoder:
     """The encoder of that name; without one that of KB_MODEL, else the default.
 
     The default is all-MiniLM-L6-v2 out of the installed package (extra `offline`), which needs no network,
-    else out of the user's cache or the hub. Raises ModelError where it cannot be had, or where the
-    package's weights are not the published ones.
+    else out of the user's cache or the hub. `marge`, or a folder that `kb train marge` wrote, adapts its vectors. Raises
+    ModelError where it cannot be had, or where the package's weights are not the published ones.
     """
     name = name or os.environ.get("KB_MODEL") or DEFAULT_MODEL
-    if name == DEFAULT_MODEL and (spec := importlib.util.find_spec(_OFFLINE_PACKAGE)) and spec.origin:
-        folder = Path(spec.origin).parent / "model"
+    if trained := _trained(name):
+        return MargeEncoder(load_encoder(DEFAULT_MODEL), trained, name)
+    if name == DEFAULT_MODEL and (folder := _offline_folder()):
         encoder = _encoder_of(str(folder), DEFAULT_MODEL)
         if encoder.fingerprint != _OFFLINE_SHA256:
             raise ModelError(
@@ -36,6 +39,24 @@ def load_encoder(name: str | None = None) -> Encoder:
             )
         return encoder
     return _encoder_of(name, name)
+
+
+def default_folder() -> Path:
+    """The folder of the default model, for what reads its tokens. Raises ModelError where its package is not installed."""
+    if (folder := _offline_folder()) is None:
+        raise ModelError("The model's package is not installed: `pip install 'paper-kb[offline]'`.")
+    return folder
+
+
+def _offline_folder() -> Path | None:
+    spec = importlib.util.find_spec(_OFFLINE_PACKAGE)
+    return Path(spec.origin).parent / "model" if spec and spec.origin else None
+
+
+def _trained(name: str) -> Path | None:
+    """The folder of the trained model of that name, if it is one."""
+    folder = SHIPPED if name == "marge" else Path(name)
+    return folder if name == "marge" or (folder / FACTS).is_file() else None
 
 
 def _encoder_of(name: str, model_id: str) -> Encoder:
@@ -54,5 +75,9 @@ def load_reranker(index: DenseIndex, texts: Texts, name: str | None = None) -> R
             return None
         case "feedback":
             return FeedbackReranker(index)
+        case _ if trained := _trained(name):
+            from kb.marge.reranker import MargeReranker  # torch takes a second, and most searches need none
+
+            return MargeReranker(FeedbackReranker(index), trained, default_folder(), texts)
         case _:
             return CrossEncoderReranker(name, texts)

@@ -12,9 +12,10 @@ import pytest
 from conftest import record
 
 from ingest.jobs import run_index, run_snapshot
+from kb.dense import NEAR_DUPLICATE
 from kb.embed import Encoder
 from kb.errors import QueryError
-from kb.explain import BETA, NEAR_DUPLICATE, evidence_weights, explain
+from kb.explain import BETA, evidence_weights, explain
 from kb.papers import embedding_text
 from kb.search import Searcher
 from kb.store import Home

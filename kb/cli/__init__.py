@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from kb.cli import backup, base, digest, doctor, evaluate, export, ingest, lists, match, recommend, schedule, search
+from kb.cli import backup, base, digest, doctor, evaluate, export, ingest, lists, match, recommend, schedule, search, train
 from kb.cli.console import say, settings
 from kb.errors import IdentifierError, KnowledgeBaseError, QueryError
 
@@ -33,6 +33,7 @@ cli.command()(recommend.recommend)
 cli.command()(digest.digest)
 cli.add_typer(schedule.commands, name="schedule")
 cli.command("eval")(evaluate.evaluate)
+cli.add_typer(train.commands, name="train")
 cli.command()(base.status)
 cli.command()(doctor.doctor)
 cli.command()(backup.backup)

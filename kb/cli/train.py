@@ -1,0 +1,82 @@
+"""`kb train`: models of one's own."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kb.cli.console import Json, bars, home, print_json, say
+from kb.errors import ModelError
+
+commands = typer.Typer(no_args_is_help=True, help="Train a model on your own papers.")
+
+
+class Preset(StrEnum):
+    """How large a model, and how long."""
+
+    TINY = "tiny"
+    CPU = "cpu"
+    GPU = "gpu"
+
+
+@commands.callback()
+def _train() -> None:
+    """Train a model on your own papers."""
+
+
+@commands.command()
+def marge(
+    file: Annotated[Path | None, typer.Argument(help="A snapshot of arXiv's metadata to train on instead.")] = None,
+    preset: Annotated[Preset, typer.Option("--preset", help="tiny is for trying it out.")] = Preset.CPU,
+    mutual: Annotated[bool, typer.Option("--mutual", help="Learn from mutual nearest neighbours only.")] = False,
+    distil: Annotated[bool, typer.Option("--distil", help="Let the ranker teach the retriever as well.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train the retriever and reranker that explain a paper by others, without labels.
+
+    A run that is stopped goes on where it was. The model is installed into the knowledge base's folder if it finds the other
+    half of held-out abstracts better than its start does.
+    """
+    from dataclasses import replace
+
+    from ingest.jobs import run_index, run_snapshot
+    from kb.marge.corpus import read_corpus
+    from kb.marge.quality import Halves, best_mix
+    from kb.marge.states import TokenStates
+    from kb.marge.training import PRESETS, Training
+    from kb.marge.weights import write
+    from kb.models import DEFAULT_MODEL, default_folder, load_encoder
+    from kb.search import Searcher
+    from kb.store import Home
+
+    plan = replace(PRESETS[preset], mutual=mutual, distil=1.0 if distil else 0.0)
+    models = home().path / "models"
+    work = models / f"training-{preset}"
+    encoder = load_encoder(DEFAULT_MODEL)
+    source = home()
+    with bars() as progress:
+        if file is not None:
+            source = Home(work / "papers")
+            run_snapshot(source, [file], progress=progress)
+            run_index(source, encoder, progress)
+        with Searcher.open(source, encoder) as searcher:
+            searcher.encoder()  # says so where the index is of another model
+            corpus = read_corpus(searcher.catalogue, searcher.index)
+        progress.start("Embedding held-out halves", 2 * len(corpus.held_out), "texts")
+        halves = Halves(corpus, encoder, progress.advance)
+        training = Training(corpus, TokenStates(default_folder()), plan, work)
+        training.run(lambda adapt: {"MRR of halves": float(halves.reciprocal_ranks(adapt).mean())}, progress)
+    mix, before, after = best_mix(halves, training.adapt)
+    installed = after > before
+    if installed:
+        write(models / "marge", training.model, encoder.fingerprint, mix)
+    if as_json:
+        print_json({"mix": mix, "before": before, "after": after, "installed": installed, "log": training.log})
+    said = f"The other half of a held-out abstract: mean reciprocal rank {after:.4f}, {before:.4f} before"
+    if not installed:
+        raise ModelError(f"{said}. The model is not better than its start and was not installed; {work} holds its log.")
+    say(f"{said}, with {mix:.0%} of what was learned. Installed in {models / 'marge'}.")
+    say(f"To use it, set KB_MODEL={models / 'marge'} and run `kb index`; KB_RERANKER takes the same folder.")

@@ -1,0 +1,416 @@
+"""The MARGE-style model against small cases worked by hand, its training against a killed run, and its two uses."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import record
+
+from ingest.jobs import run_index, run_snapshot
+from kb.embed import Encoder, Vectors
+from kb.errors import ModelError
+from kb.marge.corpus import Corpus
+from kb.marge.encoder import MargeEncoder, adapted, mixed
+from kb.marge.model import PAD, Adapter, Batch, Marge, Shape, biased_attention
+from kb.marge.pairs import Pairs, grow, mine
+from kb.marge.quality import Halves, best_mix, halves
+from kb.marge.reranker import MargeReranker
+from kb.marge.states import TokenStates
+from kb.marge.training import CHECKPOINT, PRESETS, Training
+from kb.marge.weights import read_facts, read_model, write
+from kb.models import DEFAULT_MODEL, default_folder, load_encoder
+from kb.retrieve import Candidates, Query
+from kb.search import Searcher
+from kb.store import Home
+
+SHAPE = Shape(encoder=8, width=8, heads=2, layers=2, inner=16, bottleneck=4, vocabulary=20, target_tokens=6)
+
+
+def unit(*rows: list[float]) -> Vectors:
+    vectors = np.asarray(rows, dtype=np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def model() -> Marge:
+    """An untrained model over a made-up vocabulary of thirty words, of which it can write the first twenty."""
+    torch.manual_seed(0)
+    model = Marge(SHAPE, torch.randn(30, 8), torch.arange(20))
+    torch.nn.init.normal_(model.adapter.up.weight, std=0.3)
+    torch.nn.init.normal_(model.no_evidence)
+    return model.eval()
+
+
+@pytest.fixture
+def batch() -> Batch:
+    """Two targets and three papers of two, three and one tokens."""
+    torch.manual_seed(1)
+    return Batch(
+        targets=torch.tensor([[1, 5, 7, 9], [1, 6, 8, PAD]]),
+        target_vectors=torch.nn.functional.normalize(torch.randn(2, 8), dim=-1),
+        evidence=torch.tensor([3, 4, 5, 6, 7, 8]),
+        states=torch.randn(6, 8),
+        paper=torch.tensor([0, 0, 1, 1, 1, 2]),
+        evidence_vectors=torch.nn.functional.normalize(torch.randn(3, 8), dim=-1),
+        allowed=torch.ones(2, 3, dtype=torch.bool),
+    )
+
+
+def likelihood(model: Marge, batch: Batch) -> torch.Tensor:
+    with torch.no_grad():
+        return model.log_likelihood(batch, model.relevance(batch))[0]
+
+
+# The model ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_bias_by_hand() -> None:
+    """Queries of zeros read by the bias alone: papers of one token each weigh softmax(β f), here 1 : 3."""
+    query, key = torch.zeros(1, 1, 1, 4), torch.randn(1, 1, 2, 4)
+    value = torch.tensor([[[[1.0, 0, 0, 0], [0, 1.0, 0, 0]]]])
+    bias = torch.tensor([[[[0.5, 0.5 + float(np.log(3))]]]])
+    read = biased_attention(query, key, value, bias, torch.eye(2)[None, None])
+    torch.testing.assert_close(read[0, 0, 0], torch.tensor([0.25, 0.75, 0, 0]))
+
+
+def test_biased_attention_is_the_explicit_one() -> None:
+    query, key, value, bias = (torch.randn(1, 2, n, w) for n, w in ((5, 4), (7, 4), (7, 4), (5, 3)))
+    paper = torch.nn.functional.one_hot(torch.tensor([0, 0, 1, 1, 1, 2, 2]), 3).float()[None, None]
+    bias = bias[:, :1]
+    explicit = torch.softmax(query @ key.transpose(2, 3) / 2 + bias @ paper.transpose(2, 3), dim=-1) @ value
+    torch.testing.assert_close(biased_attention(query, key, value, bias, paper), explicit)
+
+
+def test_relevance_is_a_true_cosine_of_both_sides(model: Marge, batch: Batch) -> None:
+    with torch.no_grad():
+        g = [model.adapter(vectors).numpy() for vectors in (batch.target_vectors, batch.evidence_vectors)]
+        found = model.relevance(batch).numpy()
+    norms = np.linalg.norm(g[0], axis=1)[:, None] * np.linalg.norm(g[1], axis=1)[None]
+    np.testing.assert_allclose(norms, 1, atol=1e-5)
+    np.testing.assert_allclose(found, g[0] @ g[1].T / norms, atol=1e-5)
+
+
+def test_reconstruction_teaches_g_on_both_sides(model: Marge, batch: Batch) -> None:
+    batch.target_vectors.requires_grad_()
+    batch.evidence_vectors.requires_grad_()
+    found, counts = model.log_likelihood(batch, model.relevance(batch))
+    (-found.sum() / counts.sum()).backward()
+    for gradient in (batch.target_vectors.grad, batch.evidence_vectors.grad, model.adapter.down.weight.grad, model.beta.grad):
+        assert gradient is not None and gradient.abs().sum() > 1e-6
+
+
+def test_what_is_not_allowed_is_not_read(model: Marge, batch: Batch) -> None:
+    closed = dataclasses.replace(batch, allowed=torch.tensor([[True, False, True], [False, False, False]]))
+    other = closed.states.clone()
+    other[batch.paper == 1] = 100
+    torch.testing.assert_close(likelihood(model, closed), likelihood(model, dataclasses.replace(closed, states=other)))
+    other[:] = 100  # the second target reads nothing at all
+    nothing = likelihood(model, dataclasses.replace(closed, states=other))
+    torch.testing.assert_close(likelihood(model, closed)[1], nothing[1])
+    assert not torch.allclose(likelihood(model, closed)[0], nothing[0])
+
+
+def test_padding_and_words_that_cannot_be_written_do_not_count(model: Marge, batch: Batch) -> None:
+    with torch.no_grad():
+        found, counts = model.log_likelihood(batch, model.relevance(batch))
+        wider = dataclasses.replace(batch, targets=torch.nn.functional.pad(batch.targets, (0, 2)))
+        padded, also = model.log_likelihood(wider, model.relevance(wider))
+        rare = dataclasses.replace(batch, targets=torch.tensor([[1, 5, 25, 9], [1, 6, 8, PAD]]))
+        _, without = model.log_likelihood(rare, model.relevance(rare))
+    assert counts.tolist() == [[True, True, True], [True, True, False]]
+    torch.testing.assert_close(padded[:, :3], found)
+    assert not also[:, 3:].any() and not padded[:, 3:].any()
+    assert without.tolist() == [[True, False, True], [True, True, False]]
+    assert (found[counts] < 0).all()
+
+
+def test_a_token_sees_none_that_come_after_it(model: Marge, batch: Batch) -> None:
+    changed = batch.targets.clone()
+    changed[0, 3] = 2
+    after = likelihood(model, dataclasses.replace(batch, targets=changed))
+    torch.testing.assert_close(after[0, :2], likelihood(model, batch)[0, :2])
+
+
+def test_the_adapter_begins_as_the_encoder_and_numpy_computes_the_same(model: Marge) -> None:
+    vectors = unit(*np.random.default_rng(0).normal(size=(5, 8)).tolist())
+    fresh = Adapter(8, 4)
+    with torch.no_grad():
+        np.testing.assert_allclose(fresh(torch.from_numpy(vectors)), vectors, atol=1e-6)
+        torched = model.adapter(torch.from_numpy(vectors)).numpy()
+    weights = {f"adapter.{name}": tensor.detach().numpy() for name, tensor in model.adapter.named_parameters()}
+    np.testing.assert_allclose(adapted(vectors, weights), torched, atol=1e-5)
+    assert np.abs(torched - vectors).max() > 0.01
+    np.testing.assert_allclose(mixed(unit([1, 0]), unit([0, 1]), 0.5), unit([1, 1]), atol=1e-6)
+
+
+# Pairs and batches ---------------------------------------------------------------------------------------------------------
+
+
+def angles(*degrees: float) -> Vectors:
+    return unit(*([np.cos(np.radians(d)), np.sin(np.radians(d))] for d in degrees))
+
+
+def test_the_threshold_is_over_the_shard() -> None:
+    """At 0°, 20°, 45° and 110°: with one pair kept a paper, the four best are the near ones' own, and the fourth paper waits."""
+    vectors = angles(0, 20, 45, 110)
+    found = mine(vectors, vectors, [np.arange(4)], neighbours=2, kept=1)
+    assert found.by_target() == {0: [1], 1: [0, 2], 2: [1]}
+
+
+def test_itself_and_its_copies_are_no_evidence_and_shards_are_apart() -> None:
+    vectors = angles(0, 1, 30, 0, 30)
+    found = mine(vectors, vectors, [np.array([0, 1, 2]), np.array([3, 4])], neighbours=3, kept=9)
+    assert found.by_target() == {0: [2], 1: [2], 2: [1, 0], 3: [4], 4: [3]}
+
+
+def test_copies_are_known_by_the_start_even_where_g_parts_them() -> None:
+    found = mine(angles(0, 50, 60), angles(0, 1, 60), [np.arange(3)], neighbours=2, kept=9)
+    assert found.by_target() == {0: [2], 1: [2], 2: [1, 0]}
+
+
+def test_mutual_pairs_are_among_the_nearest_of_each_other() -> None:
+    vectors = angles(0, 20, 50)  # the third's nearest is the second, whose nearest is the first
+    found = mine(vectors, vectors, [np.arange(3)], neighbours=1, kept=9, mutual=True)
+    assert found.by_target() == {0: [1], 1: [0]}
+
+
+def test_batches_hold_each_target_once_with_all_its_evidence() -> None:
+    random = np.random.default_rng(0)
+    vectors = unit(*random.normal(size=(200, 6)).tolist())
+    pairs = mine(vectors, vectors, [np.arange(120), np.arange(120, 200)], neighbours=4, kept=3)
+    groups = list(grow(pairs, targets=8, evidence=12, cluster=3, random=random))
+    known = pairs.by_target()
+    assert sorted(t for group in groups for t in group.targets) == sorted(known)
+    for group in groups:
+        assert len(group.targets) <= 8 and len(group.evidence) <= 12
+        assert set(group.evidence) == {paper for target in group.targets for paper in known[target]}
+    shared = np.mean([len(group.targets) * 3 / len(group.evidence) for group in groups])
+    assert shared > 1.2  # targets share their evidence
+
+
+def test_no_pairs_no_batches() -> None:
+    empty = np.empty(0, dtype=np.int64)
+    assert list(grow(Pairs(empty, empty), 4, 4, 2, np.random.default_rng(0))) == []
+
+
+# Over the real encoder -----------------------------------------------------------------------------------------------------
+
+WORDS = (
+    "graph speech pruning vision transformer board games translation language molecule energy attention search policy reward "
+    "noise image video robot grammar parser retrieval query index memory proof kernel bandit privacy fairness music protein"
+).split()
+
+
+def made_up(number: int) -> list[str]:
+    """Abstracts of three sentences; neighbours in the list have a word in common."""
+    random = np.random.default_rng(7)
+    texts = []
+    for i in range(number):
+        topic = WORDS[i // 6 % len(WORDS)]
+        said = [" ".join(random.choice(WORDS, 5)) for _ in range(3)]
+        texts.append(f"On {topic} {said[0]}. We study {topic} with {said[1]}. It improves {said[2]} and {topic} {i}.")
+    return texts
+
+
+@pytest.fixture(scope="module")
+def states() -> TokenStates:
+    return TokenStates(default_folder())
+
+
+@pytest.fixture(scope="module")
+def corpus(states: TokenStates) -> Corpus:
+    texts = made_up(60)
+    return Corpus(texts, states.vectors(states.tokenize(texts)), [np.arange(0, 30), np.arange(30, 54)], np.arange(54, 60))
+
+
+def test_states_ignore_padding_and_know_no_dropout(states: TokenStates, encoder: Encoder) -> None:
+    texts = ["Short.", "A much longer text about the attention of transformers, and about how to prune it."]
+    vectors = states.vectors(states.tokenize(texts))
+    np.testing.assert_array_equal(vectors, states.vectors(states.tokenize(texts)))
+    np.testing.assert_allclose(vectors[:1], states.vectors(states.tokenize(texts[:1])), atol=3e-3)
+    assert ((vectors * encoder.encode(texts)).sum(axis=1) > 0.999).all()
+
+
+TINY = dataclasses.replace(PRESETS["tiny"], steps=6, refresh=3, measure=3, save=2)
+
+
+def nothing_measured(_: object) -> dict[str, float]:
+    return {}
+
+
+def test_training_lowers_the_loss_and_writes_its_curve(corpus: Corpus, states: TokenStates, tmp_path: Path) -> None:
+    training = Training(corpus, states, dataclasses.replace(TINY, steps=12, rate=1e-2), tmp_path)
+    training.run(lambda adapt: {"moved": float(np.abs(adapt(corpus.vectors) - corpus.vectors).max())})
+    first, *_, last = [entry for entry in training.log if "loss" in entry]
+    assert last["loss"] < first["loss"]
+    assert [entry["step"] for entry in training.log] == [0, 3, 6, 9, 12]
+    assert training.log[0]["moved"] < 1e-6 < training.log[-1]["moved"]
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 5
+
+
+_RUN = """
+import pickle, sys
+from pathlib import Path
+import dataclasses
+from kb.marge.states import TokenStates
+from kb.marge.training import Training
+from kb.models import default_folder
+corpus, plan = pickle.loads(Path(sys.argv[1]).read_bytes())
+Training(corpus, TokenStates(default_folder()), plan, Path(sys.argv[2])).run(lambda adapt: {})
+"""
+
+
+def test_a_killed_run_ends_as_an_undisturbed_one(corpus: Corpus, states: TokenStates, tmp_path: Path) -> None:
+    import pickle
+
+    Training(corpus, states, TINY, tmp_path / "whole").run(nothing_measured)
+    (tmp_path / "what").write_bytes(pickle.dumps((corpus, TINY)))
+    process = subprocess.Popen([sys.executable, "-c", _RUN, str(tmp_path / "what"), str(tmp_path / "killed")])
+    while not (tmp_path / "killed" / CHECKPOINT).exists():
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    resumed = Training(corpus, states, TINY, tmp_path / "killed")
+    assert 0 < resumed.step <= TINY.steps
+    resumed.run(nothing_measured)
+    ends = [torch.load(tmp_path / name / CHECKPOINT, weights_only=True) for name in ("whole", "killed")]
+    assert ends[0]["step"] == ends[1]["step"] == 6
+    for name, tensor in ends[0]["model"].items():
+        torch.testing.assert_close(tensor, ends[1]["model"][name], rtol=0, atol=0)
+    assert ends[0]["log"] == ends[1]["log"]
+
+
+def test_a_run_of_another_plan_is_not_continued(corpus: Corpus, states: TokenStates, tmp_path: Path) -> None:
+    Training(corpus, states, dataclasses.replace(TINY, steps=2), tmp_path).run(nothing_measured)
+    with pytest.raises(ModelError, match="other settings"):
+        Training(corpus, states, TINY, tmp_path)
+
+
+def test_the_ranker_teaches_the_retriever_alone(corpus: Corpus, states: TokenStates, tmp_path: Path) -> None:
+    training = Training(corpus, states, dataclasses.replace(TINY, distil=1.0), tmp_path)
+    torch.nn.init.normal_(training.model.adapter.up.weight, std=0.3)
+    groups = training._groups(0)
+    batch = training.batch(next(groups), np.random.default_rng(0))
+    loss = training.distillation(batch, training.model.relevance(batch))
+    loss.backward()
+    assert loss.item() > 0
+    taught = {name for name, p in training.model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    assert taught == {f"adapter.{part}.{kind}" for part in ("down", "up") for kind in ("weight", "bias")}
+
+
+# Its two uses --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(states: TokenStates, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained model with a g of its own, in the form of a trained one."""
+    torch.manual_seed(3)
+    model = Marge(PRESETS["tiny"].shape, states.words, torch.arange(1000, 1512))
+    torch.nn.init.normal_(model.adapter.up.weight, std=0.1)
+    folder = tmp_path_factory.mktemp("trained")
+    write(folder, model, encoder.fingerprint, 0.5)
+    return folder
+
+
+def test_weights_come_back(trained: Path, states: TokenStates, tmp_path: Path) -> None:
+    model = read_model(trained, states.words)
+    assert model.written.tolist() == list(range(1000, 1512))
+    assert read_facts(trained).mix == 0.5
+    with pytest.raises(ModelError, match="kb train marge"):
+        read_facts(tmp_path)
+
+
+def test_an_index_by_the_trained_encoder_embeds_nothing_anew(
+    home: Home, write_snapshot: Callable[..., Path], encoder: Encoder, trained: Path
+) -> None:
+    run_snapshot(home, [write_snapshot([record(i) for i in range(20)])])
+    run_index(home, encoder)
+    derived = load_encoder(str(trained))
+    assert isinstance(derived, MargeEncoder)
+    assert derived.fingerprint != encoder.fingerprint
+
+    def never(*_: object) -> Vectors:
+        raise AssertionError("embedded again")
+
+    derived.base.encode = never  # type: ignore[method-assign]
+    run_index(home, derived)
+    with Searcher.open(home, derived) as searcher:
+        keys = searcher.index.keys()
+        stored = searcher.index.vectors(keys)
+        texts = searcher._texts(keys.tolist())
+    again = MargeEncoder(encoder, trained, "again").encode([texts[int(key)] for key in keys])
+    np.testing.assert_allclose(stored, again, atol=5e-3)
+    assert np.abs(stored - encoder.encode([texts[int(key)] for key in keys])).max() > 0.01
+
+
+def test_another_encoder_than_it_was_trained_over_is_refused(trained: Path) -> None:
+    class Other:
+        model_id, fingerprint, dimension = "other", "f" * 64, 384
+
+        def encode(self, *_: object) -> Vectors:
+            raise AssertionError
+
+    with pytest.raises(ModelError, match="another encoder"):
+        MargeEncoder(Other(), trained, "x")
+
+
+def test_the_reranker_reads_each_candidate_by_itself(trained: Path) -> None:
+    texts = dict(enumerate(made_up(40)))
+    reranker = MargeReranker(None, trained, default_folder(), lambda keys: {key: texts[key] for key in keys})
+    gains = reranker.gains("pruning attention of a transformer", [texts[i] for i in range(12)])
+    assert gains.shape == (12,)
+    alone = [reranker.gains("pruning attention of a transformer", [texts[i]])[0] for i in range(12)]
+    np.testing.assert_allclose(gains, alone, atol=0.02)  # bfloat16
+    fused = np.linspace(1, -1, 40, dtype=np.float32)
+    found = Candidates(np.arange(40), fused, fused, fused)
+    scores = reranker.rerank(Query("pruning attention of a transformer"), found)
+    assert scores.shape == (40,)
+    assert (np.diff(scores[30:]) < 0).all() and scores[:30].min() >= scores[30:].max()
+    by_example = reranker.rerank(Query(like=(39,)), found)
+    assert by_example.shape == (40,) and not np.allclose(by_example, scores)
+    one = Candidates(found.keys[:1], fused[:1], fused[:1], fused[:1])
+    np.testing.assert_array_equal(reranker.rerank(Query("x"), one), [1])
+
+
+def test_a_g_that_is_not_better_is_left_out(corpus: Corpus, encoder: Encoder) -> None:
+    measured = Halves(dataclasses.replace(corpus, held_out=np.arange(60)), encoder)
+    assert len(measured.queries) == len(measured.documents) == 60
+    mix, before, after = best_mix(measured, lambda vectors: vectors)
+    assert (mix, before) == (0.0, after)
+    one = measured.reciprocal_ranks(lambda vectors: np.ones_like(vectors))
+    np.testing.assert_allclose(one, 1 / 60)  # to which all texts are one
+    measured.queries, measured.documents = np.eye(6, dtype=np.float32), np.eye(6, dtype=np.float32)
+    assert best_mix(measured, lambda vectors: np.roll(vectors, 1, axis=1)) == (0.0, 1.0, 1.0)
+
+
+def test_an_abstract_is_cut_at_a_sentence() -> None:
+    assert halves("One is here now. Two is. Three is.") == ("One is here now. Two is.", "Three is.")
+    assert halves("Only one is here.") == ("Only one is here.", "")
+
+
+def test_kb_train_marge_ends_with_a_verdict(
+    kb: Callable[..., subprocess.CompletedProcess[str]], home: Home, write_snapshot: Callable[..., Path], encoder: Encoder
+) -> None:
+    import json
+
+    records = [record(i, title=text.split(".")[0], abstract=text, comments=None) for i, text in enumerate(made_up(210))]
+    run_snapshot(home, [write_snapshot(records)])
+    run_index(home, encoder)
+    answer = kb("train", "marge", "--preset", "tiny", "--json")
+    said = json.loads(answer.stdout)
+    assert said["installed"] == (said["after"] > said["before"]) == (answer.returncode == 0), answer.stderr
+    assert said["log"][-1]["step"] == PRESETS["tiny"].steps
+    assert (home.path / "models" / "marge").is_dir() == said["installed"]
+    assert ("was not installed" in answer.stderr) != said["installed"]
+    assert DEFAULT_MODEL.endswith("MiniLM-L6-v2")

@@ -18,7 +18,7 @@ from kb.judgements import Document, Judgements, Qrels
 from kb.papers import Paper
 from kb.progress import NoProgress, Progress
 from kb.retrieve import Query
-from kb.search import Searcher
+from kb.search import Searcher, final_scores
 from kb.store import Catalogue, Home
 
 STAGES = ("lexical", "dense", "fused", "reranked")
@@ -177,14 +177,11 @@ def _rankings(searcher: Searcher, query: Query) -> dict[str, list[tuple[int, flo
     def ranking(scores: Iterable[float]) -> list[tuple[int, float]]:
         return sorted(zip(keys, map(float, scores), strict=True), key=lambda row: (-row[1], row[0]))
 
-    head = sorted(zip(keys, map(float, reranked), strict=False), key=lambda row: (-row[1], row[0]))
-    lowest = head[-1][1] if head else 0.0
-    rest = [(key, lowest - place) for place, key in enumerate(keys[len(head) :], start=1)]
     return {
         "lexical": [row for row in ranking(found.lexical) if row[1] > 0],
         "dense": ranking(found.dense),
         "fused": ranking(found.fused),
-        "reranked": head + rest,
+        "reranked": ranking(final_scores(found, reranked)),
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from kb.lexical import LEXICAL_FOLDER, LexicalIndex
 from kb.models import load_encoder, load_reranker
 from kb.papers import CodeLink, Note, Paper, embedding_text, plain_text
 from kb.rerank import FacetReranker
-from kb.retrieve import Candidates, Query, Retriever, embedded_only
+from kb.retrieve import Candidates, Query, Retriever, embedded_only, standardised
 from kb.sentences import best_sentence
 from kb.store import Catalogue, Filters, Generation, Home, Keys
 
@@ -36,6 +35,7 @@ class Hit:
     rank: int
     paper: Paper
     score: float
+    """What the order is by, on the scale of cosines: of two queries, the one with the higher scores has the closer answers."""
     scores: dict[str, float]
     """Score of each stage: `dense`, the cosine; `lexical`, BM25; `rerank`, where a reranker saw the paper."""
     code: tuple[CodeLink, ...]
@@ -210,8 +210,8 @@ class Searcher:
         """The pipeline: candidates, reranked, with the named ones first and the withdrawn ones last."""
         first = [list(kind)[:_NAMED] for kind in named]
         found, reranked = self.candidates(query, k, [key for kind in first for key in kind])
-        order = [*np.lexsort((found.keys[: len(reranked)], -reranked)).tolist(), *range(len(reranked), len(found))]
-        place = {int(found.keys[row]): rank for rank, row in enumerate(order)}
+        final = final_scores(found, reranked)
+        place = {int(found.keys[row]): rank for rank, row in enumerate(np.lexsort((found.keys, -final)).tolist())}
         rows = {int(key): row for row, key in enumerate(found.keys)}
         # Examples are no candidates of their own, but the query names them.
         absent = [key for key in (first[0] if first else ()) if key not in place]
@@ -231,7 +231,7 @@ class Searcher:
                 scores = {"dense": float(found.dense[row]), "lexical": float(found.lexical[row])}
                 if row < len(reranked):
                     scores["rerank"] = float(reranked[row])
-                score = _share(scores.get("rerank", float(found.fused[row])))
+                score = float(np.clip(final[row], 0, 1))
             scored.append((key, score, scores))
         return _hits(self.catalogue, scored, self.weights(query))
 
@@ -255,9 +255,16 @@ def _among(keys: Sequence[int], allowed: Keys | None) -> Sequence[int]:
     return keys if allowed is None else [key for key, passes in zip(keys, np.isin(keys, allowed), strict=True) if passes]
 
 
-def _share(score: float) -> float:
-    """A score of any size as a number between 0 and 1, in the same order."""
-    return 1 / (1 + math.exp(-score))
+def final_scores(candidates: Candidates, reranked: Vectors) -> Vectors:
+    """What the candidates are ordered by at last, shape (n,): the reranker's scores, and behind them the others as they were.
+
+    Scaled to the mean and deviation of the candidates' cosines. What retrieval and rerankers give is relative to the query;
+    this can be compared between queries as well as cosines can.
+    """
+    n = len(reranked)
+    behind = (reranked.min() if n else 0.0) - 1e-3 - (candidates.fused[n : n + 1] - candidates.fused[n:])
+    scores = standardised(np.concatenate([reranked, behind]).astype(np.float32))
+    return np.asarray(candidates.dense.mean() + candidates.dense.std() * scores) if len(scores) else scores
 
 
 def find_paper(catalogue: Catalogue, identifier: str) -> Hit:

@@ -14,7 +14,8 @@ from kb.dense import DENSE_FILE
 from kb.embed import Encoder, Vectors
 from kb.errors import ModelError, QueryError, StoreError
 from kb.papers import CodeLink, embedding_text
-from kb.search import Searcher, find_paper
+from kb.retrieve import Candidates, Query, fuse
+from kb.search import Searcher, final_scores, find_paper
 from kb.store import Filters, Home
 
 
@@ -197,6 +198,30 @@ def test_reranking_can_be_switched_off(base: Home, encoder: Encoder, monkeypatch
         hits = searcher.search("chess", 5)
     assert all(hit.scores.keys() == {"dense", "lexical"} for hit in hits)
     assert (np.diff([hit.score for hit in hits]) <= 0).all()
+
+
+def test_final_scores_keep_the_order_on_the_scale_of_cosines() -> None:
+    cosines = np.float32([0.5, 0.2, 0.4, 0.1])
+    found = Candidates(np.arange(1, 5), cosines, cosines, np.float32([3, 1, 0, -1]))
+    order = np.float32([9, 4, 4 - 1e-3, 4 - 1e-3 - 1])  # two were reranked; the others keep their distances behind these
+    expected = cosines.mean() + cosines.std() * (order - order.mean()) / order.std()
+    np.testing.assert_allclose(final_scores(found, np.float32([9, 4])), expected, rtol=1e-4)
+    assert final_scores(found, np.float32([])).argsort().tolist() == [3, 2, 1, 0]
+    assert final_scores(Candidates(*(a[:0] for a in (found.keys, cosines, cosines, cosines))), cosines[:0]).shape == (0,)
+
+
+def test_scores_of_two_queries_compare(searcher: Searcher) -> None:
+    """A question about what is there scores higher than one about what is not."""
+    near, far = (searcher.search(text, 1)[0].score for text in ("attention heads of vision transformers", "soups of the Alps"))
+    assert near > far + 0.2
+
+
+def test_an_abstract_counts_as_an_example(searcher: Searcher) -> None:
+    """The vector of a long text says more of it than its words do."""
+    phrase = "a tree search plays chess"
+    for text, share in ((phrase, 0.55), (" ".join([phrase] * 12), 0.7)):
+        found, _ = searcher.candidates(Query(text), 10)
+        np.testing.assert_allclose(found.fused, fuse(found.dense, found.lexical, share), rtol=1e-5)
 
 
 class _OtherModel:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from kb.embed import Encoder
 from kb.errors import QueryError, SourceError
+from kb.facets import FACETS, Facet
 from kb.indexing import build_indexes, embed_missing
 from kb.judgements import Document, Judgements, Qrels
 from kb.papers import Paper
@@ -126,13 +127,18 @@ def _questions(judgements: Judgements, keys: Mapping[str, int | None]) -> list[Q
     found = [
         Question(
             query,
-            Query(text=judgements.queries[query]),
+            Query(text=judgements.queries[query], facet=_facet(query) if own[query] != query else None),
             {key: grade for document, grade in grades.items() if (key := keys[document]) is not None},
             keys.get(own[query]),
         )
         for query, grades in judgements.qrels.items()
     ]
     return [question for question in found if any(grade > 0 for grade in question.grades.values())]
+
+
+def _facet(query: str) -> Facet | None:
+    """The facet that the id of a query made from a document asks for: `docid_method`; None for one that is no facet of ours."""
+    return next((facet for facet in FACETS if query.endswith(f"_{facet}")), None)
 
 
 def questions_of_lists(lists: Mapping[str, Sequence[str]], catalogue: Catalogue) -> list[Question]:

@@ -14,9 +14,10 @@ import pytest
 
 from kb.embed import Encoder
 from kb.errors import SourceError
-from kb.evaluate import STAGES, collection, evaluate, names_of, paired_bootstrap, questions, write_run
+from kb.evaluate import STAGES, collection, evaluate, names_of, paired_bootstrap, questions, questions_of_lists, write_run
 from kb.judgements import read_judgements
 from kb.search import Searcher
+from kb.store import Home
 
 CORPUS = {
     "chess": ("Chess by tree search", "A learned value function guides the search for moves."),
@@ -69,6 +70,56 @@ def test_measures_are_those_of_the_ranking(folder: Path, tmp_path: Path, encoder
     assert all("chess" not in dict(run["chess"]) and "go" not in dict(run["go_method"]) for run in found.runs.values())
     assert found.as_json()["stages"].keys() == set(STAGES)  # type: ignore[attr-defined]
     assert found.means("dense")["R@100"] == 1
+
+
+def test_a_query_made_from_a_document_with_an_unusual_id(tmp_path: Path, encoder: Encoder) -> None:
+    """Ids are any text, one within another; only a whole id, or one before `_facet`, is the query's own."""
+    ids = ["10.1000/a b", "x_y", "x", "x_y_method", "_", "É:1"]
+    queries = {
+        "10.1000/a b": "",
+        "x_y": "",
+        "x_y_result": "x_y",
+        "x_y_method": "",
+        "É:1_background": "É:1",
+        "x_colour": "x",
+        "y": None,
+    }
+    rows = "".join(json.dumps({"_id": i, "title": f"Study {n}", "text": "Of chess."}) + "\n" for n, i in enumerate(ids))
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "corpus.jsonl").write_text(rows)
+    (tmp_path / "queries.jsonl").write_text("".join(json.dumps({"_id": i, "text": "chess"}) + "\n" for i in queries))
+    (tmp_path / "qrels" / "test.tsv").write_text("".join(f"{q}\t_\t1\n" for q in queries))
+    judgements = read_judgements(tmp_path)
+    home = collection(judgements, tmp_path / "kb", tmp_path / "vectors", encoder)
+    with Searcher.open(home, encoder) as searcher:
+        asked = questions(judgements, searcher.catalogue)
+        found = evaluate(searcher, asked, names_of(judgements.documents, searcher.catalogue))
+    for query, own in queries.items():
+        left_out = set() if own is None else {own or query}
+        assert all({name for name, _ in run[query]} == set(ids) - left_out for run in found.runs.values() if run[query]), query
+    facets = {question.id: question.query.facet for question in asked}
+    assert facets == dict.fromkeys(queries, None) | {"x_y_result": "result", "É:1_background": "background"}
+
+
+def test_the_papers_of_a_list_are_found_by_each_other(
+    home: Home, encoder: Encoder, kb: Callable[..., subprocess.CompletedProcess[str]], write_snapshot: Callable[..., Path]
+) -> None:
+    from conftest import record
+
+    kb("ingest", "snapshot", str(write_snapshot([record(i) for i in range(12)])))
+    kb("list", "new", "go")
+    kb("list", "add", "go", record(3)["id"], record(8)["id"])
+    done = kb("eval", "--lists", "--json")
+    found = json.loads(done.stdout)
+    assert (found["queries"], found["documents"]) == (2, 12)
+    # Both are on the one topic, which no other paper is on: each is the first answer to the other.
+    assert found["stages"]["reranked"] == {"nDCG@10": 1, "R@100": 1, "AP": 1}
+    with Searcher.open(home, encoder) as searcher:
+        keys = [searcher.catalogue.key_of(f"arxiv:{record(i)['id']}") for i in (3, 8)]
+        asked = questions_of_lists(
+            {"go": [f"arxiv:{record(i)['id']}" for i in (3, 8)], "one": [f"arxiv:{record(1)['id']}"]}, searcher.catalogue
+        )
+    assert [(q.query.like, q.grades) for q in asked] == [((keys[1],), {keys[0]: 1}), ((keys[0],), {keys[1]: 1})]
 
 
 def test_a_run_in_trec_form(tmp_path: Path) -> None:

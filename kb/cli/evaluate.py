@@ -32,8 +32,9 @@ def evaluate(
     """Measure the search on judged queries: nDCG@10, R@100 and AP of every stage.
 
     The documents become a knowledge base of their own for the time of the run. Where they are arXiv papers without a text, and
-    there is a knowledge base, their queries are asked of that one instead. Vectors are kept, so a second run is fast. A query whose
-    id is a document's does not find that document; neither does one of `document_facet`, which asks for that facet.
+    there is a knowledge base, their queries are asked of that one instead. Vectors are kept, so a second run is fast.
+
+    A query whose id is a document's does not find that document; nor does one of `document_facet`, which asks for that facet.
     """
     if (folder is None) == (not lists):
         raise QueryError("Give a folder of judgements, or --lists for your own reading lists.")

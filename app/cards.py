@@ -1,4 +1,4 @@
-"""How a found paper looks."""
+"""How a paper looks in a list of papers."""
 
 from __future__ import annotations
 
@@ -6,75 +6,103 @@ from pathlib import PurePath
 
 import streamlit as st
 
-from app.text import escape, link, shorten, with_math
-from kb.papers import CodeLink, Note, Paper, plain_text
+from app import pages
+from app.text import escape, link, shorten, visible, with_math
+from kb.latex import accents_to_unicode
+from kb.papers import CodeLink, Paper, plain_text
 from kb.search import Hit
 
 _AUTHORS = 8
-_SHOWN = 3  # repositories, and notes, before "and N more"
+_SHOWN = 3  # repositories before "and N more"
+_NOTES = 2
 _NOTE = 240  # characters of a note
 _FOUND_IN = {
     "abstract": "named in the abstract",
     "comments": "named in the authors' comments",
     "notes": "named in your notes",
+    "archive": "known from the Papers-with-Code archive",
 }
 
 
 def show(hit: Hit) -> None:
-    """The paper with its facts, its code and the notes on it."""
-    title = f":gray[{hit.rank}.] **{link(with_math(shorten(hit.paper.title, 400)), hit.url)}**"
-    names = _authors(hit.paper)
-    lines = [title, *([f":small[{names}]"] if names else []), _facts(hit)]
-    st.markdown("  \n".join(lines))  # two blanks at the end break the line without the gap between paragraphs
-    for note in hit.notes[:_SHOWN]:
-        _note(note)
+    """The paper with its facts, its code, the sentence that answers best, and the notes on it."""
+    title_link(hit.paper, f":gray[{hit.rank}.] " if hit.scores else "")
+    names = authors(hit.paper)
+    # Two blanks at the end break the line without the gap between paragraphs.
+    st.markdown("  \n".join([*([f":small[{names}]"] if names else []), f"{facts(hit)} {code_badges(hit.code)}"]))
+    if hit.matched and hit.paper.abstract:
+        st.markdown(f":small[:material/format_quote: {marked(hit.matched, hit.matched)}]")
+    for note in hit.notes[:_NOTES]:
+        text = with_math(shorten(plain_text(note.body), _NOTE))
+        st.markdown(f"> :small[:material/edit_note: **{escape(PurePath(note.source).name)}**&ensp;{text}]")
 
 
 def show_details(hit: Hit) -> None:
-    """The abstract and the score of every stage, behind a click."""
+    """The abstract with the sentence that answers best, and the score of every stage, behind a click."""
     paper = hit.paper
     with st.expander("Abstract and scores" if paper.abstract else "Scores", type="compact"):
         if paper.abstract:
-            st.markdown(with_math(paper.abstract))
-        if hit.matched:
-            st.caption(f"Matched best: {with_math(hit.matched)}")
+            st.markdown(marked(paper.abstract, hit.matched))
         scores = {"score": hit.score} | hit.scores
         st.caption(" · ".join(f"{escape(stage)} {score:.3f}" for stage, score in scores.items()))
 
 
-def _authors(paper: Paper) -> str:
-    names = ", ".join(escape(shorten(a.name, 80)) for a in paper.authors[:_AUTHORS])
-    more = len(paper.authors) - _AUTHORS
+def title_link(paper: Paper, before: str = "") -> None:
+    """The title, leading to the paper's own page."""
+    title = with_math(shorten(paper.title, 400))
+    with st.container(key=f"title-{paper.id}-{before}"):
+        st.page_link(pages.paper(), label=f"{before}**{title}**", icon="", query_params={"id": paper.id})
+
+
+def authors(paper: Paper, limit: int = _AUTHORS) -> str:
+    """The names, the first of them where they are many, as Markdown."""
+    names = ", ".join(escape(shorten(accents_to_unicode(a.name), 80)) for a in paper.authors[:limit])
+    more = len(paper.authors) - limit
     return names + (f" and {more} more" if more > 0 else "")
 
 
-def _facts(hit: Hit) -> str:
-    """Where and when it appeared, and its code, in one line."""
+def facts(hit: Hit) -> str:
+    """Where and when it appeared, in one line of Markdown."""
     paper = hit.paper
     scheme, _, value = paper.id.partition(":")
-    facts = [
-        str(paper.year or ""),
+    name = f"arXiv:{value}" if scheme == "arxiv" else "source" if scheme == "url" else shorten(paper.id, 80)
+    known = [
+        paper.published.strftime("%-d %b %Y") if paper.published else str(paper.year or ""),
         " ".join(escape(shorten(c, 40)) for c in paper.categories),
         escape(shorten(paper.journal_ref, 80)),
-        escape(f"arXiv:{value}" if scheme == "arxiv" else "" if scheme == "url" else shorten(paper.id, 80)),
+        link(escape(name), hit.url) if hit.url else "",
     ]
     parts = [":red-badge[:material/block: WITHDRAWN]"] if paper.withdrawn else []
-    parts.append(":small[:gray[" + " · ".join(fact for fact in facts if fact) + "]]")
-    parts += [_code(code) for code in hit.code[:_SHOWN]]
-    if (more := len(hit.code) - _SHOWN) > 0:
-        parts.append(f":small[:gray[and {more} more]]")
+    parts.append(":small[:gray[" + " · ".join(fact for fact in known if fact) + "]]")
+    if len(paper.versions) > 1:
+        parts.append(f":gray-badge[v{max(version.number for version in paper.versions)}]")
     return " ".join(parts)
 
 
-def _code(code: CodeLink) -> str:
+def code_badges(code: tuple[CodeLink, ...]) -> str:
+    """The first repositories as badges of Markdown."""
+    more = len(code) - _SHOWN
+    return " ".join([*(_badge(c) for c in code[:_SHOWN]), *([f":small[:gray[and {more} more]]"] if more > 0 else [])])
+
+
+def _badge(code: CodeLink) -> str:
     """A badge that leads to the repository, and says in its tooltip where that is known from."""
     name = escape(shorten("/".join(code.url.split("/")[-2:]), 60))
     stars = "" if code.stars is None else f" ★ {code.stars:,}"
     official = " · official" if code.official else ""
-    hint = _FOUND_IN.get(code.source, f"known from {code.source}")
-    return f":green-badge[:material/code: {link(name, code.url, hint)}{stars}{official}]"
+    return f":green-badge[:material/code: {link(name, code.url, found_in(code))}{stars}{official}]"
 
 
-def _note(note: Note) -> None:
-    text = with_math(shorten(plain_text(note.body), _NOTE))
-    st.markdown(f"> :material/edit_note: **{escape(PurePath(note.source).name)}**&ensp;{text}")
+def found_in(code: CodeLink) -> str:
+    """Where a repository is known from, in words."""
+    return _FOUND_IN.get(code.source, f"known from {code.source}")
+
+
+def marked(text: str, sentence: str) -> str:
+    """The text as Markdown, with the sentence in it on coloured ground."""
+    text, sentence = visible(text), visible(sentence)
+    before, found, after = text.partition(sentence) if sentence else (text, "", "")
+    if not found:
+        return with_math(text)
+    blank = " " if before.endswith(" ") else ""
+    return f"{with_math(before)}{blank}:yellow-background[{with_math(found)}]{' ' if after else ''}{with_math(after.lstrip())}"

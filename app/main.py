@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import layout, pages
+from app import layout, pages, sign_in
 from app.text import message
 from kb.errors import KnowledgeBaseError
 
 st.set_page_config(page_icon="📄", layout="wide", initial_sidebar_state="auto")
+layout.style()
 page = st.navigation(pages.every(), position="top")
 try:
-    page.run()
+    if sign_in.admitted():
+        page.run()
 except KnowledgeBaseError as error:
     with layout.column():
         st.error(message(error), icon=":material/error:")

@@ -9,15 +9,20 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import streamlit as st
 
+from app.address import Address
 from kb.embed import Encoder, Vectors
+from kb.library import LIBRARY_FILE, Library, Memory
 from kb.models import DEFAULT_MODEL, load_encoder
-from kb.search import Searcher
-from kb.store import Home
+from kb.papers import Paper
+from kb.search import Hit, Searcher
+from kb.store import Catalogue, Filters, Home
 
+ANSWERS = 100  # papers that a search finds; its pages go through them
 _ROOT = Path(__file__).resolve().parents[1]
 #: The shipped sample: arXiv metadata, and notes on some of it.
 SAMPLE = (_ROOT / "data" / "sample" / "papers.jsonl", _ROOT / "data" / "sample" / "bookmarks.md")
@@ -26,6 +31,21 @@ SAMPLE = (_ROOT / "data" / "sample" / "papers.jsonl", _ROOT / "data" / "sample" 
 def home() -> Home:
     """The knowledge base that `kb app` was started with."""
     return Home(Path(os.environ.get("KB_HOME") or "data/kb"))
+
+
+def library() -> Library:
+    """The user's own reading lists."""
+    return Library(home().path / LIBRARY_FILE)
+
+
+def memory() -> Memory:
+    """The rest of the user's own file: citation keys, what was dismissed and recommended."""
+    return Memory(home().path / LIBRARY_FILE)
+
+
+def read_only() -> bool:
+    """Whether the app only shows, as on a screen that others use: `kb app --read-only`."""
+    return os.environ.get("KB_READ_ONLY") == "1"
 
 
 def sample_exists() -> bool:
@@ -56,6 +76,48 @@ def searcher() -> Iterator[Searcher]:
         yield shared.searcher
     finally:
         shared.release()
+
+
+def answer(searcher: Searcher, address: Address) -> list[Hit]:
+    """The best papers of a search, ANSWERS of them at most; going through its pages asks once."""
+    filters = replace(address.filters, ids=library().papers_of(address.list_name))
+    return _answer(searcher, str(home().path), searcher.generation.manifest.generation, replace(address, page=1), filters)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _answer(_searcher: Searcher, path: str, generation: int, address: Address, filters: Filters) -> list[Hit]:  # noqa: ARG001
+    if address.like or address.unlike:
+        return _searcher.like(address.like, address.unlike, address.text, ANSWERS, filters, address.facet)
+    return _searcher.search(address.text, ANSWERS, filters, address.facet)
+
+
+def papers(identifiers: Sequence[str]) -> dict[str, Paper]:
+    """What the catalogue knows of these papers, by the ids asked for; nothing where there is no knowledge base yet."""
+    if not home().exists():
+        return {}
+    with searcher() as current:
+        keys = {identifier: current.catalogue.key_of(identifier) for identifier in identifiers}
+        found = current.catalogue.papers([key for key in keys.values() if key is not None])
+    return {identifier: found[key] for identifier, key in keys.items() if key in found}
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """What there is to filter by."""
+
+    years: tuple[int, int] | None
+    categories: dict[str, int]
+    """With their numbers of papers, the largest first."""
+
+
+def census(searcher: Searcher) -> Census:
+    """The years and categories of the generation."""
+    return _census(searcher.catalogue, str(home().path), searcher.generation.manifest.generation)
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _census(_catalogue: Catalogue, path: str, generation: int) -> Census:  # noqa: ARG001
+    return Census(_catalogue.years(), dict(_catalogue.categories()))
 
 
 class _Shared:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Any
 
 import streamlit as st
 
-from app import cards, layout, resources
-from app.address import STEP, Address, read_or_default
+from app import actions, cards, filter_panel, layout, resources
+from app.address import Address, read_or_default
+from app.filter_panel import changed, keep
+from app.layout import counted
 from app.text import escape, shorten
 from kb.errors import KnowledgeBaseError
-from kb.search import MAX_K, Hit, Searcher, find_paper
-from kb.store import Catalogue, Filters
+from kb.search import Hit, Searcher, find_paper
+from kb.spread import spread_of
+from kb.store import Catalogue
 
 EXAMPLES = (
     "fine-tune a large model on one GPU",
@@ -22,7 +23,7 @@ EXAMPLES = (
     "why do language models make things up?",
     "train an image encoder from captions found on the web",
 )
-_SOURCES = {"": "All", "notes": "With my notes", "arxiv": "arXiv"}
+_PAGE = 10  # hits
 
 
 def show() -> None:
@@ -42,11 +43,11 @@ def _search(searcher: Searcher) -> None:
     manifest = searcher.generation.manifest
     address, problem = read_or_default()
     _box(address)
-    _filters(searcher.catalogue, address.filters)
-    facts = [_count(manifest.papers, "paper"), _count(manifest.notes, "note"), _count(manifest.code_links, "code link")]
-    st.caption(" · ".join(facts) + " in this knowledge base")
+    filter_panel.show(resources.census(searcher), address)
+    sizes = [counted(manifest.papers, "paper"), counted(manifest.notes, "note"), counted(manifest.code_links, "code link")]
+    st.caption(" · ".join(sizes) + " in this knowledge base")
     if manifest.embedded < manifest.papers:
-        missing = _count(manifest.papers - manifest.embedded, "paper")
+        missing = counted(manifest.papers - manifest.embedded, "paper")
         st.warning(
             f"{missing} not embedded yet, so not found by what they are about. Run `kb index`.", icon=":material/schedule:"
         )
@@ -56,31 +57,20 @@ def _search(searcher: Searcher) -> None:
         _examples()
         return
     _chips(searcher.catalogue, address)
-    hits = _answer(searcher, address)
-    with st.container(key="hits"):
-        for hit in hits:
-            _card(hit, address)
+    hits = resources.answer(searcher, address)
     if not hits:
         st.info("Nothing passes these filters.", icon=":material/filter_alt:")
-    elif len(hits) >= address.k and address.k < MAX_K:
-        st.button("Show more", key="more", on_click=replace(address, k=min(address.k + STEP, MAX_K)).go, width="stretch")
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" + ("" if n == 1 else "s")
-
-
-def _answer(searcher: Searcher, address: Address) -> list[Hit]:
-    if address.like or address.unlike:
-        return searcher.like(address.like, address.unlike, address.text, address.k, address.filters)
-    return searcher.search(address.text, address.k, address.filters)
-
-
-# The box and the filters ------------------------------------------------------------------------------------------------
+        return
+    _narrow(hits, address)
+    number = min(address.page, -(-len(hits) // _PAGE))
+    with st.container(key="hits"):
+        for hit in hits[(number - 1) * _PAGE : number * _PAGE]:
+            _card(hit, address)
+    _turn(number, len(hits))
 
 
 def _box(address: Address) -> None:
-    _keep("q", address.text)
+    keep("q", address.text)
     st.text_input(
         "Find papers",
         key="q",
@@ -88,87 +78,9 @@ def _box(address: Address) -> None:
         help="Describe it in your own words, or paste a title or a whole abstract. An arXiv id or address, "
         "or several of them, finds papers like those. Press Enter to search.",
         icon=":material/search:",
-        on_change=_changed,
+        on_change=changed,
         args=("q", lambda address, value: replace(address, text=value)),
     )
-
-
-def _filters(catalogue: Catalogue, filters: Filters) -> None:
-    with st.sidebar:
-        st.markdown("##### Filters")
-        _years(catalogue.years(), filters)
-        known = dict(catalogue.categories())
-        _keep("category", list(filters.categories))
-        st.multiselect(
-            "Categories",
-            [*known, *(c for c in filters.categories if c not in known)],
-            format_func=lambda category: escape(category) + (f" ({known[category]:,})" if category in known else ""),
-            placeholder="Any",
-            key="category",
-            on_change=_changed,
-            args=("category", partial(_filtered, "categories")),
-        )
-        _keep("author", filters.author)
-        st.text_input(
-            "Author",
-            placeholder="Any part of a name",
-            key="author",
-            on_change=_changed,
-            args=("author", partial(_filtered, "author")),
-        )
-        _keep("source", filters.source if filters.source in _SOURCES else "")
-        st.radio(
-            "Source",
-            list(_SOURCES),
-            format_func=lambda source: _SOURCES[source],
-            key="source",
-            on_change=_changed,
-            args=("source", partial(_filtered, "source")),
-        )
-        _keep("code", filters.has_code)
-        st.toggle("Has code", key="code", on_change=_changed, args=("code", partial(_filtered, "has_code")))
-        if filters:
-            st.button("Clear filters", icon=":material/filter_alt_off:", on_click=_clear_filters, width="stretch")
-
-
-def _years(known: tuple[int, int] | None, filters: Filters) -> None:
-    if known is None or known[0] == known[1]:
-        return
-    first, last = (
-        limit if year is None else min(max(year, known[0]), known[1]) for year, limit in zip(filters.years, known, strict=True)
-    )
-    _keep("year", (min(first, last), last))
-
-    def chosen(address: Address, value: tuple[int, int]) -> Address:
-        low, high = value
-        return _filtered("years", address, (low if low > known[0] else None, high if high < known[1] else None))
-
-    st.slider("Years", *known, key="year", on_change=_changed, args=("year", chosen))
-
-
-def _keep(key: str, value: Any) -> None:  # noqa: ANN401  # whatever the widget of that key holds
-    """Makes a widget show what the address says: it came from a link, or from the back button."""
-    if st.session_state.get(key) != value:
-        st.session_state[key] = value
-
-
-def _changed(key: str, apply: Callable[[Address, Any], Address]) -> None:
-    """Takes a widget's new value into the address; a new question begins with its first results."""
-    address, _ = read_or_default()
-    replace(apply(address, st.session_state[key]), k=STEP).go()
-
-
-def _filtered(name: str, address: Address, value: Any) -> Address:  # noqa: ANN401  # of the type of the field of that name
-    value = tuple(value) if isinstance(value, list) else value
-    return replace(address, filters=replace(address.filters, **{name: value}))
-
-
-def _clear_filters() -> None:
-    address, _ = read_or_default()
-    replace(address, filters=Filters(), k=STEP).go()
-
-
-# Examples ---------------------------------------------------------------------------------------------------------------
 
 
 def _examples() -> None:
@@ -183,15 +95,15 @@ def _chips(catalogue: Catalogue, address: Address) -> None:
     if not address.like and not address.unlike:
         return
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-        for name, label, ids in (("like", "Like", address.like), ("unlike", "Not like", address.unlike)):
+        for label, ids in (("Like", address.like), ("Not like", address.unlike)):
             for i, identifier in enumerate(ids):
                 st.button(
                     f":gray[{label}] {escape(shorten(_title(catalogue, identifier), 60))}",
                     icon=":material/close:",
                     icon_position="right",
-                    key=f"{name} {i}",
+                    key=f"{label} {i}",
                     help="Take this example out",
-                    on_click=replace(address, **{name: tuple(x for x in ids if x != identifier)}, k=STEP).go,  # type: ignore[arg-type]
+                    on_click=address.without(identifier).go,
                 )
 
 
@@ -202,29 +114,60 @@ def _title(catalogue: Catalogue, identifier: str) -> str:
         return identifier
 
 
-# A hit ------------------------------------------------------------------------------------------------------------------
+def _narrow(hits: Sequence[Hit], address: Address) -> None:
+    """What the answer consists of; a click filters by it."""
+    spread = spread_of(hits)
+    filters = address.filters
+    choices: dict[str, Address] = {}
+    if spread.code and not filters.has_code:
+        choices[f":material/code: with code :gray[{spread.code}]"] = replace(
+            address, filters=replace(filters, has_code=True), page=1
+        )
+    for category, n in spread.categories[:5]:
+        if n < len(hits) and category not in filters.categories:
+            found = replace(filters, categories=(category,))
+            choices[f"{escape(shorten(category, 40))} :gray[{n}]"] = replace(address, filters=found, page=1)
+    for year, n in spread.years[:3]:
+        if n < len(hits):
+            choices[f"{year} :gray[{n}]"] = replace(address, filters=replace(filters, years=(year, year)), page=1)
+    if not choices:
+        return
+    st.session_state["narrow"] = None
+    st.pills(
+        f"Among these {len(hits)}",
+        list(choices),
+        key="narrow",
+        on_change=lambda: choices[st.session_state["narrow"]].go(),
+        help="Keeps to the papers of one kind.",
+    )
+
+
+def _turn(number: int, found: int) -> None:
+    """The pages of the answer."""
+    if found <= _PAGE:
+        return
+    key = f"page {number}"  # a widget of its own for each page: it takes its value from the address alone
+
+    def turned() -> None:
+        address, _ = read_or_default()
+        replace(address, page=st.session_state[key]).go()
+
+    with st.container(horizontal_alignment="center"):
+        st.pagination(-(-found // _PAGE), default=number, key=key, on_change=turned)
 
 
 def _card(hit: Hit, address: Address) -> None:
     identifier = hit.paper.id
-    more = replace(address, like=_with(address.like, identifier), unlike=_without(address.unlike, identifier), k=STEP)
-    less = replace(address, like=_without(address.like, identifier), unlike=_with(address.unlike, identifier), k=STEP)
     with st.container(border=True, gap="xsmall"):
         cards.show(hit)
-        with st.container(horizontal=True, gap="small"):
-            cards.show_details(hit)
-            with st.container(horizontal=True, width="content", gap="medium"):
-                for label, icon, target in (("More like this", "add", more), ("Not like this", "remove", less)):
-                    key = f"{icon} {identifier}"
-                    st.button(label, icon=f":material/{icon}:", type="tertiary", key=key, on_click=target.go)
-
-
-def _with(ids: tuple[str, ...], identifier: str) -> tuple[str, ...]:
-    return (*_without(ids, identifier), identifier)
-
-
-def _without(ids: tuple[str, ...], identifier: str) -> tuple[str, ...]:
-    return tuple(x for x in ids if x != identifier)
+        with st.container(horizontal=True, gap="small", key=f"actions-{identifier}"):
+            for label, icon, target in (
+                ("More like this", "add", address.with_example(identifier)),
+                ("Not like this", "remove", address.with_counterexample(identifier)),
+            ):
+                st.button(label, icon=f":material/{icon}:", type="tertiary", key=f"{icon} {identifier}", on_click=target.go)
+            actions.keep_and_cite(hit.paper)
+        cards.show_details(hit)
 
 
 # The first visit ----------------------------------------------------------------------------------------------------------

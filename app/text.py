@@ -13,6 +13,7 @@ import unicodedata
 
 from kb.errors import IdentifierError
 from kb.identifiers import clean_url
+from kb.latex import accents_to_unicode
 
 _JOINER = "\N{WORD JOINER}"
 _REPLACED = re.compile(
@@ -57,15 +58,15 @@ def with_math(text: str) -> str:
     """Markdown that shows the text literally, but for well-formed `$…$` or `$$…$$`, which is set as mathematics in the line."""
     shown: list[str] = []
     end = 0
-    text = visible(text)
-    for match in _DOLLARS.finditer(text):
+    text = visible(accents_to_unicode(text))
+    for match in DOLLARS.finditer(text):
         if is_math(match[2]):
-            shown += [_escape_part(text[end : match.start()]), f"${match[2]}$"]
+            shown += [escape_part(text[end : match.start()]), f"${match[2]}$"]
             end = match.end()
-    return "".join([*shown, _escape_part(text[end:])])
+    return "".join([*shown, escape_part(text[end:])])
 
 
-def _escape_part(text: str) -> str:
+def escape_part(text: str) -> str:
     """As `escape`, keeping the blanks at both ends."""
     before, after = text[: len(text) - len(text.lstrip())], text[len(text.rstrip()) :]
     return before + escape(text) + after if text.strip() else text
@@ -86,7 +87,7 @@ def link(label: str, url: str, hint: str = "") -> str:
 def message(error: Exception) -> str:
     """An error of the library as Markdown: the commands that it names stay code, all else is literal."""
     parts = _COMMAND.split(str(error))
-    return "".join(f"`{part}`" if i % 2 else _escape_part(part) for i, part in enumerate(parts))
+    return "".join(f"`{part}`" if i % 2 else escape_part(part) for i, part in enumerate(parts))
 
 
 _COMMAND = re.compile(r"`((?:kb|pip) [\w .=-]{1,80})`")
@@ -94,7 +95,7 @@ _COMMAND = re.compile(r"`((?:kb|pip) [\w .=-]{1,80})`")
 # Mathematics ----------------------------------------------------------------------------------------------------------
 
 # As in Pandoc: no blank inside the dollars' ends, and no digit behind them, so that prices stay prices.
-_DOLLARS = re.compile(r"(?<![\\$])(\$\$?)(?![\s$])([^$]{1,300}?)(?<![\s\\])\1(?![\d$])")
+DOLLARS = re.compile(r"(?<![\\$])(\$\$?)(?![\s$])([^$]{1,300}?)(?<![\s\\])\1(?![\d$])")
 # What may occur. Commands that move, size, colour, define or link are not here: with them a title could paint over the page.
 _SYMBOLS = frozenset(
     "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi "

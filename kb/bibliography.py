@@ -20,8 +20,9 @@ from bibtexparser.model import Entry as BibtexEntry
 from kb.errors import IdentifierError, SourceError
 from kb.identifiers import paper_id, title_id
 from kb.latex import to_unicode
-from kb.library import Entry
+from kb.library import Entry, Library, Memory, known_entries
 from kb.papers import Author, Skipped
+from kb.store import Catalogue
 
 _ARXIV_IN_TEXT = re.compile(
     r"(?:arxiv[:.\s]\s*|abs/|arxiv\.org/\w+/)([a-z-]+(?:\.[A-Z]{2})?/\d{7}|\d{4}\.\d{4,5})", re.IGNORECASE
@@ -51,19 +52,28 @@ def read_bibliography(path: Path) -> Bibliography:
     try:
         if path.stat().st_size > _LARGEST:
             raise SourceError(f"{path} is larger than {_LARGEST >> 20} MiB; a bibliography of that size is none.")
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path}: byte {error.start} is no UTF-8. Export again with UTF-8 as the encoding.") from None
+        data = path.read_bytes()
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}.") from error
+    return parse_bibliography(data, str(path))
+
+
+def parse_bibliography(data: bytes, source: str) -> Bibliography:
+    """As `read_bibliography`, from a file's bytes; `source` is what the file is called."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{source}: byte {error.start} is no UTF-8. Export again with UTF-8 as the encoding.") from None
     if text.lstrip()[:1] in {"[", "{"}:
-        read = _read_csl(text, str(path))
+        read = _read_csl(text, source)
     elif _RIS_START.match(text):
-        read = _read_ris(text, str(path))
+        read = _read_ris(text, source)
     elif re.search(r"^\s*@\w+\s*[{(]", text, re.MULTILINE):
-        read = _read_bibtex(text, str(path))
+        read = _read_bibtex(text, source)
     else:
-        raise SourceError(f"{path} is neither BibTeX nor RIS nor CSL-JSON. In Zotero: Export Library, and one of these formats.")
+        raise SourceError(
+            f"{source} is neither BibTeX nor RIS nor CSL-JSON. In Zotero: Export Library, and one of these formats."
+        )
     entries: dict[str, Entry] = {}
     keys: list[tuple[str, str]] = []
     skipped: list[Skipped] = []
@@ -76,6 +86,20 @@ def read_bibliography(path: Path) -> Bibliography:
             keys.append((entry.paper_id, key))
         entries.setdefault(entry.paper_id, entry)
     return Bibliography(tuple(entries.values()), tuple(keys), tuple(skipped))
+
+
+def put_on_list(found: Bibliography, name: str, library: Library, memory: Memory, catalogue: Catalogue | None) -> int:
+    """Puts the references on a list, which is made where there is none, as the catalogue knows them; returns how many are new.
+
+    A citation key that the file gives stays with its paper.
+    """
+    entries = known_entries(found.entries, catalogue)
+    names = {before.paper_id: after.paper_id for before, after in zip(found.entries, entries, strict=True)}
+    if " ".join(name.split()).casefold() not in {x.name.casefold() for x in library.lists()}:
+        library.create(name)
+    added = library.add(name, entries)
+    memory.citation_keys([(names[identifier], key) for identifier, key in found.keys])
+    return added
 
 
 _Read = Iterator[tuple[Entry, str] | Skipped]

@@ -17,6 +17,12 @@ _MATH = re.compile(
 _SCRIPT = re.compile(r"([\^_])(?:\{\s*([0-9+-]+)\s*\}|([0-9]))")
 _OUTER_SCRIPT = re.compile(r"([\^_])(?:\{\s*([0-9+-]+)\s*\}|(?<=\^)([0-9]))")
 _DEGREE = re.compile(r"\^(?:\\circ\b|\{\s*\\circ\s*\})")
+# An accent over a letter, or a letter that ASCII lacks; with the braces around it, if any.
+_COMMAND = (
+    r"""\\(?:["'`^~=.](?:\{\\?[A-Za-z]\}|\\[ij]\b|[A-Za-z])|[uvHcdbkrt](?:\{\\?[A-Za-z]{1,2}\}|\ [A-Za-z])"""
+    r"|(?:ss|o|O|aa|AA|ae|AE|oe|OE|l|L|i|j)\b(?:\{\})?)"
+)
+_ACCENT = re.compile(rf"\{{({_COMMAND})\}}|({_COMMAND})")
 # Bold, italic and typewriter letters that stand for mathematics; a search for the word should find it.
 _LETTERLIKE = re.compile("[\U0001d400-\U0001d7ff]+")
 _SUPERSCRIPTS = str.maketrans("0123456789+-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻")
@@ -52,6 +58,11 @@ def to_unicode(text: str) -> str:
         at = match.end()
     pieces.append(_words(text[at:]))
     return " ".join("".join(pieces).split())
+
+
+def accents_to_unicode(text: str) -> str:
+    """The text with LaTeX's accents and letters of other languages as Unicode; all else, mathematics too, as it stands."""
+    return _ACCENT.sub(lambda match: str(_reader().latex_to_text(match[1] or match[2])), text) if "\\" in text else text
 
 
 def _words(text: str) -> str:

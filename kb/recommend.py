@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
 
 from kb.errors import QueryError
+from kb.library import Library, Memory
 from kb.papers import Paper
 from kb.search import MAX_K, Hit, Searcher
 from kb.store import Filters
 
 _REASONS = 2
+_WINDOW = timedelta(days=30)
 _NEWEST = 40  # papers of the list that are asked about one by one; the newest say most of what is read now
 _NEIGHBOURS = 100  # of each of them
 
@@ -87,6 +89,36 @@ def recommend(
         )
         for rank, (score, identifier) in enumerate(ranked[:k], start=1)
     ]
+
+
+def recommend_for(
+    searcher: Searcher,
+    library: Library,
+    memory: Memory,
+    list_name: str = "",
+    since: date | None = None,
+    k: int = 10,
+    *,
+    today: date,
+) -> list[Recommendation]:
+    """Recommends for a reading list, or for all lists where none is named, and remembers what it recommended.
+
+    Without a date, the papers of the last 30 days that have any. What is on a list, was dismissed, or was recommended on
+    an earlier day is left out. Raises QueryError where there is nothing to go by.
+    """
+    if list_name:
+        entries = library.read_list(list_name).entries
+        liked = [entry.paper_id for entry in sorted(entries, key=lambda e: e.added or datetime.min)]
+    else:
+        liked = library.paper_ids()
+    if not liked:
+        raise QueryError("There is no paper on the list yet. Put some on it: `kb list new NAME ID…`.")
+    seen = [*library.paper_ids(), *memory.recommended_before(list_name, today)]
+    newest = searcher.catalogue.newest()
+    start = since or (newest and newest - _WINDOW)
+    answers = recommend(searcher, liked, memory.dismissed(), seen, start, k)
+    memory.record_recommended(list_name, [answer.hit.paper.id for answer in answers], today)
+    return answers
 
 
 def _ranked(hit: Hit, rank: int, score: float) -> Hit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -12,12 +13,17 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, Route, expect, sync_playwright
 
+from ingest.jobs import run_index, run_notes, run_snapshot
+from kb.embed import Encoder
 from kb.store import Home
+
+from thirty_papers import NOTES, PAPERS, PaperRow  # isort: skip
 
 _ARGUMENTS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
@@ -86,6 +92,52 @@ def a_browser() -> Iterator[Browser]:
         chromium = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
         yield chromium
         chromium.close()
+
+
+def record(identifier: str, title: str, authors: str, categories: str, comments: str, abstract: str) -> dict[str, Any]:
+    """A record in the form of the arXiv snapshot."""
+    day = f"20{identifier[:2]}-{identifier[2:4]}-02"
+    return {
+        "id": identifier,
+        "title": title,
+        "authors": authors,
+        "authors_parsed": [[*reversed(name.rpartition(" ")[::2]), ""] for name in authors.split(", ")],
+        "categories": categories,
+        "comments": comments or None,
+        "abstract": abstract,
+        "versions": [{"version": "v1", "created": f"Mon, 2 Jan 20{identifier[:2]} 10:00:00 GMT"}],
+        "update_date": day,
+    }
+
+
+def write_papers(path: Path, papers: tuple[PaperRow, ...]) -> Path:
+    path.write_text("".join(json.dumps(record(*paper)) + "\n" for paper in papers), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(name="built", scope="session")
+def thirty_papers(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Home:
+    """A knowledge base of thirty papers and three notes. Not to be changed; `own` is a copy that may be."""
+    folder = tmp_path_factory.mktemp("app")
+    (folder / "bookmarks.md").write_text(NOTES, encoding="utf-8")
+    home = Home(folder / "kb")
+    run_snapshot(home, [write_papers(folder / "papers.jsonl", PAPERS)])
+    run_notes(home, [folder / "bookmarks.md"])
+    run_index(home, encoder)
+    return home
+
+
+@pytest.fixture(name="own")
+def thirty_papers_of_ones_own(built: Home, tmp_path: Path) -> Home:
+    shutil.copytree(built.path, tmp_path / "kb")
+    return Home(tmp_path / "kb")
+
+
+@pytest.fixture(name="app", scope="session")
+def an_app(built: Home) -> Iterator[str]:
+    """The address of an app over the thirty papers."""
+    with served(built, built.path.parent / "app.log", "--no-browser") as address:
+        yield address
 
 
 @pytest.fixture(name="new_page")

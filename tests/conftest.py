@@ -16,6 +16,8 @@ from kb.embed import Encoder
 from kb.models import load_encoder
 from kb.store import Home
 
+from browser import a_browser, an_app, pages, servers, thirty_papers, thirty_papers_of_ones_own  # noqa: F401  isort: skip
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 TOPICS = (

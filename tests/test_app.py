@@ -3,75 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
-from browser import NewPage, Serve, card, expect_titles, search_url, served, settled, titles
+from browser import NewPage, Serve, card, expect_titles, record, search_url, served, settled, titles, write_papers
 from playwright.sync_api import Locator, Page, expect
-
-from browser import a_browser, pages, servers  # noqa: F401  isort: skip  (fixtures)
-from thirty_papers import NOTES, PAPERS, QLORA_CODE, PaperRow
+from thirty_papers import QLORA_CODE
 
 from app.search_page import EXAMPLES
 from app.text import shorten, visible
 from ingest.jobs import run_index, run_notes, run_snapshot
 from kb.dense import DENSE_FILE
 from kb.embed import Encoder
+from kb.library import LIBRARY_FILE, Entry, Library
+from kb.papers import Author
 from kb.search import Searcher
 from kb.store import Filters, Home
 
 QUESTION = "fine-tune a language model on a single GPU"
-
-
-def record(identifier: str, title: str, authors: str, categories: str, comments: str, abstract: str) -> dict[str, Any]:
-    """A record in the form of the arXiv snapshot."""
-    day = f"20{identifier[:2]}-{identifier[2:4]}-02"
-    return {
-        "id": identifier,
-        "title": title,
-        "authors": authors,
-        "authors_parsed": [[*reversed(name.rpartition(" ")[::2]), ""] for name in authors.split(", ")],
-        "categories": categories,
-        "comments": comments or None,
-        "abstract": abstract,
-        "versions": [{"version": "v1", "created": f"Mon, 2 Jan 20{identifier[:2]} 10:00:00 GMT"}],
-        "update_date": day,
-    }
-
-
-def write_papers(path: Path, papers: tuple[PaperRow, ...]) -> Path:
-    path.write_text("".join(json.dumps(record(*paper)) + "\n" for paper in papers), encoding="utf-8")
-    return path
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Home:
-    """A knowledge base of thirty papers and three notes. Not to be changed; `own` is a copy that may be."""
-    folder = tmp_path_factory.mktemp("app")
-    (folder / "bookmarks.md").write_text(NOTES, encoding="utf-8")
-    home = Home(folder / "kb")
-    run_snapshot(home, [write_papers(folder / "papers.jsonl", PAPERS)])
-    run_notes(home, [folder / "bookmarks.md"])
-    run_index(home, encoder)
-    return home
-
-
-@pytest.fixture
-def own(built: Home, tmp_path: Path) -> Home:
-    shutil.copytree(built.path, tmp_path / "kb")
-    return Home(tmp_path / "kb")
-
-
-@pytest.fixture(scope="module")
-def app(built: Home) -> Iterator[str]:
-    """The address of an app over the thirty papers."""
-    with served(built, built.path.parent / "app.log", "--no-browser") as address:
-        yield address
 
 
 @pytest.fixture
@@ -106,8 +61,9 @@ def test_a_phrase_finds_papers_with_authors_year_and_code(app: str, new_page: Ne
     qlora = card(page, "QLoRA: Efficient Finetuning of Quantized LLMs")
     shown = qlora.inner_text()
     assert "Tim Dettmers, Artidoro Pagnoni, Ari Holtzman, Luke Zettlemoyer" in shown
-    assert "2023 · cs.LG · arXiv:2305.14314" in shown
-    assert qlora.get_by_role("link", name="QLoRA: Efficient").get_attribute("href") == "https://arxiv.org/abs/2305.14314"
+    assert "2 Jan 2023 · cs.LG · arXiv:2305.14314" in shown
+    assert qlora.get_by_role("link", name="arXiv:2305.14314").get_attribute("href") == "https://arxiv.org/abs/2305.14314"
+    assert qlora.get_by_role("link", name="QLoRA: Efficient").get_attribute("href") == "paper?id=arxiv%3A2305.14314"
     code = qlora.get_by_role("link", name="artidoro/qlora")
     assert code.get_attribute("href") == QLORA_CODE
     assert code.get_attribute("title") == "named in the authors' comments"
@@ -162,18 +118,56 @@ def test_abstract_and_scores_are_a_click_away(app: str, new_page: NewPage, libra
     page.goto(search_url(app, q=QUESTION))
     first = card(page, hit.paper.title)
     first.get_by_text("Abstract and scores").click()
-    first.get_by_text(hit.paper.abstract, exact=True).wait_for()
+    first.get_by_test_id("stExpanderDetails").get_by_text(hit.paper.abstract, exact=True).wait_for()
     for stage, score in hit.scores.items():
         assert re.search(rf"{stage} {score:.3f}"[:-1], first.inner_text())
 
 
-def test_show_more_brings_ten_more(app: str, new_page: NewPage, library: Searcher) -> None:
+def test_the_pages_of_an_answer_are_addresses_of_their_own(app: str, new_page: NewPage, library: Searcher) -> None:
+    every = found(library, k=30)
     page = new_page()
     page.goto(search_url(app, q=QUESTION))
-    expect_titles(page, found(library))
-    page.get_by_role("button", name="Show more").click()
-    expect_titles(page, found(library, k=20))
-    assert "k=20" in page.url
+    expect_titles(page, every[:10])
+    page.get_by_role("button", name="Page 2").click()
+    expect_titles(page, every[10:20])
+    assert "page=2" in page.url
+    page.get_by_role("button", name="Page 3").click()
+    expect_titles(page, every[20:30])
+    page.go_back()
+    expect_titles(page, every[10:20])
+    other = new_page()
+    other.goto(page.url)
+    expect_titles(other, every[10:20])
+    other.get_by_text("Has code").click()  # another question begins with its first page
+    expect_titles(other, found(library, filters=Filters(has_code=True)))
+    page.goto(search_url(app, q=QUESTION, page="99"))
+    expect_titles(page, every[20:30])
+
+
+def test_the_matching_sentence_is_marked(app: str, new_page: NewPage, library: Searcher) -> None:
+    hit = library.search(QUESTION)[0]
+    assert hit.matched
+    page = new_page()
+    page.goto(search_url(app, q=QUESTION))
+    first = card(page, hit.paper.title)
+    expect(first.get_by_test_id("stMarkdownContainer").get_by_text(hit.matched, exact=True).first).to_be_visible()
+    first.get_by_text("Abstract and scores").click()
+    marks = first.locator(".stMarkdownColoredBackground")
+    expect(marks).to_have_text([hit.matched, hit.matched])  # by itself, and within the abstract
+
+
+def test_what_an_answer_consists_of_narrows_it(app: str, new_page: NewPage, library: Searcher) -> None:
+    hits = library.search(QUESTION, 100)
+    with_code = sum(1 for hit in hits if hit.code)
+    page = new_page()
+    page.goto(search_url(app, q=QUESTION))
+    page.get_by_text("Among these 30").wait_for()
+    page.get_by_role("radiogroup", name="Among these").or_(page.get_by_test_id("stButtonGroup")).first.wait_for()
+    page.get_by_role("button", name=f"with code {with_code}").or_(
+        page.get_by_role("radio", name=f"with code {with_code}")
+    ).click()
+    expect_titles(page, found(library, filters=Filters(has_code=True)))
+    assert "code=1" in page.url
 
 
 # Filters ----------------------------------------------------------------------------------------------------------------
@@ -304,7 +298,8 @@ def test_back_and_forward_go_through_the_searches(app: str, new_page: NewPage, l
         ({"source": "elsewhere"}, "There is no source 'elsewhere'"),
         ({"like": "arxiv:1001.0001"}, "arxiv:1001.0001 is not in the knowledge base"),
         ({"like": ":red[x] [y](https://example.org)"}, ":red[x] [y](https://example.org)"),
-        ({"k": "many"}, ""),
+        ({"page": "many", "facet": "beauty"}, ""),
+        ({"list": "Nowhere"}, "There is no list 'Nowhere'"),
     ],
 )
 def test_a_wrong_address_is_told_plainly(
@@ -409,8 +404,8 @@ HOSTILE = (
 
 
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Iterator[str]:
-    """The address of an app over papers and notes whose every text is hostile."""
+def hostile_home(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Home:
+    """Papers and notes whose every text is hostile."""
     folder = tmp_path_factory.mktemp("hostile")
     records = []
     notes = ["# Notes"]
@@ -430,7 +425,13 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Itera
     run_snapshot(home, [folder / "papers.jsonl"])
     run_notes(home, [source])
     run_index(home, encoder)
-    with served(home, folder / "app.log", "--no-browser") as address:
+    return home
+
+
+@pytest.fixture(scope="module")
+def hostile(hostile_home: Home) -> Iterator[str]:
+    """The address of an app over them."""
+    with served(hostile_home, hostile_home.path.parent / "app.log", "--no-browser") as address:
         yield address
 
 
@@ -438,13 +439,16 @@ def plain(text: str) -> str:
     return " ".join(text.replace("\N{WORD JOINER}", "").split())
 
 
-def test_hostile_texts_are_shown_as_they_are_and_do_nothing(hostile: str, new_page: NewPage) -> None:
+@pytest.mark.parametrize("number", ["1", "2", "3"])
+def test_hostile_texts_are_shown_as_they_are_and_do_nothing(hostile: str, new_page: NewPage, number: str) -> None:
     page = new_page()
     every = " ".join(f"2301.{i + 1:05d}" for i in range(len(HOSTILE)))
-    page.goto(search_url(hostile, q=every, k="50"))
-    titles(page).nth(len(HOSTILE) - 1).wait_for()
-    settled(page)
     expected = [visible(text) for text in HOSTILE]
+    page.goto(search_url(hostile, q=every, page=number))
+    last = int(number) * 10
+    expected = expected[last - 10 : last]
+    titles(page).nth(len(expected) - 1).wait_for()
+    settled(page)
     assert [plain(t) for t in titles(page).all_inner_texts()] == expected
     abstracts = page.locator(".st-key-hits [data-testid=stExpanderDetails] [data-testid=stMarkdownContainer]").all_text_contents()
     assert [plain(t) for t in abstracts] == expected
@@ -455,14 +459,76 @@ def test_hostile_texts_are_shown_as_they_are_and_do_nothing(hostile: str, new_pa
     hits = page.locator(".st-key-hits")
     assert hits.locator("img, script, iframe, h1, h2, h3, table, hr, ul, ol, .katex, [onerror], [ontoggle]").count() == 0
     targets: list[str] = hits.locator("a").evaluate_all("links => links.map(a => a.href)")
-    assert all(re.match(r"https://(arxiv\.org/abs/2301\.|github\.com/evil/repo)", target) for target in targets), targets
+    own = f"{hostile}/paper\\?id=arxiv%3A2301|https://arxiv\\.org/abs/2301\\.|https://github\\.com/evil/repo"
+    assert all(re.match(own, target) for target in targets), targets
     assert page.evaluate("window.pwned") is None
+
+
+def expect_harmless(page: Page) -> None:
+    """Nothing in the page runs, frames, draws or leads anywhere but to web pages."""
+    main = page.get_by_test_id("stMainBlockContainer")
+    assert main.locator("script, iframe, object, embed, svg image, form[action], [onerror], [onclick], [ontoggle]").count() == 0
+    assert main.locator("img:not([src^=data])").count() == 0
+    targets: list[str] = main.locator("a").evaluate_all("links => links.map(a => a.protocol)")
+    assert set(targets) <= {"http:", "https:"}
+    assert page.evaluate("window.pwned") is None
+
+
+@pytest.mark.parametrize("number", range(0, len(HOSTILE), int(os.environ.get("KB_TEST_HOSTILE_STEP", "6"))))
+def test_the_page_of_a_hostile_paper(hostile: str, new_page: NewPage, number: int) -> None:
+    page = new_page()
+    page.goto(f"{hostile}/paper?id=2301.{number + 1:05d}")
+    page.get_by_role("heading", name="Notes").wait_for()
+    settled(page)
+    main = page.get_by_test_id("stMainBlockContainer")
+    assert plain(main.locator("h3").inner_text()) == visible(HOSTILE[number])
+    assert plain(main.inner_text()).count(shorten(HOSTILE[number], 60).rstrip("…")) >= 3  # as title, author and abstract
+    expect_harmless(page)
+    for drawer in ("Cite", "Add to list"):
+        page.get_by_role("button", name=drawer).click()
+        page.get_by_test_id("stPopoverBody").locator("pre, input").first.wait_for()
+        expect_harmless(page)
+        page.keyboard.press("Escape")
+
+
+def test_a_hostile_reading_list(hostile: str, hostile_home: Home, new_page: NewPage) -> None:
+    library = Library(hostile_home.path / LIBRARY_FILE)
+    names = [shorten(text, 90) for text in HOSTILE]
+    for name in names:
+        library.create(name)
+    library.add(
+        names[1],
+        [
+            Entry(f"arxiv:2301.{i + 1:05d}", text, (Author(text, text),), 2023, text, text, (text,))
+            for i, text in enumerate(HOSTILE[:12])
+        ],
+    )
+    library.add(names[1], [Entry("url:https://elsewhere.example/x", text, remark=text) for text in HOSTILE[12:13]])
+    page = new_page()
+    page.goto(f"{hostile}/lists?{urlencode({'name': names[1]})}")
+    expect(page.locator(".st-key-entries [class*=st-key-title-]")).to_have_count(13)
+    settled(page)
+    assert plain(page.locator("h3").inner_text()) == names[1]
+    expect_harmless(page)
+    page.locator(".st-key-entries").get_by_role("button", name="Remove").first.click()
+    page.get_by_role("button", name="Undo: 1 taken off").wait_for()
+    page.get_by_role("combobox", name="Reading list").click()
+    page.get_by_role("option").nth(len(names) - 1).wait_for()
+    expect_harmless(page)
+    for text in (HOSTILE[0], HOSTILE[2], HOSTILE[10]):
+        page.goto(f"{hostile}/lists?{urlencode({'name': text + '?'})}")
+        page.get_by_text("any more.").wait_for()
+        expect_harmless(page)
 
 
 def test_a_hostile_address_is_text_too(hostile: str, new_page: NewPage) -> None:
     page = new_page()
     text = "<img src=x onerror=alert(1)> [x](javascript:alert(1)) :material/home:"
-    page.goto(search_url(hostile, q=text, like=text, not_=text, category=text, author=text, source=text, k=text))
+    page.goto(
+        search_url(
+            hostile, q=text, like=text, not_=text, category=text, author=text, source=text, list=text, facet=text, page=text
+        )
+    )
     page.get_by_role("alert").wait_for()
     settled(page)
     expect(box(page)).to_have_value(text)

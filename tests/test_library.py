@@ -99,6 +99,47 @@ def test_removals_are_taken_back_one_after_the_other(library: Library) -> None:
     assert library.undo() == ""
 
 
+def test_a_certain_removal_is_taken_back(library: Library) -> None:
+    assert library.last_removal() is None
+    library.remove("Thesis", [BERT.paper_id])
+    first = library.last_removal()
+    assert first is not None
+    assert first.what == "1 taken off 'Thesis'"
+    library.remove("Thesis", [BOOK.paper_id])  # by somebody else, before the first was taken back
+    assert library.undo(first.number) == "1 taken off 'Thesis'"
+    assert ids(library) == [ATTENTION.paper_id, BERT.paper_id]
+    assert library.undo(first.number) == ""
+    library.undo()
+    assert len(ids(library)) == 3
+
+
+def test_a_list_is_renamed_with_all_that_is_on_it(library: Library) -> None:
+    before = library.read_list("Thesis").entries
+    library.create("Other")
+    library.rename("thesis", " Doctoral  thesis ")
+    assert [x.name for x in library.lists()] == ["Doctoral thesis", "Other"]
+    assert library.read_list("doctoral thesis").entries == before
+    library.rename("Doctoral thesis", "DOCTORAL THESIS")  # the same name in other letters is free
+    with pytest.raises(QueryError, match="There is a list 'other' already"):
+        library.rename("Doctoral thesis", "other")
+    with pytest.raises(QueryError, match="can be no list's name"):
+        library.rename("Other", " ")
+    with pytest.raises(QueryError, match="There is no list 'Thesis'"):
+        library.rename("Thesis", "Again")
+
+
+def test_which_lists_a_paper_is_on(library: Library, file: Path) -> None:
+    library.create("Other")
+    library.add("Other", [BERT])
+    assert library.lists_with([BERT.paper_id]) == ["Thesis", "Other"]
+    assert library.lists_with([BOOK.paper_id, BERT.paper_id]) == ["Thesis", "Other"]
+    library.remove("Thesis", [BERT.paper_id])
+    assert library.lists_with([BERT.paper_id]) == ["Other"]
+    library.delete("Other")
+    assert library.lists_with([BERT.paper_id]) == []
+    assert Library(file.with_name("none.sqlite")).lists_with([BERT.paper_id]) == []
+
+
 def test_undo_overwrites_nothing(library: Library) -> None:
     library.remove("Thesis", [BERT.paper_id])
     library.add("Thesis", [Entry(BERT.paper_id, "BERT", remark="again")])

@@ -62,17 +62,20 @@ def status(as_json: Json = False) -> None:
 
 def app(
     port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8501,
+    address: Annotated[
+        str, typer.Option("--address", help="Where to listen; 0.0.0.0 opens the app to others: set up sign-in first.")
+    ] = "localhost",
+    read_only: Annotated[bool, typer.Option("--read-only", help="Only show: no button changes anything.")] = False,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Serve only.")] = False,
 ) -> None:
     """Open the app in the browser."""
     page = Path(__file__).resolve().parents[2] / "app" / "main.py"
-    # Always headless: else Streamlit asks a newcomer for an e-mail address and advertises itself on the page.
+    # All else that Streamlit is told is in app/.streamlit/config.toml.
     command = [
-        sys.executable, "-m", "streamlit", "run", str(page), "--server.port", str(port), "--server.address", "localhost",
-        "--server.headless", "true", "--server.fileWatcherType", "none",
-        "--browser.gatherUsageStats", "false", "--client.toolbarMode", "minimal", "--client.showErrorDetails", "none",
+        sys.executable, "-m", "streamlit", "run", str(page), "--server.port", str(port), "--server.address", address,
     ]  # fmt: skip
-    process = subprocess.Popen(command, env={**os.environ, "KB_HOME": str(settings.home)})
+    environment = os.environ | {"KB_HOME": str(settings.home)} | ({"KB_READ_ONLY": "1"} if read_only else {})
+    process = subprocess.Popen(command, env=environment)
     try:
         if not no_browser and _serves(process, port):
             webbrowser.open(f"http://localhost:{port}")

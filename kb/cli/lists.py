@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,9 +12,8 @@ from kb.cli.console import Json, home, library, memory, print_json, say
 from kb.cli.console import show as line
 from kb.errors import QueryError
 from kb.identifiers import paper_id, paper_url
-from kb.library import Entry, ReadingList
+from kb.library import Entry, ReadingList, known_entries
 from kb.papers import Skipped
-from kb.store import Catalogue
 
 if TYPE_CHECKING:
     from kb.bibliography import Bibliography
@@ -30,7 +28,7 @@ Tags = Annotated[list[str] | None, typer.Option("--tag", help="May be repeated."
 @commands.command("new")
 def new(name: Name, ids: Annotated[list[str] | None, typer.Argument(metavar="[ID…]")] = None) -> None:
     """Make a list, with these papers on it if any are given."""
-    entries = known_entries([Entry(paper_id(i), "") for i in ids or ()])
+    entries = _known_entries([Entry(paper_id(i), "") for i in ids or ()])
     library().create(name)
     say(f"Made the list {name!r} with {library().add(name, entries)} papers." if entries else f"Made the list {name!r}.")
 
@@ -43,7 +41,7 @@ def add(
     tag: Tags = None,
 ) -> None:
     """Put papers at the end of a list."""
-    entries = known_entries([Entry(paper_id(i), "", remark=remark, tags=tuple(tag or ())) for i in ids])
+    entries = _known_entries([Entry(paper_id(i), "", remark=remark, tags=tuple(tag or ())) for i in ids])
     added = library().add(name, entries)
     say(f"{added} added to {name!r}" + (f", {len(entries) - added} were on it already." if added < len(entries) else "."))
     for entry in entries:
@@ -54,7 +52,7 @@ def add(
 @commands.command("remove")
 def remove(name: Name, ids: Ids) -> None:
     """Take papers off a list; `kb list undo` brings them back."""
-    wanted = list(dict.fromkeys(e.paper_id for e in known_entries([Entry(paper_id(i), "") for i in ids])))
+    wanted = list(dict.fromkeys(e.paper_id for e in _known_entries([Entry(paper_id(i), "") for i in ids])))
     removed = library().remove(name, [*dict.fromkeys([*wanted, *map(paper_id, ids)])])
     say(f"{removed} taken off {name!r}. Bring back with `kb list undo`.")
     if removed < len(wanted):
@@ -124,21 +122,22 @@ def import_file(
     as_json: Json = False,
 ) -> None:
     """Put the papers of a bibliography on a list, which is made where there is none."""
-    from kb.bibliography import read_bibliography
+    from kb.bibliography import put_on_list, read_bibliography
 
     found = _read_markdown(file) if file.suffix.lower() in {".md", ".markdown"} else read_bibliography(file)
-    entries = known_entries(found.entries)
-    names = dict(zip((e.paper_id for e in found.entries), (e.paper_id for e in entries), strict=True))
-    place = library()
-    if " ".join(name.split()).casefold() not in {x.name.casefold() for x in place.lists()}:
-        place.create(name)
-    added = place.add(name, entries)
-    memory().citation_keys([(names[identifier], key) for identifier, key in found.keys])
+    place = home()
+    generation = place.open() if place.exists() else None
+    try:
+        added = put_on_list(found, name, library(), memory(), generation.catalogue if generation else None)
+    finally:
+        if generation:
+            generation.close()
+    already = len(found.entries) - added
     if as_json:
         rows = [{"source": s.source, "line": s.line, "reason": s.reason} for s in found.skipped]
-        print_json({"added": added, "already": len(entries) - added, "skipped": rows})
+        print_json({"added": added, "already": already, "skipped": rows})
     else:
-        say(f"{added} added to {name!r}, {len(entries) - added} were on it already, {len(found.skipped)} skipped.")
+        say(f"{added} added to {name!r}, {already} were on it already, {len(found.skipped)} skipped.")
         _tell_skipped(found.skipped)
     if found.skipped:
         raise typer.Exit(1)
@@ -178,17 +177,14 @@ def list_json(found: ReadingList) -> dict[str, Any]:
     }
 
 
-def known_entries(entries: Sequence[Entry]) -> list[Entry]:
-    """The entries under id, title, authors and year of the catalogue, where it knows them: by id or else by exact title.
-
-    One that it does not know stays as it is, with its id for a title where it has none.
-    """
+def _known_entries(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries as the catalogue knows them, if there is one."""
     place = home()
     if not place.exists():
-        return [replace(e, title=e.title or e.paper_id) for e in entries]
+        return known_entries(entries, None)
     generation = place.open()
     try:
-        return [_known(generation.catalogue, entry) for entry in entries]
+        return known_entries(entries, generation.catalogue)
     finally:
         generation.close()
 
@@ -200,19 +196,6 @@ def _read_markdown(file: Path) -> Bibliography:
 
     document = read_document(file)
     return Bibliography(tuple(entry_of_note(note) for note in document.notes), (), document.skipped)
-
-
-def _known(catalogue: Catalogue, entry: Entry) -> Entry:
-    key = catalogue.key_of(entry.paper_id)
-    if key is None and entry.paper_id.startswith("url:") and entry.title:
-        titled = catalogue.keys_titled(entry.title)
-        key = titled[0] if len(titled) == 1 else None
-    if key is None:
-        return replace(entry, title=entry.title or entry.paper_id)
-    paper = catalogue.papers([key])[key]
-    return replace(
-        entry, paper_id=paper.id, title=paper.title, authors=paper.authors or entry.authors, year=paper.year or entry.year
-    )
 
 
 def _tell_skipped(skipped: Sequence[Skipped]) -> None:

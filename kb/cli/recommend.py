@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Annotated
 
 import typer
@@ -11,8 +11,6 @@ from kb.cli.console import Json, home, library, memory, print_json, say
 from kb.cli.console import show as line
 from kb.errors import QueryError
 from kb.identifiers import paper_id
-
-_WINDOW = timedelta(days=30)
 
 
 def recommend(
@@ -25,24 +23,13 @@ def recommend(
     as_json: Json = False,
 ) -> None:
     """New papers, ranked by what is on your lists, each with the reason; none is recommended on two days."""
-    from kb.recommend import recommend as find
+    from kb.recommend import recommend_for
     from kb.search import Searcher
 
-    user, today = memory(), datetime.now(UTC).date()
-    user.dismiss([paper_id(identifier) for identifier in unlike or ()])
-    if list_name:
-        found = library().read_list(list_name)
-        liked = [entry.paper_id for entry in sorted(found.entries, key=lambda e: e.added or datetime.min)]
-    else:
-        liked = library().paper_ids()
-    if not liked:
-        raise QueryError("There is no paper on the list yet. Put some on it: `kb list new NAME ID…`.")
-    seen = [*library().paper_ids(), *user.recommended_before(list_name, today)]
+    memory().dismiss([paper_id(identifier) for identifier in unlike or ()])
+    start, today = _day(since) if since else None, datetime.now(UTC).date()
     with Searcher.open(home()) as searcher:
-        newest = searcher.catalogue.newest()
-        start = _day(since) if since else newest and newest - _WINDOW
-        answers = find(searcher, liked, user.dismissed(), seen, start or None, k)
-    user.record_recommended(list_name, [answer.hit.paper.id for answer in answers], today)
+        answers = recommend_for(searcher, library(), memory(), list_name, start, k, today=today)
     if as_json:
         rows = [
             answer.hit.as_json() | {"reason": answer.reason, "close_to": [paper.id for paper in answer.close_to]}
@@ -51,7 +38,7 @@ def recommend(
         print_json(rows)
         return
     if not answers:
-        say(f"Nothing new since {start}.")
+        say(f"Nothing new since {start}." if start else "Nothing new in the last 30 days that have papers.")
     for answer in answers:
         paper = answer.hit.paper
         line(f"{answer.hit.rank:>3}  {paper.title}", "bold")

@@ -10,7 +10,6 @@ import typer
 
 from kb.cli.console import Json, home, library, print_json, say
 from kb.cli.console import show as line
-from kb.errors import QueryError
 from kb.facets import Facet
 from kb.papers import CodeLink
 from kb.store import CodeCatalogue, Filters, Ledger, parse_years
@@ -43,7 +42,7 @@ def search(
     """Find papers by what they are about."""
     from kb.search import Searcher
 
-    filters = Filters(tuple(category or ()), author, parse_years(year), has_code, source, papers_of_list(list_name))
+    filters = Filters(tuple(category or ()), author, parse_years(year), has_code, source, library().papers_of(list_name))
     with Searcher.open(home()) as searcher:
         _print_hits(searcher.search(text, k, filters, facet), as_json)
 
@@ -65,7 +64,7 @@ def like(
     """Find papers like these."""
     from kb.search import Searcher
 
-    filters = Filters(tuple(category or ()), author, parse_years(year), has_code, source, papers_of_list(list_name))
+    filters = Filters(tuple(category or ()), author, parse_years(year), has_code, source, library().papers_of(list_name))
     with Searcher.open(home()) as searcher:
         _print_hits(searcher.like(ids, unlike or (), text, k, filters, facet), as_json)
 
@@ -158,13 +157,3 @@ def _print_hits(hits: Sequence[Hit], as_json: bool) -> None:
             line(f"     code: {link.url}")
         for note in hit.notes[:1]:
             line(f"     note: {' '.join(note.body.split())[:160]}")
-
-
-def papers_of_list(name: str) -> tuple[str, ...]:
-    """Ids of the papers on a reading list; none where no list is named."""
-    if not name:
-        return ()
-    found = tuple(entry.paper_id for entry in library().read_list(name).entries)
-    if not found:
-        raise QueryError(f"The list {name!r} is empty. Add to it: `kb list add {name!r} ID`.")
-    return found

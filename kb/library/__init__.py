@@ -9,9 +9,20 @@ takes back the last one. An entry keeps the paper's title, authors and year, so 
 """
 
 from kb.library.file import LibraryFile
-from kb.library.lists import Entry, Library, ListSummary, ReadingList
+from kb.library.known import known_entries
+from kb.library.lists import Entry, Library, ListSummary, ReadingList, Removal
 from kb.library.memory import Memory
 
 LIBRARY_FILE = "library.sqlite"
 
-__all__ = ["LIBRARY_FILE", "Entry", "Library", "LibraryFile", "ListSummary", "Memory", "ReadingList"]
+__all__ = [
+    "LIBRARY_FILE",
+    "Entry",
+    "Library",
+    "LibraryFile",
+    "ListSummary",
+    "Memory",
+    "ReadingList",
+    "Removal",
+    "known_entries",
+]

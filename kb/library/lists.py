@@ -59,6 +59,15 @@ class ReadingList:
     entries: tuple[Entry, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """Something taken off a list, or a list deleted, that can still be brought back."""
+
+    number: int
+    what: str
+    """Such as `1 taken off 'Thesis'`."""
+
+
 class Library:
     """The user's file. Safe to share between threads: every call has its own connection."""
 
@@ -103,15 +112,46 @@ class Library:
             ).fetchall()
         return [identifier for (identifier,) in rows]
 
+    def papers_of(self, name: str) -> tuple[str, ...]:
+        """Ids of the papers on a list, to filter by; none where no list is named. Raises QueryError for an empty list."""
+        if not name:
+            return ()
+        found = tuple(entry.paper_id for entry in self.read_list(name).entries)
+        if not found:
+            raise QueryError(f"The list {name!r} is empty. Add to it: `kb list add {name!r} ID`.")
+        return found
+
+    def lists_with(self, identifiers: Sequence[str]) -> list[str]:
+        """Names of the lists that have a paper, given all the ids it is known by; the oldest list first."""
+        with self._file.reading() as file:
+            if file is None:
+                return []
+            rows = file.execute(
+                f"""SELECT DISTINCT lists.number, name FROM lists JOIN entries ON entries.list = lists.number
+                    WHERE lists.removal IS NULL AND entries.removal IS NULL
+                      AND paper_id IN ({", ".join("?" * len(identifiers))}) ORDER BY lists.number""",
+                [paper_id(identifier) for identifier in identifiers],
+            ).fetchall()
+        return [name for _, name in rows]
+
     def create(self, name: str) -> None:
         """Makes an empty list. Raises QueryError where the name is taken, empty, or over 100 characters."""
-        shown = " ".join(name.split())
-        if not shown or len(shown) > _LONGEST_NAME or not shown.isprintable():
-            raise QueryError(f"{name!r} can be no list's name: take 1 to {_LONGEST_NAME} printable characters.")
+        shown = _list_name(name)
         with self._file.changing() as file:
             if file.execute("SELECT 1 FROM lists WHERE name_key = ? AND removal IS NULL", [shown.casefold()]).fetchone():
                 raise QueryError(f"There is a list {shown!r} already. Add to it: `kb list add {shown!r} ID`.")
             file.execute("INSERT INTO lists (name, name_key, created) VALUES (?, ?, ?)", [shown, shown.casefold(), now()])
+
+    def rename(self, name: str, new_name: str) -> None:
+        """Gives a list another name. Raises QueryError as `create` does."""
+        shown = _list_name(new_name)
+        with self._file.changing() as file:
+            number, _, _ = _find_list(file, name)
+            if file.execute(
+                "SELECT 1 FROM lists WHERE name_key = ? AND removal IS NULL AND number <> ?", [shown.casefold(), number]
+            ).fetchone():
+                raise QueryError(f"There is a list {shown!r} already. Take another name.")
+            file.execute("UPDATE lists SET name = ?, name_key = ? WHERE number = ?", [shown, shown.casefold(), number])
 
     def add(self, name: str, entries: Sequence[Entry]) -> int:
         """Puts papers at the end of a list; one that is there already stays as it is. Returns how many are new."""
@@ -163,13 +203,21 @@ class Library:
             number, shown, _ = _find_list(file, name)
             file.execute("UPDATE lists SET removal = ? WHERE number = ?", [_new_removal(file, f"list {shown!r} deleted"), number])
 
-    def undo(self) -> str:
-        """Takes back the last removal that was not taken back yet, and says what it was; empty where there is none.
+    def last_removal(self) -> Removal | None:
+        """The last removal that was not taken back yet."""
+        with self._file.reading() as file:
+            row = file.execute("SELECT number, what FROM removals ORDER BY number DESC LIMIT 1").fetchone() if file else None
+        return Removal(*row) if row else None
+
+    def undo(self, number: int | None = None) -> str:
+        """Takes back a removal, the last one where no number is given, and says what it was; empty where there is none.
 
         Raises QueryError where a list of the same name was made since. A paper added again since then stays as it is.
         """
         with self._file.changing() as file:
-            last = file.execute("SELECT number, what FROM removals ORDER BY number DESC LIMIT 1").fetchone()
+            last = file.execute(
+                "SELECT number, what FROM removals WHERE ? IS NULL OR number = ? ORDER BY number DESC LIMIT 1", [number, number]
+            ).fetchone()
             if last is None:
                 return ""
             removal, what = last
@@ -235,6 +283,14 @@ class Library:
                 "UPDATE entries SET position = ? WHERE list = ? AND paper_id = ? AND removal IS NULL",
                 [(position, number, i) for position, i in enumerate(order, start=1)],
             )
+
+
+def _list_name(name: str) -> str:
+    """The name with its blanks in order. Raises QueryError where it can be none."""
+    shown = " ".join(name.split())
+    if not shown or len(shown) > _LONGEST_NAME or not shown.isprintable():
+        raise QueryError(f"{name!r} can be no list's name: take 1 to {_LONGEST_NAME} printable characters.")
+    return shown
 
 
 def _no_list(name: str) -> QueryError:

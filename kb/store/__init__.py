@@ -5,6 +5,7 @@ from kb.store.code import CodeCatalogue, NamedRepository, RepositoryState
 from kb.store.generations import CATALOGUE, Draft, Generation, Home, Manifest, checksum
 from kb.store.ledger import Harvest, History, Ledger, TextChange, Withdrawal
 from kb.store.matches import MatchCatalogue, NoteMatch, UntitledNote
+from kb.store.mentions import Mentioned, Mentions
 from kb.store.soundness import catalogue_problems
 from kb.store.texts import SearchText, SearchTexts
 
@@ -23,6 +24,8 @@ __all__ = [
     "Ledger",
     "Manifest",
     "MatchCatalogue",
+    "Mentioned",
+    "Mentions",
     "NamedRepository",
     "NoteChanges",
     "NoteMatch",

@@ -1,0 +1,41 @@
+"""Who may see the pages, where the app is open to others: Streamlit's own OpenID Connect, and a list of addresses.
+
+Both stand in Streamlit's secrets file: `[auth]` for the provider, and `[access]` with `emails`, patterns such as
+`*@example.org`. Without `[auth]` nobody is asked to sign in.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+import streamlit as st
+
+from app import layout
+from app.text import escape, shorten
+
+
+def admitted() -> bool:
+    """Whether the pages may be shown; where they may not, what to do is shown in their place."""
+    user = st.user.to_dict()
+    if "is_logged_in" not in user:  # only there where sign-in is set up
+        return True
+    if not user["is_logged_in"]:
+        with layout.column():
+            st.markdown("This knowledge base is for those who have been let in.")
+            st.button("Sign in", type="primary", icon=":material/login:", on_click=st.login)
+        return False
+    email = str(user.get("email") or "").casefold()
+    if user.get("email_verified") is True and any(fnmatchcase(email, str(pattern).casefold()) for pattern in _patterns()):
+        return True
+    with layout.column():
+        st.error(
+            f"{escape(shorten(email, 100)) or 'This account'} is not let in: its address, which the provider must have checked, "
+            "has to be among `emails` under `[access]` in the app's secrets file.",
+            icon=":material/lock:",
+        )
+        st.button("Sign out", on_click=st.logout)
+    return False
+
+
+def _patterns() -> list[str]:
+    return list(st.secrets.get("access", {}).get("emails", []))

@@ -1,0 +1,124 @@
+"""`python -m bench.app HOME…`: from Enter to the hits in a real browser, beside the library's own time for the same questions.
+
+A question asked again is answered from what the app keeps, so what it then takes is the pages' own work: the script, the way
+to the browser, and drawing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+from playwright.sync_api import Page, sync_playwright
+
+from bench.rows import Row, table
+from kb.models import load_encoder
+from kb.search import Searcher
+from kb.store import Home
+
+_QUESTIONS = (
+    "detecting hallucinations of language models without access to their internals",
+    "speculative decoding to speed up inference",
+    "graph neural networks for traffic forecasting",
+    "low-resource speech recognition",
+    "why do transformers fail at length generalization",
+    "pruning vision transformers",
+    "retrieval augmented generation with long documents",
+    "attention with linear cost in the length of the text",
+    "fine-tune a large model on one GPU",
+    "image segmentation from few annotations",
+)
+# Resolves at the first frame in which the hits are those of the question: their first title, and nothing still to come.
+_DRAWN = """title => {
+    const first = document.querySelector('.st-key-hits [class*=st-key-title-] strong');
+    return first && first.textContent === title && !document.querySelector('.st-key-hits [data-stale=true]');
+}"""
+
+
+def main() -> int:
+    """Measures over each knowledge base and prints the rows."""
+    rows = [row for home in sys.argv[1:] for row in measure(Home(Path(home)))]
+    sys.stdout.write(table(rows) + "\n")
+    return 0
+
+
+def measure(home: Home) -> list[Row]:
+    """Milliseconds, medians over the questions; the first question of all, which loads the model, is not counted."""
+    with Searcher.open(home, load_encoder()) as searcher:
+        papers = searcher.generation.manifest.papers
+        first: dict[str, str] = {}
+        for text in (_QUESTIONS[0], *_QUESTIONS):
+            first[text] = searcher.search(text)[0].paper.title
+        library = median(_timed(partial(searcher.search, text)) for text in _QUESTIONS)
+    with _served(home) as address, sync_playwright() as playwright:
+        path = os.environ.get("KB_CHROMIUM") or shutil.which("chromium")
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        page.goto(address)
+        page.get_by_role("textbox", name="Find papers").wait_for(timeout=120_000)
+        _ask(page, "a question that loads the model", "")
+        new = [_ask(page, text, first[text]) for text in _QUESTIONS]
+        again = [_ask(page, text, first[text]) for text in _QUESTIONS]
+        browser.close()
+    return [
+        Row(f"{what}, {papers:,} papers", f"{seconds * 1000:.0f} ms", f"{library * 1000:.0f} ms", f"{seconds / library:.1f}")
+        for what, seconds in (("from Enter to ten hits", median(new)), ("the same question again", median(again)))
+    ]
+
+
+def _ask(page: Page, text: str, title: str) -> float:
+    """Seconds until the hits are drawn; without a title, until any are."""
+    box = page.get_by_role("textbox", name="Find papers")
+    box.fill(text)
+
+    def answered() -> None:
+        box.press("Enter")
+        if title:
+            page.wait_for_function(_DRAWN, arg=title, polling="raf", timeout=120_000)
+        else:
+            page.locator(".st-key-hits strong").first.wait_for(timeout=120_000)
+
+    return _timed(answered)
+
+
+def _timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+@contextmanager
+def _served(home: Home) -> Iterator[str]:
+    """The app over a knowledge base, for as long as the block runs."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", "from kb.cli import main; main()", "--home", str(home.path)]
+    command += ["app", "--no-browser", "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    address = f"http://localhost:{port}"
+    try:
+        for _ in range(600):
+            try:
+                with urllib.request.urlopen(f"{address}/_stcore/health", timeout=5):
+                    break
+            except OSError:
+                time.sleep(0.2)
+        yield address
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

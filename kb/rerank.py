@@ -61,8 +61,8 @@ class FacetReranker:
     """Prefers papers that say the like on one facet, background or method or result, as the query and its examples do.
 
     The best fifty of another reranker's order are put in that of the mean of its score and the facet's, both standardised;
-    the facet's is the highest cosine between what they say on it and what the query or one of its examples says. That reads
-    fifty short passages with the encoder, which takes as long as a few dozen searches without.
+    the facet's is the highest cosine between what they say on it and what the query or one of its examples says. Fifty short
+    passages are embedded for that, which takes several times as long as the search itself.
     """
 
     depth = 1 << 30
@@ -81,6 +81,8 @@ class FacetReranker:
         keys = candidates.keys[best].tolist()
         abstracts = self._abstracts([*query.like, *keys])
         asked = [text for text in (query.text, *(abstracts.get(key, "") for key in query.like)) if text]
+        if not asked:
+            return scores
         passages = [passage(text, query.facet) for text in [*asked, *(abstracts.get(key, "") for key in keys)]]
         vectors = self._encode(passages)
         closeness = (vectors[len(asked) :] @ vectors[: len(asked)].T).max(axis=1)

@@ -1,4 +1,8 @@
-"""The MARGE-style model: trained, then measured on citations of held-out papers, part by part."""
+"""The MARGE-style model, part by part: does it use its evidence, and does it find what held-out papers cite.
+
+`python -m bench.marge MODEL HOME` takes a folder that `kb train marge` wrote, and the knowledge base with the papers that it was
+trained on; it prints Markdown.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,36 @@ import csv
 import gzip
 import hashlib
 import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kb.embed import Encoder
+from kb.evaluate import Evaluation, Interval, collection, evaluate, names_of, paired_bootstrap, questions
+from kb.indexing import build_indexes, embed_missing
 from kb.judgements import Document, Judgements, Qrels
+from kb.marge.corpus import Corpus, read_corpus
+from kb.marge.model import Batch, Marge
+from kb.marge.pairs import Group, Pairs, grow
+from kb.marge.states import TokenStates
+from kb.marge.training import PRESETS, Plan, batch_of
+from kb.marge.weights import read_model
+from kb.models import DEFAULT_MODEL, default_folder, load_encoder
+from kb.retrieve import Query
+from kb.search import Searcher
+from kb.store import Home
 
 Split = Literal["train", "dev", "test"]
+_TARGETS = 480  # held-out papers that are reconstructed
 
 
 def split_of(paper: str) -> Split:
@@ -34,3 +62,96 @@ def citations(shared: Path, split: Split) -> Judgements:
                 qrels.setdefault(citing, {})[cited] = 1
     queries = {query: f"{documents[query].title}. {documents[query].text}" for query in qrels}
     return Judgements(f"citations-{split}", tuple(documents.values()), queries, qrels)
+
+
+def citation_test(
+    shared: Path, encoders: Sequence[Encoder], vectors: Path, split: Split = "test", limit: int | None = None
+) -> list[Evaluation]:
+    """What each encoder finds of what a citing paper cites, the paper itself being the query by example.
+
+    A derived encoder follows its base, so that nothing is embedded twice. `limit` takes the first so many citing papers only.
+    """
+    judgements = citations(shared, split)
+    found: list[Evaluation] = []
+    with TemporaryDirectory() as place:
+        home = collection(judgements, Path(place) / "kb", vectors, encoders[0])
+        for encoder in encoders:
+            embed_missing(home, encoder)
+            with home.draft() as draft:
+                build_indexes(draft, encoder)
+                draft.publish()
+            with Searcher.open(home, encoder) as searcher:
+                asked = [
+                    replace(question, query=Query(like=(question.own,)))
+                    for question in questions(judgements, searcher.catalogue)
+                    if question.own is not None
+                ]
+                found.append(evaluate(searcher, asked[:limit], names_of(judgements.documents, searcher.catalogue)))
+    return found
+
+
+def held_out_groups(corpus: Corpus, plan: Plan) -> list[Group]:
+    """Batches of held-out papers with their nearest training papers as evidence."""
+    known = np.concatenate(corpus.shards)
+    targets = corpus.held_out[:_TARGETS]
+    near = np.argsort(-(corpus.vectors[targets] @ corpus.vectors[known].T), axis=1)[:, : plan.kept]
+    pairs = Pairs(np.repeat(targets, plan.kept), known[near].reshape(-1))
+    return list(grow(pairs, plan.targets, plan.evidence, plan.cluster, np.random.default_rng(0)))
+
+
+@torch.inference_mode()
+def reconstruction(model: Marge, corpus: Corpus, states: TokenStates, plan: Plan) -> dict[str, NDArray[np.float64]]:
+    """Nats per token of held-out papers, shape (papers,), with the model as it is and with each of its parts taken away."""
+    groups = held_out_groups(corpus, plan)
+
+    def start(batch: Batch) -> Tensor:
+        return batch.target_vectors @ batch.evidence_vectors.T
+
+    found: dict[str, list[float]] = {}
+    beta = model.beta.detach().clone()
+    for number, group in enumerate(groups):
+        batch = batch_of(group, corpus, states, plan.shape)
+        other = batch_of(Group(group.targets, groups[(number + 1) % len(groups)].evidence), corpus, states, plan.shape)
+        nobody = replace(batch, allowed=torch.zeros_like(batch.allowed))
+        variants: dict[str, tuple[Batch, Callable[[Batch], Tensor], Tensor]] = {
+            "as trained": (batch, model.relevance, beta),
+            "f of the untrained encoder": (batch, start, beta),
+            "β = 0": (batch, model.relevance, torch.zeros_like(beta)),
+            "the evidence of others": (other, model.relevance, beta),
+            "no evidence": (nobody, model.relevance, beta),
+        }
+        for name, (what, relevance, strength) in variants.items():
+            model.beta.copy_(strength)
+            with torch.autocast(states.device.type, dtype=torch.bfloat16):
+                likelihood, counts = model.log_likelihood(what, relevance(what))
+            found.setdefault(name, []).extend((-likelihood.sum(dim=1) / counts.sum(dim=1).clamp(min=1)).tolist())
+        model.beta.copy_(beta)
+    return {name: np.asarray(values) for name, values in found.items()}
+
+
+def _said(interval: Interval) -> str:
+    return f"{interval.mean:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
+
+
+def main() -> int:
+    folder, home = Path(sys.argv[1]), Home(Path(sys.argv[2]))
+    shared = Path(os.environ.get("KB_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared"))
+    vectors = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "paper-kb" / "vectors"
+    states = TokenStates(default_folder())
+    with Searcher.open(home) as searcher:
+        corpus = read_corpus(searcher.catalogue, searcher.index)
+    losses = reconstruction(read_model(folder, states.words), corpus, states, PRESETS["cpu"])
+    whole = losses["as trained"]
+    print(f"| reconstruction of {len(whole)} held-out papers | nats per token | worse by |\n| --- | --- | --- |")  # noqa: T201
+    for name, values in losses.items():
+        print(f"| {name} | {values.mean():.4f} | {_said(paired_bootstrap(values - whole))} |")  # noqa: T201
+    start, trained = citation_test(shared, [load_encoder(DEFAULT_MODEL), load_encoder(str(folder))], vectors)
+    print(f"\n| R@100 of what {start.queries} held-out papers cite | start | trained | gain |\n| --- | --- | --- | --- |")  # noqa: T201
+    for stage in start.values:
+        before, after = start.values[stage]["R@100"], trained.values[stage]["R@100"]
+        print(f"| {stage} | {before.mean():.4f} | {after.mean():.4f} | {_said(paired_bootstrap(after - before))} |")  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class Plan:
     """Everything that a training run is determined by, beside the corpus."""
 
     shape: Shape = field(default_factory=Shape)
-    steps: int = 1500
+    steps: int = 1600
     batches: int = 2
     """Batches a step, computed side by side with one thread each; the gradient is their mean."""
     targets: int = 16
@@ -46,11 +46,11 @@ class Plan:
     neighbours: int = 6
     kept: int = 4
     """Pairs kept, per paper of a shard; those are the best of the shard, not of the paper."""
-    refresh: int = 250
+    refresh: int = 200
     """Steps between two minings."""
-    rate: float = 1.5e-3
-    adapter_rate: float = 3e-4
-    hold: float = 1.0
+    rate: float = 3e-3
+    adapter_rate: float = 1e-3
+    hold: float = 0.1
     """Weight of the adapter's drift from its start in the loss."""
     alone: float = 0.2
     """Share of the targets that read one paper only, as a reranker's candidate is read."""
@@ -64,8 +64,8 @@ class Plan:
     """Targets a batch that the ranker judges for it."""
     temperature: float = 0.1
     """Nats per token by which the ranker's judgement is sharpened."""
-    measure: int = 250
-    save: int = 100
+    measure: int = 100
+    save: int = 50
     seed: int = 0
 
 
@@ -149,31 +149,16 @@ class Training:
 
     def batch(self, group: Group, random: np.random.Generator) -> Batch:
         """The tensors of a batch. `random` draws which targets read one paper only, or none."""
-        corpus, shape, device = self.corpus, self.plan.shape, self._states.device
-        targets = [t[: shape.target_tokens] for t in self._states.tokenize([corpus.texts[row] for row in group.targets])]
-        evidence = [t[: shape.evidence_tokens] for t in self._states.tokenize([corpus.texts[row] for row in group.evidence])]
-        padded = np.full((len(targets), max(map(len, targets))), PAD)
-        for row, tokens in enumerate(targets):
-            padded[row, : len(tokens)] = tokens
-        own = np.asarray(group.targets)[:, None] == np.asarray(group.evidence)[None]
-        start, others = corpus.vectors[group.targets], corpus.vectors[group.evidence]
-        allowed = ~own & (start @ others.T < NEAR_DUPLICATE)
-        for row, lot in enumerate(random.random(len(targets))):
+        batch = batch_of(group, self.corpus, self._states, self.plan.shape)
+        allowed = batch.allowed.cpu().numpy().copy()
+        for row, lot in enumerate(random.random(len(allowed))):
             if lot < self.plan.unaided:
                 allowed[row] = False
             elif lot < self.plan.unaided + self.plan.alone and allowed[row].any():
                 # Near and far ones alike, so that the likelihood tells them apart.
                 one = random.choice(np.flatnonzero(allowed[row]))
-                allowed[row] = np.arange(len(others)) == one
-        return Batch(
-            torch.from_numpy(padded).to(device),
-            torch.from_numpy(start).to(device),
-            torch.from_numpy(np.concatenate(evidence)).to(device),
-            self._states.of(evidence).clone(),
-            torch.repeat_interleave(torch.arange(len(evidence)), torch.tensor([len(t) for t in evidence])).to(device),
-            torch.from_numpy(others).to(device),
-            torch.from_numpy(allowed).to(device),
-        )
+                allowed[row] = np.arange(len(allowed[row])) == one
+        return replace(batch, allowed=torch.from_numpy(allowed).to(batch.allowed.device))
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """What is descended on, and what is logged of it."""
@@ -330,6 +315,26 @@ class Training:
         self._pairs = Pairs(target.cpu().numpy(), evidence.cpu().numpy())
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
+
+
+def batch_of(group: Group, corpus: Corpus, states: TokenStates, shape: Shape) -> Batch:
+    """The tensors of a batch in which every target may read all of the evidence but itself and its near-duplicates."""
+    targets = [t[: shape.target_tokens] for t in states.tokenize([corpus.texts[row] for row in group.targets])]
+    evidence = [t[: shape.evidence_tokens] for t in states.tokenize([corpus.texts[row] for row in group.evidence])]
+    padded = np.full((len(targets), max(map(len, targets))), PAD)
+    for row, tokens in enumerate(targets):
+        padded[row, : len(tokens)] = tokens
+    own = np.asarray(group.targets)[:, None] == np.asarray(group.evidence)[None]
+    vectors, others = corpus.vectors[group.targets], corpus.vectors[group.evidence]
+    return Batch(
+        torch.from_numpy(padded).to(states.device),
+        torch.from_numpy(vectors).to(states.device),
+        torch.from_numpy(np.concatenate(evidence)).to(states.device),
+        states.of(evidence).clone(),  # an inference tensor takes no part in a gradient
+        torch.repeat_interleave(torch.arange(len(evidence)), torch.tensor([len(t) for t in evidence])).to(states.device),
+        torch.from_numpy(others).to(states.device),
+        torch.from_numpy(~own & (vectors @ others.T < NEAR_DUPLICATE)).to(states.device),
+    )
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -41,5 +41,6 @@ browser:
 	  $$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq chromium >/dev/null; } || \
 	  echo "No Chromium: the browser tests will be skipped. Install the package chromium to run them."
 
+# HOMES: indexed knowledge bases, the largest last, over which search is measured.
 bench: .venv/developing
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench $(HOMES)

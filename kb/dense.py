@@ -1,4 +1,11 @@
-"""The dense index: exact inner products over unit vectors, by FAISS."""
+"""The dense index: cosines over unit vectors, exact for a small knowledge base, by way of compressed codes for a large one.
+
+In files beside each other, none of which is ever written to in place, so that generations share what did not change:
+
+    dense.faiss           papers compared one by one: all of them, or the recent ones of many
+    dense.documents.npy   key and text digest of every paper, with which an update compares
+    dense.codes.faiss, dense.vectors.npy, dense.keys.npy, dense.gone.npy   the others (kb.codes), once there are many
+"""
 
 from __future__ import annotations
 
@@ -13,24 +20,32 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from kb.codes import Compressed, Take
 from kb.embed import Vectors
 from kb.errors import StoreError
 from kb.store import Keys
+from kb.vectors import ENTRY, Digests, absent, entries
 
 DENSE_FILE = "dense.faiss"
+DENSE_FILES = "dense."
+"""How the names of all its files begin."""
+_DOCUMENTS = ".documents.npy"
+_EXACT = 20_000  # papers that are compared one by one: a few milliseconds
 #: Cosine from which on two papers count as one and the same text, and are no evidence for each other.
 NEAR_DUPLICATE = 0.95
 
 
 class DenseIndex:
-    """Vectors by paper key; similarity is the cosine."""
+    """Vectors by paper key; similarity is the cosine. Safe to share between threads."""
 
-    def __init__(self, index: faiss.Index) -> None:
-        self._index = index
+    def __init__(self, recent: faiss.Index, compressed: Compressed | None = None) -> None:
+        self._recent = recent
+        self._compressed = compressed
+        self._recent_keys: Keys = np.asarray(faiss.vector_to_array(recent.id_map), dtype=np.int64)
 
     @classmethod
     def build(cls, keys: Keys, vectors: Vectors) -> DenseIndex:
-        """An index of these rows: keys of shape (n,), vectors of shape (n, d)."""
+        """An exact index of these rows: keys of shape (n,), ascending, and vectors of shape (n, d)."""
         index = faiss.IndexIDMap2(faiss.IndexFlatIP(vectors.shape[1]))
         index.add_with_ids(np.ascontiguousarray(vectors), keys)
         return cls(index)
@@ -39,34 +54,70 @@ class DenseIndex:
     def read(cls, path: Path) -> DenseIndex:
         """Raises StoreError where the file is not an index."""
         try:
-            return cls(faiss.read_index(str(path)))
-        except RuntimeError as error:
+            compressed = Compressed.read(path) if path.with_suffix(".codes.faiss").is_file() else None
+            return cls(faiss.read_index(str(path)), compressed)
+        except (RuntimeError, OSError, ValueError) as error:
             raise StoreError(
                 f"{path} is no readable index. Run `kb index`: it is built again from the stored vectors."
             ) from error
 
     def write(self, path: Path) -> None:
-        """Writes the index under a temporary name first; the file is whole or not there.
-
-        Raises StoreError where the disk is full.
-        """
+        """Writes the papers that are compared one by one under a temporary name first; the file is whole or not there."""
         temporary = path.with_suffix(".tmp")
-        try:
-            faiss.write_index(self._index, str(temporary))
-        except RuntimeError as error:
-            raise StoreError(f"{path} cannot be written. Make room, and run `kb index` again.") from error
+        faiss.write_index(self._recent, str(temporary))
         os.replace(temporary, path)
 
+    @classmethod
+    def update(cls, path: Path, keys: Keys, digests: Digests, vectors: Take, dimension: int) -> None:
+        """Makes the index at `path` hold exactly these papers: keys, ascending, and digests of their texts, both of shape (n,).
+
+        Only vectors of what is new or differs are asked for, by row. Where there are more of them than are compared one
+        by one, they are compressed with the others; where the others are worn, or not there, all are. An index that cannot
+        be read is built anew.
+        """
+        wanted = entries(keys, digests)
+        documents = path.with_suffix(_DOCUMENTS)
+        try:
+            index, present = cls.read(path), np.load(documents)
+        except (StoreError, OSError, ValueError):  # none is there, or none that can be read
+            for left in path.parent.glob(f"{DENSE_FILES}*"):
+                left.unlink()
+            index, present = cls.build(keys[:0], np.empty((0, dimension), dtype=np.float32)), np.empty(0, dtype=ENTRY)
+        stale = present["key"][absent(present, wanted)]
+        missing = np.flatnonzero(absent(wanted, present))
+        if path.is_file() and not len(stale) and not len(missing):
+            return
+        kept = index._recent_keys[~np.isin(index._recent_keys, stale)]
+        recent = np.union1d(kept, keys[missing])
+
+        def taken(rows: Keys) -> Vectors:
+            return vectors(np.searchsorted(keys, recent[rows]))
+
+        compressed = index._compressed and index._compressed.without(stale)
+        if len(recent) > _EXACT and dimension % 4 == 0:
+            if compressed is None or compressed.worn:
+                Compressed.build(path, keys, vectors, dimension)
+            else:
+                compressed.extend(path, recent, taken)
+            recent = recent[:0]
+        elif compressed is not None:
+            compressed.write_gone(path)
+        cls.build(recent, taken(np.arange(len(recent)))).write(path)
+        temporary = documents.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            np.save(file, wanted)
+        temporary.replace(documents)
+
     def __len__(self) -> int:
-        return int(self._index.ntotal)
+        return len(self._recent_keys) + (len(self._compressed.keys) if self._compressed else 0)
 
     @property
     def dimension(self) -> int:
-        return int(self._index.d)
+        return int(self._recent.d)
 
     def keys(self) -> Keys:
-        """The paper key of every row."""
-        return np.asarray(faiss.vector_to_array(self._index.id_map), dtype=np.int64)
+        """The key of every paper, ascending."""
+        return np.union1d(self._recent_keys, self._compressed.keys) if self._compressed else self._recent_keys
 
     def search(self, queries: Vectors, k: int, allowed: Keys | None = None) -> tuple[Keys, Vectors]:
         """The k nearest of each query, best first: keys and cosines, shape (queries, at most k).
@@ -76,13 +127,26 @@ class DenseIndex:
         k = min(k, len(self) if allowed is None else len(allowed))
         if k == 0 or not len(self):
             return np.empty((len(queries), 0), dtype=np.int64), np.empty((len(queries), 0), dtype=np.float32)
+        keys, scores = self._search_recent(queries, min(k, max(len(self._recent_keys), 1)), allowed)
+        if self._compressed is None:
+            return keys, scores
+        found = []
+        for query, some, their in zip(queries, keys, scores, strict=True):
+            others, cosines = self._compressed.search(query, k, allowed)
+            both = np.concatenate([some[some >= 0], others]), np.concatenate([their[some >= 0], cosines])
+            best = np.argsort(-both[1], kind="stable")[:k]
+            found.append((both[0][best], both[1][best]))
+        shortest = min(len(row) for row, _ in found)
+        return np.stack([row[:shortest] for row, _ in found]), np.stack([row[:shortest] for _, row in found])
+
+    def _search_recent(self, queries: Vectors, k: int, allowed: Keys | None) -> tuple[Keys, Vectors]:
         parameters = None
         if allowed is not None:
             bits = np.zeros(int(allowed.max()) // 8 + 1, dtype=np.uint8)
             np.bitwise_or.at(bits, allowed >> 3, (1 << (allowed & 7)).astype(np.uint8))
             selector = faiss.IDSelectorBitmap(bits)
             parameters = faiss.SearchParameters(sel=selector)
-        scores, keys = self._index.search(np.ascontiguousarray(queries), k, params=parameters)
+        scores, keys = self._recent.search(np.ascontiguousarray(queries), k, params=parameters)
         if len(queries) == 1:  # fewer than k of the allowed ones are in the index: FAISS pads with −1
             found = keys[0] >= 0
             keys, scores = keys[:, found], scores[:, found]
@@ -95,12 +159,23 @@ class DenseIndex:
         rows = self.rows_of(keys)
         if (rows < 0).any():
             raise KeyError(int(keys[rows < 0][0]))
-        flat = faiss.downcast_index(self._index.index)
-        return np.asarray(flat.reconstruct_batch(rows), dtype=np.float32)
+        count = len(self._recent_keys)
+        out = np.empty((len(keys), self.dimension), dtype=np.float32)
+        recent = rows < count
+        if recent.any():
+            out[recent] = faiss.downcast_index(self._recent.index).reconstruct_batch(rows[recent])
+        if self._compressed and not recent.all():
+            out[~recent] = self._compressed.vectors(rows[~recent] - count)
+        return out
 
     def rows_of(self, keys: Keys) -> NDArray[np.int64]:
-        """Row of each key, −1 where it is not in the index. Rows are in the order of keys."""
-        known = self.keys()
-        rows = np.searchsorted(known, keys)
-        rows[rows == len(known)] = 0
-        return np.where(known[rows] == keys, rows, -1).astype(np.int64) if len(known) else np.full(len(keys), -1, dtype=np.int64)
+        """A number for each key under which its vector is stored, −1 where it is not in the index."""
+        known = self._recent_keys
+        rows = np.full(len(keys), -1, dtype=np.int64)
+        if len(known):
+            at = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+            rows = np.where(known[at] == keys, at, -1).astype(np.int64)
+        if self._compressed:
+            others = self._compressed.rows_of(keys)
+            rows = np.where(others >= 0, others + len(known), rows)
+        return rows

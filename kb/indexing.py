@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from filelock import FileLock, Timeout
 
-from kb.dense import DENSE_FILE, DenseIndex
+from kb.dense import DENSE_FILE, DENSE_FILES, DenseIndex
 from kb.embed import DerivedEncoder, Encoder
 from kb.errors import BusyError
 from kb.lexical import LEXICAL_FOLDER, LexicalIndex
@@ -99,14 +99,18 @@ def build_indexes(draft: Draft, encoder: Encoder | None = None) -> None:
         return
     store = VectorStore(draft.vectors, fingerprint, dimension)
     documents = draft.catalogue.documents()
-    positions = store.find(digests(documents.digests))
+    wanted = digests(documents.digests)
+    positions = store.find(wanted)
     found = positions >= 0
     digest = hashlib.sha256(f"{fingerprint} {TEXT_RECIPE}".encode())
     digest.update(documents.keys[found].tobytes())
     digest.update("".join(d for d, has in zip(documents.digests, found.tolist(), strict=True) if has).encode())
-    present = draft.folder / DENSE_FILE
-    if digest.hexdigest() != previous.documents_digest or not _intact(draft, DENSE_FILE):
-        DenseIndex.build(documents.keys[found], store.take(positions[found])).write(present)
+    if (previous.model_fingerprint, previous.text_recipe) != (fingerprint, TEXT_RECIPE) or not _intact(draft, DENSE_FILES):
+        (draft.folder / DENSE_FILE).unlink(missing_ok=True)
+    embedded = positions[found]
+    DenseIndex.update(
+        draft.folder / DENSE_FILE, documents.keys[found], wanted[found], lambda rows: store.take(embedded[rows]), dimension
+    )
     _update_lexical(draft, documents.keys[found])
     draft.manifest = replace(
         draft.manifest,
@@ -122,14 +126,14 @@ def build_indexes(draft: Draft, encoder: Encoder | None = None) -> None:
 def _update_lexical(draft: Draft, keys: Keys) -> None:
     """Brings the lexical index that was taken over to hold these papers; one that is damaged is built anew."""
     folder = draft.folder / LEXICAL_FOLDER
-    if not _intact(draft, *(name for name in draft.previous.files if name.startswith(f"{LEXICAL_FOLDER}/"))):
+    if not _intact(draft, f"{LEXICAL_FOLDER}/"):
         shutil.rmtree(folder, ignore_errors=True)
     texts = SearchTexts(draft.catalogue)
     by_key = texts.digests()
     LexicalIndex.update(folder, keys, digests([by_key[int(key)] for key in keys]), texts.of)
 
 
-def _intact(draft: Draft, *names: str) -> bool:
-    """Whether these files, taken over from the generation before, are the ones that were published."""
-    paths = [(draft.folder / name, draft.previous.files.get(name)) for name in names]
+def _intact(draft: Draft, names: str) -> bool:
+    """Whether all files whose names begin so, taken over from the generation before, are the ones that were published."""
+    paths = [(draft.folder / name, size) for name, size in draft.previous.files.items() if name.startswith(names)]
     return all(path.is_file() and path.stat().st_size == size for path, size in paths)

@@ -12,17 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import tantivy
-from numpy.typing import NDArray
 
 from kb.embed import Vectors
 from kb.errors import StoreError
 from kb.store import Keys, SearchText
 from kb.terms import code_names, fold, name_analyzer, plain, short_name, word_analyzer, words
-from kb.vectors import DIGEST, Digests
+from kb.vectors import ENTRY, Digests, absent, entries
 
 LEXICAL_FOLDER = "lexical"
 _DOCUMENTS = "documents-1.npy"  # the number is that of fields and analysis: another one builds the index anew
-_ENTRY = np.dtype([("key", np.int64), ("digest", DIGEST)])
 _HEAP = 128_000_000  # bytes that the writer may use before it writes a segment
 #: Weight of each field's BM25 in the score. That of titles was chosen on SciFact's training claims; no judgements at hand
 #: tell of notes, names and authors, which half a word's weight brings up without drowning the texts.
@@ -222,12 +220,11 @@ _FOLDED = "~"  # marks folded names among the written ones
 
 
 def _update(folder: Path, keys: Keys, digests: Digests, texts: Callable[[Keys], Iterable[SearchText]]) -> None:
-    wanted = np.empty(len(keys), dtype=_ENTRY)
-    wanted["key"], wanted["digest"] = keys, digests
+    wanted = entries(keys, digests)
     path = folder / _DOCUMENTS
-    present = np.load(path) if path.is_file() else np.empty(0, dtype=_ENTRY)
-    stale = _without(present, wanted)
-    missing = _without(wanted, present)
+    present = np.load(path) if path.is_file() else np.empty(0, dtype=ENTRY)
+    stale = present[absent(present, wanted)]
+    missing = wanted[absent(wanted, present)]
     if not len(stale) and not len(missing) and path.is_file():
         return
     index = _opened(folder) if path.is_file() else _created(folder)
@@ -294,14 +291,3 @@ def _fields(text: SearchText) -> dict[str, object]:
         "whole_title": fold(title),
         "short_name": short_name(text.title),
     }
-
-
-def _without(rows: NDArray[np.void], others: NDArray[np.void]) -> NDArray[np.void]:
-    """The rows whose key and digest are not among the others."""
-    return rows[~np.isin(_comparable(rows), _comparable(others))]
-
-
-def _comparable(rows: NDArray[np.void]) -> NDArray[np.uint64]:
-    # Sixty-four bits of key and digest mixed: two texts of one paper meet in them once in 10^19.
-    half = np.ascontiguousarray(rows["digest"]).view(np.uint64).reshape(-1, 2)[:, 0] if len(rows) else np.empty(0, np.uint64)
-    return half ^ (rows["key"].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))

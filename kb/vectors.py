@@ -23,6 +23,8 @@ from kb.papers import TEXT_RECIPE
 #: MD5 of a text as sixteen bytes; shape (n,).
 Digests = NDArray[np.void]
 DIGEST = np.dtype("V16")
+#: A paper in an index: its key, and the digest of the text under which it is there.
+ENTRY = np.dtype([("key", np.int64), ("digest", DIGEST)])
 # Segments are named after their place and the CRC-32 of what they hold; those of earlier versions have a random name.
 _CHECKED_NAME = re.compile(r"\d{6,}-crc(?P<checksum>[0-9a-f]{8})")
 
@@ -32,6 +34,29 @@ def digests(hexadecimal: list[str]) -> Digests:
     return np.frombuffer(bytes.fromhex("".join(hexadecimal)), dtype=DIGEST)
 
 
+def entries(keys: NDArray[np.int64], of: Digests) -> NDArray[np.void]:
+    """Keys with their digests, both of shape (n,), as rows of ENTRY."""
+    rows = np.empty(len(keys), dtype=ENTRY)
+    rows["key"], rows["digest"] = keys, of
+    return rows
+
+
+def absent(rows: NDArray[np.void], others: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Which rows of ENTRY are not, key and digest, among the others; shape (n,)."""
+    return ~np.isin(_mixed(rows), _mixed(others))
+
+
+def _mixed(rows: NDArray[np.void]) -> NDArray[np.uint64]:
+    # Key and digest in sixty-four bits: two texts of one paper meet in them once in 10^19.
+    return _numbers(rows["digest"]) ^ (rows["key"].astype(np.uint64) * np.uint64(0xD6E8FEB86659FD93))
+
+
+def _numbers(values: Digests) -> NDArray[np.uint64]:
+    """Each digest as a number that numpy can order, its halves mixed; shape (n,)."""
+    halves = np.ascontiguousarray(values).view(np.uint64).reshape(-1, 2)
+    return np.asarray(halves[:, 0] ^ (halves[:, 1] * np.uint64(0x9E3779B97F4A7C15)), dtype=np.uint64)
+
+
 class VectorStore:
     """The vectors of one model under one text recipe."""
 
@@ -39,6 +64,8 @@ class VectorStore:
         self.folder = self.folder_of(folder, encoder_fingerprint)
         self.dimension = dimension
         self._digests: Digests = np.empty(0, dtype=DIGEST)
+        self._numbers = np.empty(0, dtype=np.uint64)
+        self._order = np.empty(0, dtype=np.int64)
         self._segments: list[tuple[int, NDArray[np.float16]]] = []
         if self.folder.is_dir():
             self._open()
@@ -70,13 +97,14 @@ class VectorStore:
         """Positions of the digests, shape (n,), −1 where a text has no vector yet."""
         if not len(self._digests):
             return np.full(len(wanted), -1, dtype=np.int64)
-        known = _sortable(self._digests)
-        order = np.argsort(known, kind="stable")
-        needles = _sortable(wanted)
-        at = np.searchsorted(known[order], needles)
-        at[at == len(known)] = 0
-        positions = order[at]
-        return np.where(known[positions] == needles, positions, -1).astype(np.int64)
+        if len(self._order) != len(self._digests):
+            self._numbers = _numbers(self._digests)
+            self._order = np.argsort(self._numbers, kind="stable")
+        at = np.searchsorted(self._numbers, _numbers(wanted), sorter=self._order)
+        at[at == len(self._order)] = 0
+        positions = self._order[at]
+        # Of two texts that share a number, once in 10^19, the second counts as not embedded, never as the first.
+        return np.where(self._digests[positions] == wanted, positions, -1).astype(np.int64)
 
     def take(self, positions: NDArray[np.int64]) -> Vectors:
         """The vectors at these positions, float32 of shape (n, d) and of unit length."""
@@ -159,10 +187,3 @@ def _write(target: Path, array: NDArray[np.generic]) -> None:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _sortable(values: Digests) -> NDArray[np.bytes_]:
-    # numpy cannot order raw bytes, and drops trailing zero bytes when it compares strings: a closing byte keeps them.
-    rows = np.full((len(values), 17), 1, dtype=np.uint8)
-    rows[:, :16] = np.ascontiguousarray(values).view(np.uint8).reshape(-1, 16)
-    return rows.view("S17").reshape(-1)

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Lowest first: a module of kb imports only from modules before it.
 KB_ORDER = (
     "errors", "identifiers", "papers", "progress", "latex", "elsewhere", "store", "background", "uploads", "library", "backup",
-    "bibliography", "bert", "bulk", "embed", "vectors", "atlas", "dense", "terms", "sentences", "facets", "lexical",
+    "bibliography", "bert", "bulk", "embed", "vectors", "atlas", "codes", "dense", "terms", "sentences", "facets", "lexical",
     "indexing", "checkup", "retrieve", "rerank", "marge", "models", "search", "spread", "matching", "explain", "judgements",
     "evaluate", "recommend", "trends", "digest", "plot", "export", "cli",
 )  # fmt: skip

@@ -1,0 +1,181 @@
+"""Many vectors: candidates by product codes in inverted lists, judged by the vectors themselves, which stay on disk.
+
+Jégou, Douze and Schmid 2011 for codes and lists; André, Kermarrec and Le Scouarnec 2015 for scanning them in registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from kb.embed import Vectors
+from kb.store import Keys
+
+Rows = NDArray[np.int64]
+#: The vectors of some rows, shape (n, d): so that no more of them are in memory than are worked on.
+Take = Callable[[Rows], Vectors]
+
+_CHUNK = 32_768  # vectors in memory at a time
+_TRAINING = 40  # vectors a list that its centre is learned from
+_SCANNED = 20_000  # rows that are compared one by one sooner than looked for in the lists
+_REFINED = 4  # candidates a result
+_FEWEST = 200  # candidates, however few results are asked for
+
+
+class Compressed:
+    """Vectors in rows, each with its paper's key. Rows are added and marked as gone, never changed. Safe to share."""
+
+    def __init__(self, codes: faiss.IndexIVF, vectors: NDArray[np.float16], keys: Keys, gone: NDArray[np.bool_]) -> None:
+        self._codes = codes
+        self._vectors = vectors
+        self._all_keys = keys
+        self._gone = gone
+        live = np.flatnonzero(~gone)
+        self._rows = live[np.argsort(keys[live], kind="stable")]
+        #: Keys of the rows that are not gone, ascending.
+        self.keys: Keys = keys[self._rows]
+        self._live = np.packbits(~gone, bitorder="little") if gone.any() else None
+
+    @classmethod
+    def read(cls, path: Path) -> Compressed:
+        """Opens the files beside `path`; raises RuntimeError, OSError or ValueError where they are damaged."""
+        codes = faiss.read_index(str(path.with_suffix(".codes.faiss")), faiss.IO_FLAG_MMAP_IFC)
+        vectors = np.load(path.with_suffix(".vectors.npy"), mmap_mode="r")
+        keys = np.load(path.with_suffix(".keys.npy"))
+        gone = np.unpackbits(np.load(path.with_suffix(".gone.npy")), count=len(keys), bitorder="little").astype(bool)
+        if not codes.ntotal == len(vectors) == len(keys):
+            raise ValueError(f"{codes.ntotal} codes, {len(vectors)} vectors and {len(keys)} keys")
+        return cls(codes, vectors, keys, gone)
+
+    @staticmethod
+    def build(path: Path, keys: Keys, vectors: Take, dimension: int) -> None:
+        """Writes the files beside `path` for these rows: keys of shape (n,), ascending."""
+        _write_vectors(path, np.empty((0, dimension), dtype=np.float16), len(keys), vectors)
+        stored = np.load(path.with_suffix(".vectors.npy"), mmap_mode="r")
+        lists = lists_for(len(keys))
+        codes = faiss.index_factory(dimension, f"IVF{lists},PQ{dimension // 4}x4fs", faiss.METRIC_INNER_PRODUCT)
+        codes.cp.niter = 10
+        # Enough for every list; the order of the rows is that of dates, so that a sample has to be drawn.
+        sample = np.random.default_rng(0).choice(len(keys), min(len(keys), _TRAINING * lists), replace=False)
+        # Training is thousands of short steps; on a busy machine threads would wait for each other at every one.
+        threads = faiss.omp_get_max_threads()
+        faiss.omp_set_num_threads(1)
+        codes.train(stored[np.sort(sample)].astype(np.float32))
+        faiss.omp_set_num_threads(threads)
+        _write_codes(path, codes, stored)
+        _write_array(path.with_suffix(".keys.npy"), keys)
+        _write_gone(path, np.zeros(len(keys), dtype=bool))
+
+    def extend(self, path: Path, keys: Keys, vectors: Take) -> None:
+        """Writes the files beside `path` anew, with these rows behind those that are there; lists and codes stay as they are."""
+        # The files that are open are replaced, not written to.
+        _write_vectors(path, self._vectors, len(keys), vectors)
+        codes = faiss.read_index(str(path.with_suffix(".codes.faiss")))
+        _write_codes(path, codes, np.load(path.with_suffix(".vectors.npy"), mmap_mode="r"))
+        _write_array(path.with_suffix(".keys.npy"), np.concatenate([self._all_keys, keys]))
+        _write_gone(path, np.concatenate([self._gone, np.zeros(len(keys), dtype=bool)]))
+
+    def without(self, keys: Keys) -> Compressed:
+        """The same with the rows of these keys gone."""
+        rows = self.rows_of(keys)
+        gone = self._gone.copy()
+        gone[rows[rows >= 0]] = True
+        return Compressed(self._codes, self._vectors, self._all_keys, gone)
+
+    def write_gone(self, path: Path) -> None:
+        """Writes which rows are gone; nothing else of what is there ever changes."""
+        _write_gone(path, self._gone)
+
+    @property
+    def worn(self) -> bool:
+        """Whether building anew pays: a quarter is gone, or there are sixteen times as many as the lists were made for."""
+        return len(self.keys) < 0.75 * len(self._gone) or lists_for(len(self._gone)) >= 4 * int(self._codes.nlist)
+
+    def rows_of(self, keys: Keys) -> Rows:
+        """Row of each key, −1 where it has none."""
+        if not len(self.keys):
+            return np.full(len(keys), -1, dtype=np.int64)
+        at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return np.where(self.keys[at] == keys, self._rows[at], -1)
+
+    def vectors(self, rows: Rows) -> Vectors:
+        """Vectors of rows, float32 of unit length, shape (n, d)."""
+        found = self._vectors[rows].astype(np.float32)
+        return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), dtype=np.float32)
+
+    def search(self, query: Vectors, k: int, allowed: Keys | None) -> tuple[Keys, Vectors]:
+        """The k nearest of one query, shape (d,), best first: keys and cosines, both of shape (at most k,).
+
+        Where few are allowed they are all compared; where the lists looked into hold fewer than k, so are all rows.
+        """
+        rows = self._rows
+        selector = None
+        if allowed is not None:
+            rows = self.rows_of(allowed)
+            rows = rows[rows >= 0]
+        k = min(k, len(rows))
+        candidates = rows
+        if len(rows) > _SCANNED:
+            bits = self._live if allowed is None else _bits(rows)
+            selector = None if bits is None else faiss.IDSelectorBitmap(bits)
+            parameters = faiss.SearchParametersIVF(nprobe=max(32, int(self._codes.nlist) // 8), sel=selector)
+            found = self._codes.search(query[None], max(_REFINED * k, _FEWEST), params=parameters)[1][0]
+            found = found[found >= 0]
+            candidates = found if len(found) >= k else rows
+        cosines = np.empty(len(candidates), dtype=np.float32)
+        for start in range(0, len(candidates), _CHUNK):
+            chunk = candidates[start : start + _CHUNK]
+            cosines[start : start + _CHUNK] = self.vectors(chunk) @ query
+        best = np.argsort(-cosines, kind="stable")[:k]
+        return self._all_keys[candidates[best]], cosines[best]
+
+
+def lists_for(rows: int) -> int:
+    """Inverted lists for so many vectors: about twice the root, a power of two."""
+    return 1 << round(float(np.log2(2 * np.sqrt(max(rows, 1)))))
+
+
+def _bits(rows: Rows) -> NDArray[np.uint8]:
+    """The rows as a set of bits."""
+    mask = np.zeros(int(rows.max()) + 1, dtype=bool)
+    mask[rows] = True
+    return np.packbits(mask, bitorder="little")
+
+
+def _write_vectors(path: Path, present: NDArray[np.float16], count: int, vectors: Take) -> None:
+    target = path.with_suffix(".vectors.npy")
+    temporary = target.with_suffix(".tmp")
+    shape = (len(present) + count, present.shape[1])
+    written = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
+    for start in range(0, len(present), _CHUNK):
+        written[start : min(start + _CHUNK, len(present))] = present[start : start + _CHUNK]
+    for start in range(0, count, _CHUNK):
+        rows = np.arange(start, min(start + _CHUNK, count))
+        written[len(present) + start : len(present) + start + len(rows)] = vectors(rows)
+    written.flush()
+    temporary.replace(target)
+
+
+def _write_codes(path: Path, codes: faiss.IndexIVF, stored: NDArray[np.float16]) -> None:
+    """Adds those of the stored rows that have no code yet, and writes all."""
+    for start in range(int(codes.ntotal), len(stored), _CHUNK):
+        codes.add(stored[start : start + _CHUNK].astype(np.float32))
+    target = path.with_suffix(".codes.faiss")
+    temporary = target.with_suffix(".tmp")
+    faiss.write_index(codes, str(temporary))
+    temporary.replace(target)
+
+
+def _write_gone(path: Path, gone: NDArray[np.bool_]) -> None:
+    _write_array(path.with_suffix(".gone.npy"), np.packbits(gone, bitorder="little"))
+
+
+def _write_array(target: Path, array: NDArray[np.generic]) -> None:
+    temporary = target.with_suffix(".tmp")
+    with temporary.open("wb") as file:
+        np.save(file, array)
+    temporary.replace(target)

@@ -22,7 +22,7 @@ Take = Callable[[Rows], Vectors]
 _CHUNK = 32_768  # vectors in memory at a time
 _TRAINING = 40  # vectors a list that its centre is learned from
 _SCANNED = 20_000  # rows that are compared one by one sooner than looked for in the lists
-_REFINED = 4  # candidates a result
+_REFINED = 8  # candidates a result
 _FEWEST = 200  # candidates, however few results are asked for
 
 

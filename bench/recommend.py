@@ -2,7 +2,7 @@
 
 A list is what a paper cites. Its earlier half, by date, is the list; the later half is to be found among all papers
 published after the list's last one and before the month of the citing paper. Popularity is the number of other papers of
-the sample, older than the citing paper, that cite a paper.
+the sample, older than the citing paper, that cite a paper: citations that the knowledge base itself does not have.
 
     python -m bench.recommend KB_HOME CITATIONS_FOLDER [LISTS]
 """
@@ -15,7 +15,9 @@ import sys
 from collections import Counter, defaultdict
 from datetime import date, timedelta
 from functools import cache
+from math import sqrt
 from pathlib import Path
+from statistics import mean, stdev
 
 from kb.identifiers import ArxivId
 from kb.recommend import recommend
@@ -28,7 +30,7 @@ _DEPTH = 50
 
 
 def main(home: Path, citations: Path, count: int) -> None:
-    """Prints recall at 50 of each ranking, the mean over the lists."""
+    """Prints recall at 50 of each ranking, the mean over the lists and its standard error."""
     cited = _citations(citations)
     months = {citing: _month(citing) for citing in cited}
     recalls: dict[str, list[float]] = defaultdict(list)
@@ -61,7 +63,8 @@ def main(home: Path, citations: Path, count: int) -> None:
                 found = [key for key in ranking if key in pool][:_DEPTH]
                 recalls[name].append(len(hidden & set(found)) / len(hidden))
     for name, values in recalls.items():
-        sys.stdout.write(f"recall@{_DEPTH} by {name}: {sum(values) / len(values):.3f} over {len(values)} lists\n")
+        error = stdev(values) / sqrt(len(values)) if len(values) > 1 else 0.0
+        sys.stdout.write(f"recall@{_DEPTH} by {name}: {mean(values):.3f} ± {error:.3f} over {len(values)} lists\n")
 
 
 def _citations(folder: Path) -> dict[str, list[str]]:

@@ -1,7 +1,7 @@
 """Recommendations: new papers ranked by a reading list, each with the papers of the list that it is close to.
 
-The path is that of `Searcher.like`, for the list as a whole and for each of its newest papers: a list has several
-interests, and the mean of them all may lie where none of them is.
+A list has several interests, and the mean of them all may lie where none of them is: a paper is compared with every paper
+of the list. Cosines are the one scale that is the same for all of them; scores of a search are not comparable between two.
 """
 
 from __future__ import annotations
@@ -10,16 +10,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
+import numpy as np
+
+from kb.embed import Vectors
 from kb.errors import QueryError
 from kb.library import Library, Memory
 from kb.papers import Paper
-from kb.search import MAX_K, Hit, Searcher
-from kb.store import Filters
+from kb.retrieve import embedded_only
+from kb.search import Hit, Searcher
+from kb.store import Filters, Keys
 
 _REASONS = 2
 _WINDOW = timedelta(days=30)
-_NEWEST = 40  # papers of the list that are asked about one by one; the newest say most of what is read now
-_NEIGHBOURS = 100  # of each of them
+_NEWEST = 200  # papers of the list that are compared with; the newest say most of what is read now
+# How much a bad example counts against the good ones, as in the search: Rocchio's proportion.
+_UNLIKE_WEIGHT = 0.2
+_BLOCK = 8192  # papers compared at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +39,6 @@ class Recommendation:
     @property
     def reason(self) -> str:
         """One sentence."""
-        if not self.close_to:
-            return "Close to the list as a whole."
         return "Close to " + " and ".join(f"“{paper.title}”" for paper in self.close_to) + "."
 
 
@@ -49,45 +53,40 @@ def recommend(
     """The k papers nearest to the liked ones, away from the disliked, published since a date; never one of these or `seen`.
 
     All are canonical ids, the liked ones the newest last; those that the catalogue does not know count nothing. A paper's
-    score is the mean of its closeness to the list as a whole and to the two papers of the list that it is closest to.
-    Raises QueryError where no liked paper is known.
+    score is the mean of two cosines: that to the list, on average, and that to the two papers of it that are nearest;
+    less a share of its mean cosine to the disliked. Withdrawn papers are left out. Raises QueryError where no liked paper
+    is known, and where none is embedded yet.
     """
     catalogue = searcher.catalogue
     keys = {identifier: catalogue.key_of(identifier) for identifier in (*liked, *disliked, *seen)}
-    left_out = {key for key in keys.values() if key is not None}
-    known = [identifier for identifier in liked if keys[identifier] is not None]
-    bad = [identifier for identifier in disliked if keys[identifier] is not None]
-    if not known:
+    if not any(keys[identifier] is not None for identifier in liked):
         raise QueryError("None of these papers is in the knowledge base. Ingest them, or take another list.")
-    filters = Filters(since=since)
-    whole = searcher.like(known, bad, k=MAX_K, filters=filters)
-    found = {hit.paper.id: hit for hit in whole}
-    closeness = {hit.paper.id: hit.score for hit in whole}
-    floor = min(closeness.values(), default=0.0)
-    close_to: dict[str, list[tuple[float, str]]] = {}
-    for identifier in known[-_NEWEST:]:
-        for hit in searcher.like([identifier], bad, k=_NEIGHBOURS, filters=filters):
-            found.setdefault(hit.paper.id, hit)
-            close_to.setdefault(hit.paper.id, []).append((hit.score, identifier))
-    ranked: list[tuple[float, str]] = []
-    for identifier in found:
-        if catalogue.key_of(identifier) in left_out:
-            continue
-        nearest = sorted(close_to.get(identifier, ()), reverse=True)[:_REASONS]
-        near = sum(score for score, _ in nearest) / _REASONS if nearest else 0.0
-        ranked.append(((closeness.get(identifier, floor) + near) / 2, identifier))
-    ranked.sort(key=lambda row: (-row[0], row[1]))
-    papers = catalogue.papers([key for key in keys.values() if key is not None])
+    good, bad = (_embedded(searcher, [keys[identifier] for identifier in given]) for given in (liked, disliked))
+    good = good[-_NEWEST:]
+    if not len(good):
+        raise QueryError("None of these papers is embedded yet. Run `kb index`.")
+    left_out = {key for key in keys.values() if key is not None} | catalogue.withdrawn()
+    new = catalogue.select(Filters(since=since)) if since else np.asarray(list(catalogue.identifiers()), dtype=np.int64)
+    assert new is not None
+    new = np.sort(_embedded(searcher, [key for key in new.tolist() if key not in left_out]))
+    scores, nearest = _closeness(searcher, new, good, bad)
+    chosen = np.lexsort((new, -scores))[:k]
+    papers = catalogue.papers([*new[chosen].tolist(), *good.tolist()])
+    ids = [papers[key].id for key in new[chosen].tolist()]
+    code, notes = catalogue.code_of(ids), catalogue.notes_on(ids)
     return [
         Recommendation(
-            _ranked(found[identifier], rank, score),
-            tuple(
-                papers[key]
-                for _, near in sorted(close_to.get(identifier, ()), reverse=True)[:_REASONS]
-                if (key := keys[near]) is not None
+            Hit(
+                rank,
+                paper := papers[int(new[row])],
+                score := float(scores[row]),
+                {"dense": score},
+                tuple(code.get(paper.id, ())),
+                tuple(notes.get(paper.id, ())),
             ),
+            tuple(papers[int(good[column])] for column in nearest[row]),
         )
-        for rank, (score, identifier) in enumerate(ranked[:k], start=1)
+        for rank, row in enumerate(chosen.tolist(), start=1)
     ]
 
 
@@ -121,5 +120,24 @@ def recommend_for(
     return answers
 
 
-def _ranked(hit: Hit, rank: int, score: float) -> Hit:
-    return Hit(rank, hit.paper, score, hit.scores, hit.code, hit.notes, hit.matched)
+def _embedded(searcher: Searcher, keys: Sequence[int | None]) -> Keys:
+    return embedded_only(tuple(dict.fromkeys(key for key in keys if key is not None)), searcher.index)
+
+
+def _closeness(searcher: Searcher, new: Keys, good: Keys, bad: Keys) -> tuple[Vectors, Keys]:
+    """The score of each new paper, shape (n,), and the columns of the good ones nearest to it, shape (n, at most 2)."""
+    index = searcher.index
+    liked, disliked = index.vectors(good), index.vectors(bad)
+    reasons = min(_REASONS, len(good))
+    scores = np.empty(len(new), dtype=np.float32)
+    nearest = np.empty((len(new), reasons), dtype=np.int64)
+    for start in range(0, len(new), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        vectors = index.vectors(new[block])
+        cosines = vectors @ liked.T
+        order = np.argsort(-cosines, axis=1, kind="stable")[:, :reasons]
+        nearest[block] = order
+        scores[block] = (cosines.mean(axis=1) + np.take_along_axis(cosines, order, axis=1).mean(axis=1)) / 2
+        if len(bad):
+            scores[block] -= _UNLIKE_WEIGHT * (vectors @ disliked.T).mean(axis=1)
+    return scores, nearest

@@ -28,6 +28,7 @@ _BLOCK = 1024
 # How much each reason counts, in standard deviations of the month.
 _DENSITY_WEIGHT, _LIST_WEIGHT, _CODE_WEIGHT = 1.0, 1.5, 0.5
 _LIKENESS_WEIGHT = 4.0  # how much likeness to a paper already chosen counts against another
+_REPEAT_WEIGHT = 1.5  # … and each paper already chosen for the same paper of the user's lists
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
 _CLAIM = re.compile(
     r"\b(?:we (?:propose|introduce|present|show|find|demonstrate|develop|study|argue|prove|release|describe|design|build)|"
@@ -54,8 +55,8 @@ class Choice:
     def reasons(self) -> list[str]:
         """Why it was chosen, a sentence each."""
         found = [f"Close to “{to_unicode(self.close_to.title)}” on your lists."] if self.close_to else []
-        if self.neighbours:
-            found.append(f"{self.neighbours} other papers of the month are on much the same.")
+        if self.neighbours > 1:
+            found.append(f"A theme of the month: {self.neighbours} other papers are close to it.")
         if self.code:
             stars = self.code[0].stars
             found.append("It has code" + (f" with {stars:,} stars." if stars else "."))
@@ -113,7 +114,7 @@ def make_digest(generation: Generation, month: date, liked: Sequence[str] = (), 
     if len(own):
         scores = scores + _LIST_WEIGHT * _standard(closeness)
     scores[np.isin(keys, own)] = -np.inf  # what is on a list is known already
-    chosen = _diverse(scores, vectors, min(k, int(np.isfinite(scores).sum())))
+    chosen = _diverse(scores, vectors, nearest, min(k, int(np.isfinite(scores).sum())))
     shown = catalogue.papers([int(own[nearest[row]]) for row in chosen]) if len(own) else {}
     choices = [
         Choice(
@@ -165,13 +166,19 @@ def _standard(values: NDArray[np.float64] | Vectors) -> NDArray[np.float64]:
     return np.asarray((values - values.mean()) / deviation if deviation > 1e-9 else np.zeros(len(values)), dtype=np.float64)
 
 
-def _diverse(scores: NDArray[np.float64], vectors: Vectors, k: int) -> list[int]:
-    """Rows chosen one by one, each for its score less its likeness to those before (Carbonell and Goldstein 1998)."""
+def _diverse(scores: NDArray[np.float64], vectors: Vectors, nearest: NDArray[np.int64], k: int) -> list[int]:
+    """Rows chosen one by one, each for its score less its likeness to those before (Carbonell and Goldstein 1998).
+
+    `nearest` has the liked paper of each row: one that has brought papers already brings others less easily.
+    """
     chosen: list[int] = []
     likeness = np.zeros(len(scores))
+    brought = np.zeros(int(nearest.max()) + 1)
+    several = len(brought) > 1
     for _ in range(k):
-        row = int(np.argmax(scores - _LIKENESS_WEIGHT * likeness))
+        row = int(np.argmax(scores - _LIKENESS_WEIGHT * likeness - several * _REPEAT_WEIGHT * brought[nearest]))
         chosen.append(row)
+        brought[nearest[row]] += 1
         likeness = np.maximum(likeness, vectors @ vectors[row])
         scores[row] = -np.inf
     return chosen

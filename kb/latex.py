@@ -23,6 +23,9 @@ _COMMAND = (
     r"|(?:ss|o|O|aa|AA|ae|AE|oe|OE|l|L|i|j)\b(?:\{\})?)"
 )
 _ACCENT = re.compile(rf"\{{({_COMMAND})\}}|({_COMMAND})")
+# The converter drops the argument of typewriter letters, a method's name most often, and fails at a link.
+_TYPEWRITER = re.compile(r"\\(?:texttt|mathtt)\s*\{([^{}]*)\}")
+_LINK = re.compile(r"\\href\s*\{(?P<address>[^{}]*)\}(?:\s*\{(?P<text>[^{}]*)\})?|\\href(?![A-Za-z])")
 # Bold, italic and typewriter letters that stand for mathematics; a search for the word should find it.
 _LETTERLIKE = re.compile("[\U0001d400-\U0001d7ff]+")
 _SUPERSCRIPTS = str.maketrans("0123456789+-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻")
@@ -51,6 +54,7 @@ def to_unicode(text: str) -> str:
     r"""The text as it is read: accents and symbols for commands, `X²` for `X$^2$`, no braces; a bare `%` is a per cent sign."""
     if not _MARKED.search(text):
         return " ".join(text.split())
+    text = _LINK.sub(lambda link: link["text"] or link["address"] or "", _TYPEWRITER.sub(r"\1", text))
     pieces: list[str] = []
     at = 0
     for match in _MATH.finditer(text):

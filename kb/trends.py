@@ -93,11 +93,16 @@ def rising_words(trends: Trends, month: date, k: int = 8) -> tuple[Rise, ...]:
         (w for w in words if words[w] >= 5 and not set(w.split()) & _EMPTY),
         key=lambda w: (-(words[w] + smooth) / (scale * past.get(w, 0) / _MONTHS_BEFORE + smooth), w),
     )
-    return tuple(Rise(w, words[w], past.get(w, 0) / _MONTHS_BEFORE) for w in risen[:k])
+    apart: list[str] = []
+    for pair in risen:  # of `model predictive` and `predictive control`, the same titles most likely, the steeper alone
+        if len(apart) < k and not any(set(pair.split()) & set(other.split()) for other in apart):
+            apart.append(pair)
+    return tuple(Rise(w, words[w], past.get(w, 0) / _MONTHS_BEFORE) for w in apart)
 
 
 _EMPTY = frozenset(
-    "a an and are as at by for from in into is of on or the to towards toward via with can do does how what when why".split()
+    "a all an and are as at be but by can do does for from has have how in into is it its less more most new not of on or our "
+    "than that the their they this to toward towards under using via we what when where which why with without you your".split()
 )
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import feedparser
+import numpy as np
 import pytest
 from conftest import TOPICS, record
 
 from ingest.jobs import run_index, run_snapshot
 from ingest.notes import parse_document
-from kb.digest import key_sentence, make_digest, parse_month
+from kb.digest import _diverse, key_sentence, make_digest, parse_month
 from kb.embed import Encoder
 from kb.errors import QueryError
 from kb.export.digest import DIGEST_WRITERS
@@ -76,6 +77,13 @@ def test_what_the_user_keeps_leads(generation: Generation) -> None:
     assert "arxiv:2405.00003" not in {choice.paper.id for choice in digest.choices}
 
 
+def test_one_paper_of_the_users_does_not_bring_all() -> None:
+    vectors = np.eye(6, dtype=np.float32)
+    scores = np.array([9.0, 8.9, 8.8, 8.0, 7.9, 0.0])
+    assert _diverse(scores.copy(), vectors, np.array([0, 0, 0, 1, 1, 1]), 4) == [0, 3, 1, 4]
+    assert _diverse(scores.copy(), vectors, np.zeros(6, dtype=np.int64), 4) == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize("text", ["2025", "2025-13", "2025-1", "25-10", "2025-10-01", "October"])
 def test_what_is_no_month(text: str) -> None:
     with pytest.raises(QueryError, match="is no month"):
@@ -93,6 +101,7 @@ def test_a_month_without_papers(generation: Generation) -> None:
         ("It is hard. We propose X. It works.", "We propose X."),
         ("It is hard. It works.", "It is hard."),
         ("In this paper, we introduce $\\alpha$-nets. More.", "In this paper, we introduce α-nets."),
+        ("It is hard. We present \\texttt{kb}, see \\href{https://a.org/b}{here}. More.", "We present kb, see here."),
         ("", ""),
     ],
 )

@@ -17,6 +17,15 @@ _MARKDOWN = re.compile(r"([\\`*_\[\]<>|#])")
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
+_STYLE = (
+    "body { max-width: 42rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.5 system-ui, sans-serif; color: #222; } "
+    "h2 { font-size: 1.15rem; margin: 2rem 0 0.25rem; } article p { margin: 0.25rem 0; } "
+    "blockquote { margin: 0.5rem 0; padding-left: 1rem; border-left: 3px solid #bbb; } "
+    "table { border-collapse: collapse; margin: 1rem 0; } th, td { padding: 0.15rem 1rem 0.15rem 0; text-align: left; } "
+    "td + td { text-align: right; }"
+)
+
+
 def write_digest_markdown(digest: Digest) -> str:
     """In the manner of a newsletter; what comes from papers is escaped."""
     parts = [f"# Papers of {digest.month:%B %Y}", f"{len(digest.choices)} of {digest.papers:,} papers."]
@@ -40,7 +49,7 @@ def write_digest_html(digest: Digest) -> str:
         _table_html("Category", digest.categories),
         _table_html("Words in titles that rose", digest.words),
     ]
-    head = f'<meta charset="utf-8">\n<title>Papers of {digest.month:%B %Y}</title>'
+    head = f'<meta charset="utf-8">\n<title>Papers of {digest.month:%B %Y}</title>\n<style>{_STYLE}</style>'
     return f'<!doctype html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n' + "\n".join(rows) + "\n</body>\n</html>\n"
 
 

@@ -26,9 +26,11 @@ def keep_and_cite(paper: Paper) -> None:
 def _keep(paper: Paper) -> None:
     library = resources.library()
     on = library.lists_with([paper.id])
-    label = f"On {len(on)} lists" if len(on) > 1 else f"On {escape(shorten(on[0], 24))}" if on else "Add to list"
-    icon = ":material/bookmark_added:" if on else ":material/bookmark_add:"
-    drawer = st.popover(label, icon=icon, type="tertiary", key=f"keep {paper.id}", on_change="rerun")
+    # Its label stays the same whatever is chosen: with another one it would be another drawer, and a closed one.
+    drawer = st.popover("Add to list", icon=":material/bookmark_add:", type="tertiary", key=f"keep {paper.id}", on_change="rerun")
+    if on:
+        words = f"on {len(on)} lists" if len(on) > 1 else f"on {escape(shorten(on[0], 40))}"
+        st.markdown(f":gray-badge[:material/bookmark: {words}]", width="content")
     if not drawer.open:
         return
     with drawer:

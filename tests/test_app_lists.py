@@ -84,7 +84,7 @@ def test_a_list_is_made_and_filled_from_a_search(app: str, library: Library, new
     hit = card(page, "QLoRA: Efficient Finetuning of Quantized LLMs")
     hit.get_by_role("button", name="Add to list").click()
     page.get_by_test_id("stPopoverBody").get_by_text("From scratch", exact=True).click()
-    hit.get_by_role("button", name="On From scratch").wait_for()
+    hit.get_by_text("on From scratch", exact=False).wait_for()
     assert ids(library, "From scratch") == [QLORA]
     page.goto(search_url(app, q="language model", list="From scratch"))
     page.get_by_text("QLoRA: Efficient").first.wait_for()

@@ -15,6 +15,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from kb.atlas import update_atlas
 from kb.dense import DENSE_FILE, DenseIndex
 from kb.embed import Encoder, Vectors
 from kb.errors import BusyError, NewerError, StoreError
@@ -137,15 +138,17 @@ def repair(home: Home, found: list[Finding], encoder: Callable[[str], Encoder], 
         manifest = Manifest.read(home.generations / home.current_name())
         # Without its manifest a generation does not tell its model any more, but vectors tell that there was one.
         if manifest.model_id or home.vectors.is_dir():
-            done.append(_rebuild(home, encoder(manifest.model_id), progress))
+            damaged = [finding.place.split("/", 2)[-1] for finding in found if finding.part is Part.INDEX]
+            done.append(_rebuild(home, damaged, encoder(manifest.model_id), progress))
     return done
 
 
-def _rebuild(home: Home, encoder: Encoder, progress: Progress) -> str:
+def _rebuild(home: Home, damaged: list[str], encoder: Encoder, progress: Progress) -> str:
     embedding = embed_missing(home, encoder, progress)
     with home.draft() as draft:
-        draft.discard_indexes()
+        draft.discard(DENSE_FILE, LEXICAL_FOLDER, *damaged)
         build_indexes(draft, encoder)
+        update_atlas(draft, progress)
         draft.publish()
     return f"Built the indexes anew; {embedding.embedded:,} texts were embedded again."
 

@@ -103,6 +103,7 @@ HOWS = ("flipped", "truncated", "deleted")
         *(("generations/*4/manifest.json", Part.MANIFEST, how) for how in HOWS),
         *(("generations/*4/catalogue.duckdb", Part.CATALOGUE, how) for how in HOWS),
         *(("generations/*4/dense.faiss", Part.INDEX, how) for how in HOWS),
+        ("generations/*4/atlas.npz", Part.INDEX, "flipped"),
         ("generations/*4/lexical/documents-*.npy", Part.INDEX, "truncated"),
         ("generations/*4/lexical/meta.json", Part.INDEX, "deleted"),
         ("generations/*4/lexical/*.store", Part.INDEX, "flipped"),

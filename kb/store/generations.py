@@ -146,10 +146,10 @@ class Draft:
             raise
         self.catalogue = Catalogue(self._connection)
 
-    def discard_indexes(self) -> None:
-        """Takes nothing over but the catalogue, so that every index is built anew."""
+    def discard(self, *names: str) -> None:
+        """Takes these files and folders of the generation before not over, so that they are built anew."""
         for name, path in _files(self.folder):
-            if name in self._taken_over:
+            if name in names or name.partition("/")[0] in names:
                 path.unlink()
 
     def publish(self) -> Manifest:

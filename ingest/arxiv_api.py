@@ -34,6 +34,7 @@ _NAMESPACES = {
 }
 _FEED = "{http://www.w3.org/2005/Atom}feed"
 _CATEGORY = re.compile(r"[a-z]+(?:-[a-z]+)*(?:\.[A-Za-z]+(?:-[A-Za-z]+)*)?")
+_LONGEST_NUMBER = 9  # digits: there are fewer papers
 _STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:Z|[+-]\d\d:\d\d)")
 
 
@@ -66,9 +67,7 @@ class FeedCheck:
         self.unreadable = [
             entry.findtext("atom:id", "", _NAMESPACES)
             for entry in entries
-            if not all(
-                _STAMP.fullmatch(entry.findtext(f"atom:{name}", "", _NAMESPACES).strip()) for name in ("published", "updated")
-            )
+            if not all(_is_stamp(entry.findtext(f"atom:{name}", "", _NAMESPACES).strip()) for name in ("published", "updated"))
         ]
         asked = parse_qs(urlsplit(address).query)
         if "id_list" not in asked:  # whether all ids came is seen when they are matched
@@ -120,8 +119,13 @@ class ArxivApi:
         for attempt in range(_ROUNDS):
             # The server sorts by date alone: papers of one date can come twice at the edge of a page, or not at all.
             page = max(1, self._page - attempt * self._page // (2 * _ROUNDS))
-            while start < total:
+            # A total that is none must not be followed for ever: pages in a row that tell nothing new of this round end it.
+            told = {*papers, *unreadable} if start else set()
+            idle = 0
+            while start < total and idle < _ROUNDS:
                 more, unread = self._read_page(query, start, page)
+                idle = 0 if (more.keys() | unread) - told else idle + 1
+                told |= more.keys() | unread
                 papers |= more
                 unreadable |= unread
                 total = self._check.total
@@ -234,9 +238,17 @@ def _name(address: str) -> str:
 
 def _number(feed: etree._Element, name: str) -> int:
     text = feed.findtext(f"opensearch:{name}", "", _NAMESPACES).strip()
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > _LONGEST_NUMBER:
         raise UnsoundError(f"it answered with a feed without {name}")
     return int(text)
+
+
+def _is_stamp(text: str) -> bool:
+    """Whether a text is a time that there can be: the package fails over any other."""
+    try:
+        return bool(_STAMP.fullmatch(text)) and datetime.fromisoformat(text).year > 1
+    except ValueError:
+        return False
 
 
 def _one_line(text: str) -> str:

@@ -75,7 +75,7 @@ def read_archive(path: Path) -> list[dict[str, Any]]:
             rows = json.loads(_unpacked(path, start))
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except pa.ArrowInvalid as error:
+    except pa.ArrowException as error:
         raise SourceError(f"{path} is no Parquet file that can be read: {error}.") from error
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{path} is no JSON: {error}. Download it again if it was cut short.") from None
@@ -114,9 +114,10 @@ def _checked(row: object) -> dict[str, Any]:
     official, mentioned = row.get("is_official"), row.get("mentioned_in_paper")
     return {
         "paper_id": ArxivId.parse(arxiv).paper_id if isinstance(arxiv, str) and arxiv.strip() else None,
-        "title": title if isinstance(title, str) else "",
+        # JSON can write half a character, which no file can hold.
+        "title": title.encode("utf-8", "replace").decode() if isinstance(title, str) else "",
         "url": repository_url(url),
         "official": official if isinstance(official, bool) else None,
         "mentioned": mentioned if isinstance(mentioned, bool) else None,
-        "framework": framework if isinstance(framework, str) else "",
+        "framework": framework.encode("utf-8", "replace").decode() if isinstance(framework, str) else "",
     }

@@ -28,6 +28,7 @@ from kb.errors import QueryError, StoreError
 from kb.store import Home
 
 _DAY = "(?:mon|tue|wed|thu|fri|sat|sun)"
+_WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAYS = re.compile(rf"{_DAY}(?:-{_DAY})?(?:,{_DAY}(?:-{_DAY})?)*")
 _EXAMPLES = {"run": "ingest oai", "at": "06:30", "days": "mon-fri"}
 _TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
@@ -81,7 +82,7 @@ class Configuration:
             raise StoreError(f"{path} cannot be read: {error}.") from error
         try:
             values = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise StoreError(f"{path} is no TOML: {error}.") from None
         return _Reader(path, text).configuration(values)
 
@@ -136,7 +137,7 @@ class _Reader:
             except QueryError as error:
                 raise self._error(str(error).removesuffix("."), "categories") from None
         tables = values.get("job", [])
-        if not isinstance(tables, list):
+        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
             raise self._error("a job begins with [[job]], in double brackets", "job")
         jobs: list[Job] = []
         for number, table in enumerate(tables):
@@ -160,6 +161,9 @@ class _Reader:
             raise self._error(f"{at!r} is no time of day, such as '06:30'", "at", number)
         if not _DAYS.fullmatch(days):
             raise self._error(f"{days!r} are no days, such as 'mon-fri' or 'tue,sat'", "days", number)
+        for first, last in re.findall(rf"({_DAY})-({_DAY})", days):
+            if _WEEK.index(first) > _WEEK.index(last):
+                raise self._error(f"{first}-{last} goes over the end of the week: write '{first}-sun,mon-{last}'", "days", number)
         try:
             words = shlex.split(run)
         except ValueError as error:
@@ -172,6 +176,7 @@ class _Reader:
         """An error at the line of a key, in the job of that number if it is one's."""
         at = 0
         if job is not None:
-            at = [n for n, line in enumerate(self._lines) if re.match(r"\s*\[\[\s*job\s*\]\]", line)][job]
+            starts = [n for n, line in enumerate(self._lines) if re.match(r"\s*\[\[\s*job\s*\]\]", line)]
+            at = starts[job] if job < len(starts) else 0  # jobs can be written otherwise, if less legibly
         found = (n for n in range(at, len(self._lines)) if re.match(rf"\s*\[*[\s\"']*{re.escape(key)}\b", self._lines[n]))
         return StoreError(f"{self._path}:{next(found, at) + 1}: {reason}.")

@@ -27,6 +27,7 @@ FIRST_DAY = date(2005, 9, 16)  # the earliest datestamp; older records bear it t
 _PHYSICS = frozenset("astro-ph cond-mat gr-qc hep-ex hep-lat hep-ph hep-th math-ph nlin nucl-ex nucl-th physics quant-ph".split())
 _SET = re.compile(r"[a-z-]+(?::[A-Za-z-]+){0,2}")
 _CATEGORY = re.compile(r"[a-z-]+\.[A-Za-z-]+")
+_LONGEST_VERSION = 4  # digits
 _SUFFIXES = re.compile(r"(?:jr|sr|i{2,3}|iv)\.?", re.IGNORECASE)
 
 
@@ -79,7 +80,7 @@ def check_answer(_address: str, content: bytes) -> None:
     if not items:
         raise UnsoundError("the page is empty, though an empty list is told otherwise")
     if token is not None and (size := token.get("completeListSize", "")).isdecimal():
-        cursor = int(token.get("cursor", "") or 0)
+        cursor = int(text) if (text := token.get("cursor", "")).isdecimal() else 0
         if not (token.text or "").strip() and cursor + len(items) < int(size):
             raise UnsoundError(f"the list came short: {cursor + len(items)} of {size} records")
 
@@ -192,7 +193,7 @@ def _paper(raw: etree._Element | None, header: Header) -> Paper:
     withdrawn = False
     for element in raw.findall(f"{_RAW}version"):
         number = element.get("version", "").removeprefix("v")
-        if not number.isdecimal():
+        if not number.isdecimal() or len(number) > _LONGEST_VERSION:
             raise ValueError(f"it has a version {number!r}")
         created = datetime.strptime(element.findtext(f"{_RAW}date", "").strip(), "%a, %d %b %Y %H:%M:%S GMT")
         versions.append(Version(int(number), created))
@@ -241,6 +242,6 @@ def _moment(text: str) -> datetime | None:
     """A time of the protocol, UTC; `None` where it is none."""
     try:
         moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
+        return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+    except (ValueError, OverflowError):
         return None
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment

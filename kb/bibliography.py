@@ -227,6 +227,8 @@ def _read_csl(text: str, source: str) -> _Read:
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{source} is no JSON: {error}.") from None
     items = found.get("items", [found]) if isinstance(found, dict) else found
+    if not isinstance(items, list):
+        raise SourceError(f"{source} holds no list of references. Export again as CSL-JSON.")
     for number, item in enumerate(items, start=1):
         if not isinstance(item, dict) or not _text(item.get("title")):
             yield Skipped(source, number, f"item {number} has no title")
@@ -274,7 +276,8 @@ def _csl_year(issued: object) -> int | None:
 
 def _text(value: object) -> str:
     """A field as one text; anything but a text or number is none."""
-    return " ".join(str(value).split()) if isinstance(value, str | int) else ""
+    # JSON can write half a character, which no file can hold.
+    return " ".join(str(value).encode("utf-8", "replace").decode().split()) if isinstance(value, str | int) else ""
 
 
 def _year(text: str) -> int | None:

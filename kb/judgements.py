@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,10 +108,10 @@ def _json_lines(folder: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]
                 if not isinstance(row, dict):
                     raise SourceError(f"{path}:{number}: the line is no JSON object.")
                 yield f"{path}:{number}", row
-    except json.JSONDecodeError as error:
-        raise SourceError(f"{path}:{number}: the line is no JSON ({error.msg}).") from None
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise SourceError(f"{path}:{number + 1}: the file cannot be read on ({error}).") from error
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{path}:{number}: the line is no JSON ({error}).") from None
 
 
 def _text(row: Mapping[str, Any], name: str, at: str, default: str | None = None) -> str:
@@ -119,9 +120,14 @@ def _text(row: Mapping[str, Any], name: str, at: str, default: str | None = None
         value = default
     if name == "_id" and isinstance(value, int):
         value = str(value)
-    if not isinstance(value, str) or (name == "_id" and not value):
+    if not isinstance(value, str) or (name == "_id" and not value) or not _is_writable(value):
         raise SourceError(f"{at}: {name!r} is missing or no text.")
     return value if name == "_id" else " ".join(value.split())
+
+
+def _is_writable(text: str) -> bool:
+    """Whether a text is whole: JSON can write half a character, which no file can hold."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _judged(path: Path) -> Iterator[tuple[str, str, str, int]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from ingest.notes.findings import Findings
 from ingest.notes.links import Link, has_hint, is_label, is_paper, pieces
-from ingest.notes.newsletter import is_title
+from ingest.notes.newsletter import MOST_STARS, is_title
 from ingest.notes.page import Item, Page, Region, trim
 from ingest.notes.titles import Title, aside, clean_title, split_title
 
@@ -91,7 +91,8 @@ def _count(stars: re.Match[str] | None) -> int | None:
         return None
     factor = {"": 1, "k": 1_000, "m": 1_000_000}[stars[2].lower()]
     try:
-        return round(float(stars[1].rstrip(".,").replace(",", "")) * factor)
+        number = round(float(stars[1].rstrip(".,").replace(",", "")) * factor)
+        return number if number < MOST_STARS else None
     except ValueError:
         return None
 

@@ -32,6 +32,8 @@ _FURNITURE = re.compile(
     r"|up ↑|.{0,40}\bmonthly selection ends here.*)\s*",
     re.IGNORECASE,
 )
+#: No repository has as many: such a number was no number of stars.
+MOST_STARS = 100_000_000
 _REPOSITORY = re.compile(
     r"\W*(?P<name>[A-Za-z0-9][\w.-]{0,62}/[\w.-]{1,100})\s*(?:\|\s*)?(?:⭐|★|🌟)[\s\ufe0f]*(?P<stars>\d[\d.,]*)\s*(?P<unit>[kKmM]?)\b"
 )
@@ -187,6 +189,7 @@ def _stars(number: str, unit: str) -> int | None:
     factor = {"": 1, "k": 1_000, "m": 1_000_000}[unit.lower()]
     text = number.rstrip(".,").replace(",", "." if unit and "." not in number else "")
     try:
-        return round(float(text) * factor)
-    except ValueError:
+        stars = round(float(text) * factor)
+        return stars if stars < MOST_STARS else None
+    except (ValueError, OverflowError):
         return None

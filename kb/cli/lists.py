@@ -29,8 +29,8 @@ Tags = Annotated[list[str] | None, typer.Option("--tag", help="May be repeated."
 def new(name: Name, ids: Annotated[list[str] | None, typer.Argument(metavar="[ID…]")] = None) -> None:
     """Make a list, with these papers on it if any are given."""
     entries = _known_entries([Entry(paper_id(i), "") for i in ids or ()])
-    library().create(name)
-    say(f"Made the list {name!r} with {library().add(name, entries)} papers." if entries else f"Made the list {name!r}.")
+    made = library().create(name, entries)
+    say(f"Made the list {name!r} with {made} papers." if entries else f"Made the list {name!r}.")
 
 
 @commands.command("add")

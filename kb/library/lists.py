@@ -134,13 +134,17 @@ class Library:
             ).fetchall()
         return [name for _, name in rows]
 
-    def create(self, name: str) -> None:
-        """Makes an empty list. Raises QueryError where the name is taken, empty, or over 100 characters."""
+    def create(self, name: str, entries: Sequence[Entry] = ()) -> int:
+        """Makes a list of these papers, and returns how many they are.
+
+        Raises QueryError where the name is taken, empty, or over 100 characters.
+        """
         shown = _list_name(name)
         with self._file.changing() as file:
             if file.execute("SELECT 1 FROM lists WHERE name_key = ? AND removal IS NULL", [shown.casefold()]).fetchone():
                 raise QueryError(f"There is a list {shown!r} already. Add to it: `kb list add {shown!r} ID`.")
-            file.execute("INSERT INTO lists (name, name_key, created) VALUES (?, ?, ?)", [shown, shown.casefold(), now()])
+            made = file.execute("INSERT INTO lists (name, name_key, created) VALUES (?, ?, ?)", [shown, shown.casefold(), now()])
+            return _append(file, int(made.lastrowid or 0), entries)
 
     def rename(self, name: str, new_name: str) -> None:
         """Gives a list another name. Raises QueryError as `create` does."""
@@ -157,32 +161,7 @@ class Library:
         """Puts papers at the end of a list; one that is there already stays as it is. Returns how many are new."""
         with self._file.changing() as file:
             number, _, _ = _find_list(file, name)
-            present = {
-                i for (i,) in file.execute("SELECT paper_id FROM entries WHERE list = ? AND removal IS NULL", [number]).fetchall()
-            }
-            last = file.execute("SELECT coalesce(max(position), 0) FROM entries WHERE list = ?", [number]).fetchone()[0]
-            new = list({e.paper_id: e for e in reversed(entries) if paper_id(e.paper_id) not in present}.values())[::-1]
-            file.executemany(
-                "INSERT INTO entries (list, paper_id, position, title, authors, year, venue, remark, tags, added, read) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        number,
-                        paper_id(e.paper_id),
-                        last + place,
-                        e.title,
-                        json.dumps([[a.family, a.given, a.suffix] for a in e.authors], ensure_ascii=False),
-                        e.year,
-                        e.venue,
-                        e.remark,
-                        json.dumps(sorted(set(e.tags)), ensure_ascii=False),
-                        e.added.isoformat() if e.added else now(),
-                        e.read.isoformat() if e.read else None,
-                    )
-                    for place, e in enumerate(new, start=1)
-                ],
-            )
-        return len(new)
+            return _append(file, number, entries)
 
     def remove(self, name: str, identifiers: Sequence[str]) -> int:
         """Takes papers off a list; `undo` brings them back. Returns how many were on it."""
@@ -304,6 +283,34 @@ def _find_list(file: sqlite3.Connection, name: str) -> tuple[int, str, str]:
     if row is None:
         raise _no_list(name)
     return int(row[0]), str(row[1]), str(row[2])
+
+
+def _append(file: sqlite3.Connection, number: int, entries: Sequence[Entry]) -> int:
+    """Puts those papers at the end of a list that are not on it; returns how many they are."""
+    present = {i for (i,) in file.execute("SELECT paper_id FROM entries WHERE list = ? AND removal IS NULL", [number]).fetchall()}
+    last = file.execute("SELECT coalesce(max(position), 0) FROM entries WHERE list = ?", [number]).fetchone()[0]
+    new = list({e.paper_id: e for e in reversed(entries) if paper_id(e.paper_id) not in present}.values())[::-1]
+    file.executemany(
+        "INSERT INTO entries (list, paper_id, position, title, authors, year, venue, remark, tags, added, read) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                number,
+                paper_id(e.paper_id),
+                last + place,
+                e.title,
+                json.dumps([[a.family, a.given, a.suffix] for a in e.authors], ensure_ascii=False),
+                e.year,
+                e.venue,
+                e.remark,
+                json.dumps(sorted(set(e.tags)), ensure_ascii=False),
+                e.added.isoformat() if e.added else now(),
+                e.read.isoformat() if e.read else None,
+            )
+            for place, e in enumerate(new, start=1)
+        ],
+    )
+    return len(new)
 
 
 def _present(file: sqlite3.Connection, number: int, identifiers: Sequence[str]) -> list[str]:

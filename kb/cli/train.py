@@ -63,8 +63,9 @@ def marge(
             run_snapshot(source, [file], progress=progress)
             run_index(source, encoder, progress)
         with Searcher.open(source, encoder) as searcher:
+            index = searcher.index
             searcher.encoder()  # says so where the index is of another model
-            corpus = read_corpus(searcher.catalogue, searcher.index)
+            corpus = read_corpus(searcher.catalogue, index)
         progress.start("Embedding held-out halves", 2 * len(corpus.held_out), "texts")
         halves = Halves(corpus, encoder, progress.advance)
         training = Training(corpus, TokenStates(default_folder()), plan, work)

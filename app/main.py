@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import layout, pages, sign_in
+from app import first_run, layout, pages, resources, sign_in
 from app.text import message
 from kb.errors import KnowledgeBaseError
 
@@ -12,7 +12,11 @@ st.set_page_config(page_icon="📄", layout="wide", initial_sidebar_state="auto"
 layout.style()
 page = st.navigation(pages.every(), position="top")
 try:
-    if sign_in.admitted():
+    if not sign_in.admitted():
+        pass
+    elif resources.empty() and page.url_path != "ingest":
+        first_run.show()
+    else:
         page.run()
 except KnowledgeBaseError as error:
     with layout.column():

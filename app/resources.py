@@ -7,20 +7,26 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 
 import streamlit as st
 
 from app.address import Address
+from kb.digest import Digest, make_digest
 from kb.embed import Encoder, Vectors
 from kb.library import LIBRARY_FILE, Library, Memory
-from kb.models import DEFAULT_MODEL, load_encoder
+from kb.models import load_encoder
 from kb.papers import Paper
+from kb.plot import Plot
 from kb.search import Hit, Searcher
-from kb.store import Catalogue, Filters, Home
+from kb.store import Catalogue, Filters, Generation, Home, Manifest
+from kb.store.outlines import Outlines
+from kb.store.trends import Trends
+from kb.trends import Month, Rise, by_month, last_whole_month, rising_words
 
 ANSWERS = 100  # papers that a search finds; its pages go through them
 _ROOT = Path(__file__).resolve().parents[1]
@@ -56,11 +62,6 @@ def sample_exists() -> bool:
 def encoder(name: str) -> Encoder:
     """The model of that name, loaded once: a new generation uses the one that is there."""
     return load_encoder(name)
-
-
-def default_encoder() -> Encoder:
-    """The model that a new knowledge base is embedded with."""
-    return encoder(os.environ.get("KB_MODEL") or DEFAULT_MODEL)
 
 
 @contextmanager
@@ -176,3 +177,105 @@ def _searcher(path: str, name: str) -> _Shared:  # noqa: ARG001  # its name make
     except BaseException:
         generation.close()
         raise
+
+
+# The map ------------------------------------------------------------------------------------------------------------------
+
+
+def whole_map(generation: Generation) -> Plot | None:
+    """Every paper of the generation at its place; `None` where there is no map yet."""
+    return _whole_map(generation, str(home().path), generation.name)
+
+
+@st.cache_resource(max_entries=1, show_spinner="Unfolding the map…")
+def _whole_map(_generation: Generation, path: str, name: str) -> Plot | None:  # noqa: ARG001
+    from kb.atlas import Atlas
+
+    atlas = Atlas.of(_generation)
+    return Plot.of(atlas, Outlines.of(_generation.catalogue)) if atlas else None
+
+
+def drawn(
+    generation: Generation, colour: str, lists: Mapping[str, frozenset[str]], papers: frozenset[str] | None
+) -> tuple[Plot, bytes]:
+    """The map of these papers, `None` for all, coloured by 'category', 'year' or 'list', and as the browser gets it."""
+    by_list = tuple(lists.items()) if colour == "list" else ()
+    return _drawn(generation, str(home().path), generation.name, colour, by_list, papers)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _drawn(
+    _generation: Generation,
+    path: str,
+    name: str,
+    colour: str,
+    lists: tuple[tuple[str, frozenset[str]], ...],
+    papers: frozenset[str] | None,
+) -> tuple[Plot, bytes]:
+    from app.scatter import pack
+
+    whole = _whole_map(_generation, path, name)
+    assert whole is not None  # the page asks for the whole map first
+    plot = whole if papers is None else whole.only(papers)
+    plot = plot.by_year() if colour == "year" else plot.by_list(dict(lists)) if colour == "list" else plot.by_category()
+    return plot, pack(plot)
+
+
+# Months -------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MonthlyTrends:
+    """What the trends page shows."""
+
+    months: list[Month]
+    whole: date | None
+    """The newest month that is nearly complete."""
+    words: tuple[Rise, ...]
+    """Those that rose in its titles."""
+
+
+def trends(generation: Generation, span: int) -> MonthlyTrends:
+    """The last so many months of the generation."""
+    return _trends(generation, str(home().path), generation.name, span)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _trends(_generation: Generation, path: str, name: str, span: int) -> MonthlyTrends:  # noqa: ARG001
+    catalogue = _generation.catalogue
+    whole = last_whole_month(catalogue)
+    return MonthlyTrends(by_month(catalogue, span), whole, rising_words(Trends(catalogue), whole, 15) if whole else ())
+
+
+def months(generation: Generation) -> list[date]:
+    """The months that have papers, the newest first."""
+    return _months(generation, str(home().path), generation.name)
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _months(_generation: Generation, path: str, name: str) -> list[date]:  # noqa: ARG001
+    return Trends(_generation.catalogue).months()
+
+
+def digest(generation: Generation, month: date) -> Digest:
+    """The month's digest, for the papers that are on lists now."""
+    return _digest(generation, str(home().path), generation.name, month, tuple(library().paper_ids()))
+
+
+@st.cache_resource(max_entries=8, show_spinner="Reading the month's papers…")
+def _digest(_generation: Generation, path: str, name: str, month: date, liked: tuple[str, ...]) -> Digest:  # noqa: ARG001
+    return make_digest(_generation, month, liked)
+
+
+def empty() -> bool:
+    """Whether there is nothing to show yet."""
+    current = home()
+    return not current.exists() or not Manifest.read(current.generations / current.current_name()).papers
+
+
+def known_categories() -> list[str]:
+    """The categories of the papers that are here, the largest first."""
+    if empty():
+        return []
+    with searcher() as current:
+        return list(census(current).categories)

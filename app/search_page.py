@@ -28,15 +28,8 @@ _PAGE = 10  # hits
 
 def show() -> None:
     """The whole page."""
-    with layout.column():
-        if not resources.home().exists():
-            _invite()
-            return
-        with resources.searcher() as searcher:
-            if searcher.generation.manifest.papers:
-                _search(searcher)
-            else:
-                _invite()
+    with layout.column(), resources.searcher() as searcher:
+        _search(searcher)
 
 
 def _search(searcher: Searcher) -> None:
@@ -168,47 +161,3 @@ def _card(hit: Hit, address: Address) -> None:
                 st.button(label, icon=f":material/{icon}:", type="tertiary", key=f"{icon} {identifier}", on_click=target.go)
             actions.keep_and_cite(hit.paper)
         cards.show_details(hit)
-
-
-# The first visit ----------------------------------------------------------------------------------------------------------
-
-
-class _Bar:
-    """Shows how far a job is."""
-
-    def __init__(self) -> None:
-        self._bar = st.progress(0.0, "Starting …")
-        self._task, self._done, self._total = "", 0, 0
-
-    def start(self, task: str, total: int, unit: str) -> None:  # noqa: ARG002  # the bar says how far, not how much
-        self._task, self._done, self._total = escape(task), 0, total
-        self._bar.progress(0.0, self._task)
-
-    def advance(self, done: int) -> None:
-        self._done += done
-        self._bar.progress(min(self._done / self._total, 1.0) if self._total else 1.0, self._task)
-
-
-def _invite() -> None:
-    """What to do where there is nothing to search yet."""
-    st.markdown("There are no papers here yet. Bring some in:")
-    st.code(
-        "kb ingest notes FILE        # Markdown notes and bookmarks\nkb ingest snapshot FILE     # arXiv metadata, JSON lines",
-        language=None,
-    )
-    if not resources.sample_exists():
-        return
-    st.markdown("Or look around first, in a small sample of well-known papers and a reader's notes on them.")
-    if st.button("Load the sample", type="primary", icon=":material/download:"):
-        _load_sample()
-
-
-def _load_sample() -> None:
-    from ingest.jobs import run_index, run_notes, run_snapshot  # only here: the jobs' parsers are not needed to search
-
-    papers, notes = resources.SAMPLE
-    bar = _Bar()
-    run_snapshot(resources.home(), [papers], progress=bar)
-    run_notes(resources.home(), [notes], bar)
-    run_index(resources.home(), resources.default_encoder(), bar)
-    st.rerun()

@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from bench import embedding, index, ingest, search, start
+from bench import atlas, embedding, index, ingest, search, start
 from bench.rows import table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,7 +25,7 @@ def main() -> int:
         sys.stderr.write(f"No material: {snapshot} is not there. Set KB_SHARED_DATA.\n")
         return 1
     homes = [Path(home) for home in sys.argv[1:]]
-    rows = [ingest.measure(snapshot), *embedding.measure(snapshot), *search.measure(shared, homes)]
+    rows = [ingest.measure(snapshot), *embedding.measure(snapshot), *search.measure(shared, homes), *atlas.measure(homes)]
     if homes:
         counts = [int(count) for count in os.environ.get("KB_BENCH_VECTORS", "30000 300000").split()]
         rows += [*start.measure(homes[-1]), *index.measure(homes[-1], counts)]

@@ -41,12 +41,13 @@ class Job:
     number: str
     title: str
     commands: list[list[str]]
-    """Arguments of `kb`, one command after the other; the first that fails ends it."""
+    """Arguments of `kb`, one command after the other, each whatever became of the one before."""
     started: str
     process: int
     """Leader of the processes' group."""
     finished: str = ""
     exit_code: int = 0
+    """Of the first command that failed."""
     stopped: bool = False
     """Whether a person ended it."""
 
@@ -143,7 +144,6 @@ class Background:
             job = Job(number, title, [list(command) for command in commands], _now(), os.getpid())
             with (self._folder / "log").open("wb") as log:
                 self._write(job)
-                code = 0
                 for command in commands:
                     code = subprocess.run(
                         program(self._home, *command),
@@ -154,10 +154,10 @@ class Background:
                         preexec_fn=_interruptible,
                         check=False,
                     ).returncode
-                    job = self.last() or job  # a person may have stopped it meanwhile
-                    if code or job.stopped:
+                    job = replace(self.last() or job, exit_code=job.exit_code or code)
+                    if job.stopped:
                         break
-            self._write(replace(job, finished=_now(), exit_code=code))
+            self._write(replace(job, finished=_now()))
         finally:
             lock.release()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
@@ -37,8 +38,16 @@ def keep_upload(home: Home, name: str, data: bytes) -> Path:
     return path
 
 
-def reading(path: Path) -> list[str]:
-    """The arguments of `kb` that read such a file."""
+def reading(paths: Sequence[Path]) -> list[list[str]]:
+    """The arguments of `kb` that read such files, a command each; what they bring is embedded once, at the end."""
+    commands = [_command(path) for path in paths]
+    ingests = [command for command in commands if command[0] == "ingest"]
+    for command in ingests:
+        command.append("--no-index")
+    return [*commands, ["index"]] if ingests else commands
+
+
+def _command(path: Path) -> list[str]:
     name = path.name.lower()
     if name.endswith(NOTES):
         return ["ingest", "notes", str(path)]

@@ -26,8 +26,8 @@ from kb.store import Home
 from thirty_papers import NOTES, PAPERS, PaperRow  # isort: skip
 
 _ARGUMENTS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
-    "--disable-sync"
+    "--no-sandbox --disable-quic --no-first-run --disable-background-networking --disable-component-update "
+    "--disable-sync --use-angle=swiftshader --enable-unsafe-swiftshader"
 ).split()
 _WAIT = 60_000  # milliseconds until a condition must hold; the first question of a server loads the model
 

@@ -345,20 +345,6 @@ def test_a_new_generation_is_picked_up_while_the_page_is_open(
     assert titles(page).first.inner_text() == "Mixtral of Experts"
 
 
-def test_an_empty_knowledge_base_says_what_to_do_and_loads_the_sample(tmp_path: Path, serve: Serve, new_page: NewPage) -> None:
-    page = new_page()
-    page.goto(serve(Home(tmp_path / "nothing" / "yet")))
-    page.get_by_text("There are no papers here yet").wait_for()
-    commands = page.get_by_test_id("stCode").inner_text()
-    assert "kb ingest notes FILE" in commands
-    assert "kb ingest snapshot FILE" in commands
-    page.get_by_role("button", name="Load the sample").click()
-    page.get_by_role("button", name=EXAMPLES[1]).click()
-    titles(page).first.wait_for()
-    assert titles(page).first.inner_text() == "Attention Is All You Need"
-    assert page.locator("blockquote").count() >= 1
-
-
 @pytest.mark.parametrize("cut", [True, False], ids=["truncated", "overwritten"])
 def test_a_damaged_index_is_told_with_its_remedy(own: Home, serve: Serve, new_page: NewPage, cut: bool) -> None:
     path = own.generations / own.current_name() / DENSE_FILE

@@ -52,13 +52,14 @@ def test_commands_run_one_after_another_and_tell_what_they_did(
     assert (standing.unit, standing.share) == ("B", 1.0)
 
 
-def test_the_first_command_that_fails_ends_it(background: Background) -> None:
-    background.start("Nothing there", [["show", "1706.03762"], ["status"]])
+def test_one_that_fails_is_told_and_the_next_is_run_all_the_same(background: Background) -> None:
+    background.start("Nothing there", [["show", "1706.03762"], ["schedule", "show"]])
     wait(lambda: not background.running())
     job = background.last()
     assert job is not None
     assert job.exit_code == 1
-    assert background.log().count("There is no knowledge base") == 1
+    assert "There is no knowledge base" in background.log()
+    assert "has no [[job]]" in background.log()
 
 
 def test_one_at_a_time_and_a_stop_leaves_nothing_running(home: Home, background: Background) -> None:
@@ -133,10 +134,12 @@ def test_a_kind_that_nothing_reads_is_refused(home: Home, name: str) -> None:
     assert not (home.path / "uploads").exists()
 
 
-def test_each_kind_has_its_command(home: Home) -> None:
-    notes = keep_upload(home, "a.md", b"")
-    assert reading(notes) == ["ingest", "notes", str(notes)]
-    bibliography = keep_upload(home, "My thesis.bib", b"")
-    assert reading(bibliography) == ["list", "import", "My thesis", str(bibliography)]
-    snapshot = keep_upload(home, "part.jsonl.zst", b"")
-    assert reading(snapshot) == ["ingest", "snapshot", str(snapshot)]
+def test_each_kind_has_its_command_and_what_they_bring_is_embedded_once(home: Home) -> None:
+    notes, bibliography, snapshot = (keep_upload(home, name, b"") for name in ("a.md", "My thesis.bib", "part.jsonl.zst"))
+    assert reading([bibliography]) == [["list", "import", "My thesis", str(bibliography)]]
+    assert reading([notes, bibliography, snapshot]) == [
+        ["ingest", "notes", str(notes), "--no-index"],
+        ["list", "import", "My thesis", str(bibliography)],
+        ["ingest", "snapshot", str(snapshot), "--no-index"],
+        ["index"],
+    ]

@@ -1,0 +1,118 @@
+"""The map: every paper a point, near to its like; points are opened, and areas become reading lists."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import pages, resources
+from app.layout import counted
+from app.scatter import scatter
+from app.text import escape, message, shorten
+from kb.errors import KnowledgeBaseError, QueryError
+from kb.library import Entry
+from kb.plot import Plot
+from kb.search import MAX_K, Searcher
+
+_COLOURS = {"category": "Category", "year": "Year", "list": "Reading list"}
+_MOST = 1000  # papers of a selection that a reading list may take at once
+_TITLES = 12  # of a selection that are shown
+
+
+def show() -> None:
+    """The whole page."""
+    with resources.searcher() as searcher:
+        whole = resources.whole_map(searcher.generation)
+        if not whole:
+            st.info("There is no map yet. Run `kb index`: it gives every paper its place.", icon=":material/map:")
+            return
+        plot, packed = _chosen(searcher)
+        opened, area = scatter(plot, packed)
+        if opened:
+            st.switch_page(pages.paper(), query_params={"id": opened})
+        st.caption("Drag to move, turn the wheel to go nearer, click a point to open its paper. Shift and drag selects an area.")
+        if area is not None:
+            _selection(searcher, plot.within(area))
+
+
+def _chosen(searcher: Searcher) -> tuple[Plot, bytes]:
+    """What the boxes at the top ask for."""
+    library = resources.library()
+    lists = {
+        summary.name: frozenset(entry.paper_id for entry in library.read_list(summary.name).entries)
+        for summary in library.lists()
+    }
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        text = st.text_input(
+            "Search", key="q", placeholder="All papers; or only what this finds …", bind="query-params", width=340
+        )
+        name = st.selectbox(
+            "Reading list",
+            list(lists),
+            index=None,
+            placeholder="Any",
+            format_func=_shown,
+            key="list",
+            bind="query-params",
+            width=220,
+        )
+        colour = st.segmented_control(
+            "Colour",
+            list(_COLOURS),
+            format_func=_COLOURS.__getitem__,
+            default="category",
+            required=True,
+            key="colour",
+            bind="query-params",
+        )
+    found: frozenset[str] | None = lists[name] if name else None
+    if text:
+        hits = frozenset(hit.paper.id for hit in searcher.search(text, MAX_K))
+        found = hits if found is None else found & hits
+    plot, packed = resources.drawn(searcher.generation, colour, lists, found)
+    if not len(plot):
+        st.info("None of these papers is on the map.", icon=":material/filter_alt:")
+    return plot, packed
+
+
+def _selection(searcher: Searcher, plot: Plot) -> None:
+    """The papers of an area, and the button that puts them on a list."""
+    if not len(plot):
+        st.caption("No paper lies in this area.")
+        return
+    names = [summary.name for summary in resources.library().lists()]
+    st.markdown(f"**{counted(len(plot), 'paper')}** in this area")
+    if not resources.read_only():
+        with st.form("selection", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
+            name = st.selectbox(
+                "Put on the reading list",
+                names,
+                index=None,
+                placeholder="Choose one, or type a new name",
+                format_func=_shown,
+                accept_new_options=True,
+                width=340,
+            )
+            if st.form_submit_button("Add these papers", icon=":material/bookmark_add:") and name:
+                _add(searcher, plot, name)
+    for identifier, title in list(zip(plot.ids, plot.titles, strict=True))[:_TITLES]:
+        st.page_link(pages.paper(), label=escape(shorten(title, 200)), query_params={"id": identifier})
+    if len(plot) > _TITLES:
+        st.caption(f"and {len(plot) - _TITLES:,} more")
+
+
+def _add(searcher: Searcher, plot: Plot, name: str) -> None:
+    try:
+        if len(plot) > _MOST:
+            raise QueryError(f"{len(plot):,} papers are too many for a reading list at once. Select at most {_MOST:,}.")
+        library = resources.library()
+        if " ".join(name.split()).casefold() not in {summary.name.casefold() for summary in library.lists()}:
+            library.create(name)
+        papers = searcher.catalogue.papers(plot.keys.tolist())
+        new = library.add(name, [Entry.of(paper) for paper in papers.values()])
+        st.success(f"{counted(new, 'paper')} added to {escape(name)}.", icon=":material/check:")
+    except KnowledgeBaseError as error:
+        st.error(message(error), icon=":material/error:")
+
+
+def _shown(name: str) -> str:
+    return escape(shorten(name, 60))

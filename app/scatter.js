@@ -1,0 +1,342 @@
+// The map: points by WebGL, and what a person does with them. Texts from papers are only ever set as textContent.
+const VERTEX = `#version 300 es
+in vec2 place; in float group;
+uniform vec2 centre, scale; uniform float size; uniform vec4 colours[12];
+out vec4 colour;
+void main() {
+  colour = colours[int(group + .5)];
+  gl_Position = colour.a > 0. ? vec4((place - centre) * scale, 0., 1.) : vec4(9.);
+  gl_PointSize = size;
+}`;
+const FRAGMENT = `#version 300 es
+precision mediump float; in vec4 colour; out vec4 shown;
+void main() {
+  float d = length(gl_PointCoord - .5);
+  if (d > .5) discard;
+  shown = vec4(colour.rgb, colour.a * smoothstep(.5, .35, d));
+}`;
+const CELLS = 128; // of the grid in which the nearest point is looked for, a side
+const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+
+function unpack(bytes) {
+  const at = bytes.byteOffset, view = new DataView(bytes.buffer, at);
+  const length = view.getUint32(0, true);
+  const head = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length)));
+  let start = 4 + length;
+  const places = new Float32Array(bytes.slice(start, start += 8 * head.n).buffer);
+  const groups = bytes.slice(start, start += head.n);
+  return { ...head, places, groups, text: bytes.subarray(start) };
+}
+
+class PaperMap {
+  constructor(root) {
+    this.root = root;
+    this.canvas = this.add("canvas");
+    this.canvas.tabIndex = 0;
+    this.canvas.setAttribute("role", "application");
+    this.tip = this.add("div", "tip");
+    this.tip.setAttribute("role", "status");
+    this.frame = this.add("div", "frame");
+    this.tip.hidden = this.frame.hidden = true;
+    const bar = this.add("div", "bar");
+    this.selecting = this.button(bar, "Select an area", () => this.select(!this.root.classList.contains("selecting")));
+    this.selecting.setAttribute("aria-pressed", "false");
+    this.button(bar, "+", () => this.zoom(1.5)).setAttribute("aria-label", "Closer");
+    this.button(bar, "−", () => this.zoom(1 / 1.5)).setAttribute("aria-label", "Further away");
+    this.button(bar, "All", () => this.fit()).setAttribute("aria-label", "Show everything");
+    this.legend = this.add("div", "legend");
+    this.gl = this.canvas.getContext("webgl2", { antialias: false, premultipliedAlpha: false });
+    if (!this.gl) {
+      this.tip.hidden = false;
+      this.tip.textContent = "This browser has no WebGL 2, which the map is drawn with.";
+      return;
+    }
+    this.program = this.build();
+    this.listen();
+    new ResizeObserver(() => (this.whole ? this.draw() : this.fit())).observe(this.canvas);
+  }
+
+  add(name, style = "", parent = this.root) {
+    const element = document.createElement(name);
+    element.className = style;
+    return parent.appendChild(element);
+  }
+
+  button(parent, label, act) {
+    const button = this.add("button", "", parent);
+    button.type = "button";
+    button.textContent = label;
+    button.onclick = act;
+    return button;
+  }
+
+  build() {
+    const gl = this.gl, program = gl.createProgram();
+    for (const [kind, source] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
+      const shader = gl.createShader(kind);
+      gl.shaderSource(shader, source);
+      gl.compileShader(shader);
+      gl.attachShader(program, shader);
+    }
+    gl.linkProgram(program);
+    gl.useProgram(program);
+    gl.enable(gl.BLEND);
+    gl.blendFuncSeparate(gl.SRC_ALPHA, gl.ONE_MINUS_SRC_ALPHA, gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
+    return program;
+  }
+
+  show(plot) {
+    this.plot = plot;
+    this.titles = null;
+    this.canvas.setAttribute("aria-label", `Map of ${plot.n} papers. Arrow keys move it, plus and minus change its scale; `
+      + "the paper in the middle is read out, Enter opens it, S selects what is in view.");
+    if (!this.gl) return;
+    const gl = this.gl;
+    for (const [name, data, size, type] of [["place", plot.places, 2, gl.FLOAT], ["group", plot.groups, 1, gl.UNSIGNED_BYTE]]) {
+      const at = gl.getAttribLocation(this.program, name);
+      gl.bindBuffer(gl.ARRAY_BUFFER, gl.createBuffer());
+      gl.bufferData(gl.ARRAY_BUFFER, data, gl.STATIC_DRAW);
+      gl.enableVertexAttribArray(at);
+      gl.vertexAttribPointer(at, size, type, false, 0, 0);
+    }
+    this.hiddenGroups = new Set();
+    this.index();
+    this.drawLegend();
+    const box = this.box.join();
+    if (box !== this.fitted) this.fit();
+    this.fitted = box;
+    this.draw();
+  }
+
+  // Points by cell of a grid: `starts` says where a cell's points begin in `order`.
+  index() {
+    const { places, n } = this.plot, box = [Infinity, Infinity, -Infinity, -Infinity];
+    for (let i = 0; i < n; i++) {
+      box[0] = Math.min(box[0], places[2 * i]); box[2] = Math.max(box[2], places[2 * i]);
+      box[1] = Math.min(box[1], places[2 * i + 1]); box[3] = Math.max(box[3], places[2 * i + 1]);
+    }
+    this.box = n ? box : [-1, -1, 1, 1];
+    this.cell = Math.max(this.box[2] - this.box[0], this.box[3] - this.box[1], 1e-6) / CELLS;
+    const cells = new Uint32Array(n);
+    this.starts = new Uint32Array((CELLS + 1) ** 2 + 1);
+    for (let i = 0; i < n; i++) {
+      cells[i] = this.cellOf(places[2 * i], 0) * (CELLS + 1) + this.cellOf(places[2 * i + 1], 1);
+      this.starts[cells[i] + 1]++;
+    }
+    for (let c = 1; c < this.starts.length; c++) this.starts[c] += this.starts[c - 1];
+    const next = this.starts.slice();
+    this.order = new Uint32Array(n);
+    for (let i = 0; i < n; i++) this.order[next[cells[i]]++] = i;
+  }
+
+  cellOf(value, axis) {
+    return Math.min(Math.max(Math.floor((value - this.box[axis]) / this.cell), 0), CELLS);
+  }
+
+  drawLegend() {
+    const { names, colours } = this.plot;
+    this.legend.replaceChildren();
+    this.legend.hidden = names.length < 2;
+    names.forEach((name, group) => {
+      const button = this.button(this.legend, "", () => {
+        if (!this.hiddenGroups.delete(group)) this.hiddenGroups.add(group);
+        button.setAttribute("aria-pressed", String(!this.hiddenGroups.has(group)));
+        this.draw();
+      });
+      button.setAttribute("aria-pressed", "true");
+      button.title = "Show or hide these";
+      this.add("i", "", button).style.background = colours[group];
+      this.add("span", "", button).textContent = name.replace(CONTROLS, "\ufffd");
+    });
+  }
+
+  // The view: its middle in the map's units, and how many pixels a unit is.
+  fit() {
+    const [left, top, right, bottom] = this.box ?? [-1, -1, 1, 1];
+    const { clientWidth: width, clientHeight: height } = this.canvas;
+    if (!width || !height) return;
+    this.middle = [(left + right) / 2, (top + bottom) / 2];
+    this.unit = 0.94 * Math.min(width / Math.max(right - left, 1e-6), height / Math.max(bottom - top, 1e-6));
+    this.whole = this.unit;
+    this.draw();
+  }
+
+  zoom(factor, x = this.canvas.clientWidth / 2, y = this.canvas.clientHeight / 2) {
+    const before = this.toMap(x, y);
+    this.unit = Math.min(Math.max(this.unit * factor, this.whole / 2), this.whole * 400);
+    const after = this.toMap(x, y);
+    this.move(before[0] - after[0], before[1] - after[1]);
+  }
+
+  move(dx, dy) {
+    const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+    this.middle = [clamp(this.middle[0] + dx, this.box[0], this.box[2]), clamp(this.middle[1] + dy, this.box[1], this.box[3])];
+    this.draw();
+  }
+
+  toMap(x, y) {
+    const { clientWidth: width, clientHeight: height } = this.canvas;
+    return [this.middle[0] + (x - width / 2) / this.unit, this.middle[1] + (y - height / 2) / this.unit];
+  }
+
+  toPixel(point) {
+    const { clientWidth: width, clientHeight: height } = this.canvas;
+    return [(this.plot.places[2 * point] - this.middle[0]) * this.unit + width / 2,
+      (this.plot.places[2 * point + 1] - this.middle[1]) * this.unit + height / 2];
+  }
+
+  draw() {
+    if (!this.plot || !this.middle || this.waiting) return;
+    this.waiting = requestAnimationFrame(() => {
+      this.waiting = 0;
+      this.paint();
+    });
+  }
+
+  paint() {
+    const gl = this.gl, { clientWidth: width, clientHeight: height } = this.canvas, ratio = window.devicePixelRatio || 1;
+    if (!width || !height) return;
+    const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
+    if (this.canvas.width !== w || this.canvas.height !== h) [this.canvas.width, this.canvas.height] = [w, h];
+    gl.viewport(0, 0, w, h);
+    gl.clear(gl.COLOR_BUFFER_BIT);
+    const uniform = (name) => gl.getUniformLocation(this.program, name);
+    gl.uniform2f(uniform("centre"), ...this.middle);
+    gl.uniform2f(uniform("scale"), 2 * this.unit / width, -2 * this.unit / height);
+    // Few points, or a view from near by, leave room for larger ones.
+    const size = Math.min(Math.max(Math.sqrt(width * height / Math.max(this.plot.n, 1)) / 2.2, 2.2) * Math.sqrt(this.unit / this.whole), 12);
+    gl.uniform1f(uniform("size"), size * ratio);
+    const opacity = this.plot.n > 20000 ? Math.min(0.55 + 0.1 * Math.log2(Math.max(this.unit / this.whole, 1)), 0.9) : 0.85;
+    const colours = new Float32Array(48);
+    this.plot.colours.forEach((hex, i) => {
+      for (let c = 0; c < 3; c++) colours[4 * i + c] = parseInt(hex.slice(1 + 2 * c, 3 + 2 * c), 16) / 255;
+      colours[4 * i + 3] = this.hiddenGroups.has(i) ? 0 : opacity;
+    });
+    gl.uniform4fv(uniform("colours"), colours);
+    gl.drawArrays(gl.POINTS, 0, this.plot.n);
+    this.drawFrame();
+  }
+
+  // The point nearest to a pixel, among those that show, at most so many pixels away; -1 where there is none.
+  nearest(x, y, reach) {
+    const [mx, my] = this.toMap(x, y), far = reach / this.unit, { places, groups } = this.plot;
+    let best = -1, limit = far * far;
+    for (let i = this.cellOf(mx - far, 0); i <= this.cellOf(mx + far, 0); i++) {
+      for (let j = this.cellOf(my - far, 1); j <= this.cellOf(my + far, 1); j++) {
+        const cell = i * (CELLS + 1) + j;
+        for (let k = this.starts[cell]; k < this.starts[cell + 1]; k++) {
+          const point = this.order[k], d = (places[2 * point] - mx) ** 2 + (places[2 * point + 1] - my) ** 2;
+          if (d < limit && !this.hiddenGroups.has(groups[point])) [best, limit] = [point, d];
+        }
+      }
+    }
+    return best;
+  }
+
+  point(at) {
+    this.pointed = at;
+    this.tip.hidden = at < 0;
+    this.canvas.style.cursor = at < 0 ? "" : "pointer";
+    if (at < 0) return;
+    this.titles ??= new TextDecoder().decode(this.plot.text).split("\n");
+    this.tip.textContent = this.titles[at].replace(CONTROLS, "\ufffd");
+    const [x, y] = this.toPixel(at), { clientWidth: width, clientHeight: height } = this.canvas;
+    this.tip.style.left = x < width / 2 ? `${x + 12}px` : "";
+    this.tip.style.right = x < width / 2 ? "" : `${width - x + 12}px`;
+    this.tip.style.top = y < height / 2 ? `${y + 12}px` : "";
+    this.tip.style.bottom = y < height / 2 ? "" : `${height - y + 12}px`;
+  }
+
+  select(on) {
+    this.root.classList.toggle("selecting", on);
+    this.selecting.setAttribute("aria-pressed", String(on));
+  }
+
+  choose(area) {
+    this.area = area;
+    this.select(false);
+    this.draw();
+    this.tell("area", area);
+  }
+
+  drawFrame() {
+    this.frame.hidden = !this.area;
+    if (!this.area) return;
+    const { clientWidth: width, clientHeight: height } = this.canvas;
+    const x = (value) => (value - this.middle[0]) * this.unit + width / 2, y = (value) => (value - this.middle[1]) * this.unit + height / 2;
+    const [left, top, right, bottom] = [Math.max(x(this.area[0]), 0), Math.max(y(this.area[1]), 0), Math.min(x(this.area[2]), width), Math.min(y(this.area[3]), height)];
+    this.frame.hidden = right <= left || bottom <= top;
+    Object.assign(this.frame.style, { left: `${left}px`, top: `${top}px`, width: `${right - left - 4}px`, height: `${bottom - top - 4}px` });
+  }
+
+  listen() {
+    const canvas = this.canvas, at = (event) => { const r = canvas.getBoundingClientRect(); return [event.clientX - r.left, event.clientY - r.top]; };
+    const pointers = new Map();
+    let drag = null;
+    canvas.onpointerdown = (event) => {
+      canvas.setPointerCapture(event.pointerId);
+      pointers.set(event.pointerId, at(event));
+      const selecting = event.shiftKey || this.root.classList.contains("selecting");
+      drag = { from: at(event), last: at(event), selecting, moved: false };
+    };
+    canvas.onpointermove = (event) => {
+      const [x, y] = at(event);
+      if (!pointers.has(event.pointerId)) return this.point(this.nearest(x, y, 8));
+      if (pointers.size === 2) { // two fingers: the scale follows their distance
+        const spread = () => { const [a, b] = [...pointers.values()]; return Math.hypot(a[0] - b[0], a[1] - b[1]); };
+        const before = spread();
+        pointers.set(event.pointerId, [x, y]);
+        drag.moved = true;
+        return this.zoom(spread() / Math.max(before, 1), x, y);
+      }
+      pointers.set(event.pointerId, [x, y]);
+      drag.moved ||= Math.hypot(x - drag.from[0], y - drag.from[1]) > 4;
+      if (drag.selecting) {
+        const [a, b] = [this.toMap(...drag.from), this.toMap(x, y)];
+        this.area = [Math.min(a[0], b[0]), Math.min(a[1], b[1]), Math.max(a[0], b[0]), Math.max(a[1], b[1])];
+        this.draw();
+      } else if (drag.moved) {
+        this.point(-1);
+        this.move((drag.last[0] - x) / this.unit, (drag.last[1] - y) / this.unit);
+      }
+      drag.last = [x, y];
+    };
+    canvas.onpointerup = (event) => {
+      pointers.delete(event.pointerId);
+      if (!drag || pointers.size) return;
+      const { selecting, moved } = drag;
+      drag = null;
+      if (selecting) return this.choose(moved ? this.area : null);
+      const found = this.nearest(...at(event), 8);
+      if (!moved && found >= 0) this.tell("opened", found);
+    };
+    canvas.onpointercancel = (event) => { pointers.delete(event.pointerId); drag = null; };
+    canvas.onpointerleave = () => this.point(-1);
+    canvas.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      this.zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.002)), ...at(event));
+    }, { passive: false });
+    const step = () => Math.min(canvas.clientWidth, canvas.clientHeight) / 8 / this.unit;
+    const keys = {
+      ArrowLeft: () => this.move(-step(), 0), ArrowRight: () => this.move(step(), 0), ArrowUp: () => this.move(0, -step()),
+      ArrowDown: () => this.move(0, step()), "+": () => this.zoom(1.5), "=": () => this.zoom(1.5), "-": () => this.zoom(1 / 1.5),
+      0: () => this.fit(), s: () => this.choose([...this.toMap(0, 0), ...this.toMap(canvas.clientWidth, canvas.clientHeight)]),
+      Escape: () => this.choose(null), Enter: () => this.pointed >= 0 && this.tell("opened", this.pointed),
+    };
+    canvas.onkeydown = (event) => {
+      const act = !event.ctrlKey && !event.metaKey && keys[event.key];
+      if (!act) return;
+      event.preventDefault();
+      act();
+      if (event.key !== "Enter") this.point(this.nearest(canvas.clientWidth / 2, canvas.clientHeight / 2, 60));
+    };
+  }
+}
+
+export default function ({ data, parentElement, setStateValue, setTriggerValue }) {
+  const root = parentElement.querySelector(".map");
+  const map = (root.paperMap ??= new PaperMap(root));
+  map.tell = (name, value) => (name === "opened" ? setTriggerValue : setStateValue)(name, value);
+  const plot = unpack(data);
+  if (map.plot?.digest !== plot.digest) map.show(plot); // a rerun of the page brings the same plot again
+}

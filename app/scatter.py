@@ -1,0 +1,60 @@
+"""The scatter plot of the map: a component of our own, since Streamlit's charts have no area to select among 100,000 points."""
+
+from __future__ import annotations
+
+import json
+import struct
+from hashlib import md5
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from kb.plot import Area, Plot
+
+#: Colours of the groups by their number: after Okabe and Ito's, which the colour-blind can tell apart, and four more.
+PALETTE = ("#1a7fc4", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8c6bb1", "#a6761d", "#5ab400", "#e7298a")
+REST = "#8a8f98"  # of the last group, which is no group of its own
+
+_FOLDER = Path(__file__).parent
+_component = st.components.v2.component(
+    "paper_map",
+    html='<div class="map"></div>',
+    css=(_FOLDER / "scatter.css").read_text(encoding="utf-8"),
+    js=(_FOLDER / "scatter.js").read_text(encoding="utf-8"),
+)
+
+
+def scatter(plot: Plot, packed: bytes) -> tuple[str, Area | None]:
+    """Draws the plot; gives the id of the paper that was just opened, or '', and the area that is selected.
+
+    `packed` is the same plot, made ready by `pack`.
+    """
+    result: Any = _component(key="map", data=packed, on_opened_change=_nothing, on_area_change=_nothing)
+    opened = plot.ids[result.opened] if isinstance(result.opened, int) and 0 <= result.opened < len(plot) else ""
+    return opened, _area(result.area)
+
+
+def pack(plot: Plot) -> bytes:
+    """The plot as the component reads it: length of the head, the head as JSON, places, groups, titles by lines."""
+    places = np.ascontiguousarray(plot.places, dtype="<f4").tobytes()
+    body = places + plot.groups.tobytes() + "\n".join(plot.titles).encode("utf-8", "replace")
+    named = len(plot.names) - plot.rest
+    colours = [*PALETTE[:named], *([REST] if plot.rest else [])]
+    facts = {"n": len(plot), "names": plot.names, "colours": colours, "digest": md5(body).hexdigest()}
+    head = json.dumps(facts).encode()
+    return struct.pack("<I", len(head)) + head + body
+
+
+def _area(value: object) -> Area | None:
+    """The rectangle that the browser sent; `None` for anything else."""
+    match value:
+        case [int() | float() as left, int() | float() as top, int() | float() as right, int() | float() as bottom]:
+            return Area(left, top, right, bottom)
+        case _:
+            return None
+
+
+def _nothing() -> None:
+    """Streamlit passes on only those events for which there is a callback; the page is run again anyway."""

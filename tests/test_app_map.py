@@ -1,0 +1,228 @@
+"""The map, the trends and the digest in a real browser, over a real knowledge base."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browser import NewPage, Serve, settled, write_papers
+from playwright.sync_api import Locator, Page, expect
+
+from app.scatter import pack
+from ingest.jobs import run_index, run_snapshot
+from kb.atlas import Atlas
+from kb.digest import make_digest
+from kb.embed import Encoder
+from kb.export.digest import DIGEST_WRITERS
+from kb.library import LIBRARY_FILE, Library
+from kb.plot import Area, Plot
+from kb.store import Home
+from kb.store.outlines import Outlines
+from kb.store.trends import Trends
+
+QLORA = "arxiv:2305.14314"
+
+
+def plot_of(home: Home) -> Plot:
+    generation = home.open()
+    try:
+        atlas = Atlas.of(generation)
+        assert atlas is not None
+        return Plot.of(atlas, Outlines.of(generation.catalogue))
+    finally:
+        generation.close()
+
+
+def map_of(page: Page) -> Locator:
+    """The map, drawn."""
+    found = page.locator(".map")
+    found.evaluate(
+        "async root => { while (!root.paperMap?.plot || !root.paperMap.whole) await new Promise(requestAnimationFrame) }"
+    )
+    return found
+
+
+def pixel(shown: Locator, plot: Plot, identifier: str) -> tuple[float, float]:
+    """Where on the page a paper's point lies."""
+    x, y = plot.places[plot.ids.index(identifier)].tolist()
+    where = """(root, [x, y]) => { const m = root.paperMap, c = m.canvas, r = c.getBoundingClientRect();
+        const at = (start, size, value, middle) => start + size / 2 + (value - middle) * m.unit;
+        return [at(r.left, c.clientWidth, x, m.middle[0]), at(r.top, c.clientHeight, y, m.middle[1])] }"""
+    found: tuple[float, float] = tuple(shown.evaluate(where, [x, y]))
+    return found
+
+
+def test_the_map_shows_titles_and_opens_papers(app: str, built: Home, new_page: NewPage) -> None:
+    plot = plot_of(built)
+    page = new_page()
+    page.goto(f"{app}/map")
+    shown = map_of(page)
+    assert shown.evaluate("root => root.paperMap.plot.n") == 30
+    assert shown.evaluate("root => root.paperMap.gl.getError()") == 0
+    painted = "root => { const m = root.paperMap; m.paint(); const p = new Uint8Array(4 * m.canvas.width * m.canvas.height);"
+    painted += (
+        " m.gl.readPixels(0, 0, m.canvas.width, m.canvas.height, m.gl.RGBA, m.gl.UNSIGNED_BYTE, p); return p.some(x => x) }"
+    )
+    assert shown.evaluate(painted)
+    assert [b.inner_text() for b in shown.locator(".legend button").all()] == list(plot.by_category().names)
+    page.mouse.move(*pixel(shown, plot, QLORA))
+    expect(shown.locator(".tip")).to_have_text("QLoRA: Efficient Finetuning of Quantized LLMs")
+    page.mouse.click(*pixel(shown, plot, QLORA))
+    page.wait_for_url("**/paper?id=arxiv*2305.14314")
+    page.get_by_text("QLoRA: Efficient Finetuning of Quantized LLMs").first.wait_for()
+
+
+def test_an_area_becomes_a_reading_list(own: Home, serve: Serve, new_page: NewPage) -> None:
+    plot = plot_of(own)
+    page = new_page()
+    page.goto(f"{serve(own)}/map")
+    shown = map_of(page)
+    page.get_by_role("button", name="Select an area").click()
+    x, y = pixel(shown, plot, QLORA)
+    page.mouse.move(x - 60, y - 60)
+    page.mouse.down()
+    page.mouse.move(x + 60, y + 60, steps=4)
+    page.mouse.up()
+    left, top, right, bottom = shown.evaluate("root => root.paperMap.area")
+    inside = plot.within(Area(left, top, right, bottom))
+    assert QLORA in inside.ids
+    page.get_by_text(re.compile(rf"^{len(inside)} papers? in this area")).wait_for()
+    box = page.get_by_role("combobox", name="Put on the reading list")
+    box.fill("Fine-tuning <b>")
+    box.press("Enter")
+    page.get_by_role("button", name="Add these papers").click()
+    page.get_by_text("added to Fine-tuning <b>").wait_for()
+    library = Library(own.path / LIBRARY_FILE)
+    assert sorted(entry.paper_id for entry in library.read_list("Fine-tuning <b>").entries) == sorted(inside.ids)
+    page.get_by_text("Reading list", exact=True).last.click()  # the colour
+    expect(shown.locator(".legend")).to_contain_text("Fine-tuning <b>")
+    assert shown.locator(".legend b").count() == 0
+
+
+def test_the_map_of_a_search_and_by_keyboard(app: str, built: Home, new_page: NewPage) -> None:
+    page = new_page()
+    page.goto(f"{app}/map?q=image+generation&colour=Year")
+    shown = map_of(page)
+    assert shown.evaluate("root => root.paperMap.plot.names")[0] == str(plot_of(built).years.max())
+    expect(page.get_by_label("Search", exact=True)).to_have_value("image generation")
+    canvas = shown.locator("canvas")
+    canvas.focus()
+    before = shown.evaluate("root => [...root.paperMap.middle, root.paperMap.unit]")
+    for key in ("ArrowLeft", "ArrowUp", "+"):
+        canvas.press(key)
+    after = shown.evaluate("root => [...root.paperMap.middle, root.paperMap.unit]")
+    assert after[0] < before[0] and after[1] < before[1] and after[2] > before[2]
+    canvas.press("0")
+    canvas.press("s")
+    page.get_by_text("papers in this area").wait_for()
+    canvas.press("Escape")
+    page.get_by_text("papers in this area").wait_for(state="detached")
+    legend = shown.locator(".legend button").first
+    legend.press("Enter")
+    expect(legend).to_have_attribute("aria-pressed", "false")
+
+
+HOSTILE = (
+    "<img src=https://evil.example/x.png onerror=alert(1)>",
+    "\u202egnp.x </script><script>alert(1)</script>",
+    "a\nb",
+    "{{x}} ${x}",
+)
+
+
+def test_hostile_titles_do_nothing_on_the_map(
+    home: Home, encoder: Encoder, serve: Serve, new_page: NewPage, tmp_path: Path
+) -> None:
+    papers = tuple((f"2301.{i + 1:05d}", text, text, f"cs.CL <b>x</b>{i}", "", text) for i, text in enumerate(HOSTILE))
+    run_snapshot(home, [write_papers(tmp_path / "papers.jsonl", papers)])
+    run_index(home, encoder)
+    Library(home.path / LIBRARY_FILE).create("<img src=x onerror=alert(1)>")
+    plot = plot_of(home)
+    page = new_page()
+    page.goto(f"{serve(home)}/map?q=%3Cscript%3E&colour=Reading+list")
+    shown = map_of(page)
+    page.get_by_label("Search", exact=True).fill("")
+    page.get_by_label("Search", exact=True).press("Enter")
+    settled(page)
+    shown = map_of(page)
+    texts = []
+    for identifier in plot.ids:
+        page.mouse.move(*pixel(shown, plot, identifier))
+        expect(shown.locator(".tip")).to_be_visible()
+        texts.append(shown.locator(".tip").inner_text())
+    assert set(texts) <= {" ".join(t.split()).replace("\u202e", "\ufffd") for t in plot.titles}
+    assert shown.locator("img, script, b").count() == 0
+
+
+def test_the_packed_plot_is_small_and_whole() -> None:
+    n = 1000
+    rng = np.random.default_rng(0)
+    places = rng.normal(size=(n, 2)).astype(np.float32)
+    titles = [f"Title {i} \ud800" for i in range(n)]
+    groups = (np.arange(n) % 3).astype(np.uint8)
+    plot = Plot(np.arange(n), [""] * n, titles, np.zeros(n, np.int32), [""] * n, places, groups, ("a", "b", "rest"), True)
+    data = pack(plot)
+    length = int.from_bytes(data[:4], "little")
+    head = json.loads(data[4 : 4 + length])
+    assert (head["n"], head["names"], head["colours"][2]) == (n, ["a", "b", "rest"], "#8a8f98")
+    body = data[4 + length :]
+    np.testing.assert_array_equal(np.frombuffer(body[: 8 * n], "<f4").reshape(n, 2), places)
+    assert body[8 * n : 9 * n] == groups.tobytes()
+    assert body[9 * n :].decode().split("\n")[7] == "Title 7 ?"
+
+
+# Months -------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_digest_is_read_and_taken_along(app: str, built: Home, new_page: NewPage) -> None:
+    generation = built.open()
+    try:
+        months = Trends(generation.catalogue).months()
+        digests = {month: make_digest(generation, month) for month in months[:2]}
+    finally:
+        generation.close()
+    page = new_page()
+    page.goto(f"{app}/digest")
+    for choice in digests[months[0]].choices:
+        page.locator(".st-key-digest").get_by_text(choice.paper.title).first.wait_for()
+    page.goto(f"{app}/digest?month={months[1]:%B+%Y}")
+    for choice in digests[months[1]].choices:
+        page.locator(".st-key-digest").get_by_text(choice.paper.title).first.wait_for()
+    for label, name in (("Markdown", "markdown"), ("HTML", "html"), ("Atom", "atom")):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=label, exact=True).click()
+        assert download.value.suggested_filename.startswith(f"papers-{months[1]:%Y-%m}.")
+        assert Path(download.value.path()).read_text(encoding="utf-8") == DIGEST_WRITERS[name](digests[months[1]])
+
+
+def test_trends_show_charts_and_lead_to_searches(
+    home: Home, encoder: Encoder, serve: Serve, new_page: NewPage, tmp_path: Path
+) -> None:
+    year = date.today().year % 100
+    papers = tuple(
+        (f"{year - 1}01.{n + 1:05d}", f"State space models {n}", "Ada Beispiel", "cs.CL", "", "Text.") for n in range(35)
+    )
+    run_snapshot(home, [write_papers(tmp_path / "papers.jsonl", papers)])
+    run_index(home, encoder)
+    page = new_page()
+    page.goto(f"{serve(home)}/trends")
+    expect(page.locator("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg")).to_have_count(2)
+    page.get_by_text("All", exact=True).click()
+    page.wait_for_url("**span=All**")
+    page.locator(".st-key-rising").get_by_text("state space").click()
+    page.wait_for_url("**q=state+space**")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(400, "dark"), (1600, "light")])
+@pytest.mark.parametrize("name", ["map", "trends", "digest", "ingest"])
+def test_the_pages_fit(app: str, new_page: NewPage, name: str, width: int, scheme: str) -> None:
+    page = new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page.goto(f"{app}/{name}")
+    page.locator("[data-testid=stMain] [data-testid=stElementContainer]").first.wait_for()
+    settled(page)
+    assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= width
+    assert page.get_by_role("alert").count() == 0

@@ -17,7 +17,7 @@ from kb.papers import Paper
 @st.fragment
 def keep_and_cite(paper: Paper) -> None:
     """Both, each behind a button; what is behind it is made when it is opened. Runs by itself, without the page around it."""
-    with st.container(horizontal=True, width="content", gap="small"):
+    with st.container(horizontal=True, width="content", gap="small", vertical_alignment="center"):
         if not resources.read_only():
             _keep(paper)
         _cite(paper)

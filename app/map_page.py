@@ -105,10 +105,9 @@ def _add(searcher: Searcher, plot: Plot, name: str) -> None:
         if len(plot) > _MOST:
             raise QueryError(f"{len(plot):,} papers are too many for a reading list at once. Select at most {_MOST:,}.")
         library = resources.library()
-        if " ".join(name.split()).casefold() not in {summary.name.casefold() for summary in library.lists()}:
-            library.create(name)
-        papers = searcher.catalogue.papers(plot.keys.tolist())
-        new = library.add(name, [Entry.of(paper) for paper in papers.values()])
+        entries = [Entry.of(paper) for paper in searcher.catalogue.papers(plot.keys.tolist()).values()]
+        there = " ".join(name.split()).casefold() in {summary.name.casefold() for summary in library.lists()}
+        new = library.add(name, entries) if there else library.create(name, entries)
         st.success(f"{counted(new, 'paper')} added to {escape(name)}.", icon=":material/check:")
     except KnowledgeBaseError as error:
         st.error(message(error), icon=":material/error:")

@@ -1,0 +1,60 @@
+"""A full disk: one clear error, and what was published before stays."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import record
+
+from ingest.jobs import run_index, run_snapshot
+from kb.embed import Encoder
+from kb.errors import StoreError
+from kb.search import Searcher
+from kb.store import Home, catalogue_problems
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Mounts what the arguments say on a new folder; skips where that is not allowed."""
+    mounted: list[Path] = []
+
+    def mounting(*arguments: str) -> Path:
+        folder = tmp_path / f"mounted {len(mounted)}"
+        folder.mkdir()
+        done = subprocess.run(["mount", *arguments, str(folder)], capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+        mounted.append(folder)
+        return folder
+
+    if not sys.platform.startswith("linux") or shutil.which("mount") is None:
+        pytest.skip("needs Linux's mount")
+    yield mounting
+    for folder in mounted:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("room", [100, 600, 1400, 2000])
+def test_a_full_disk(mount: Callable[..., Path], write_snapshot: Write, encoder: Encoder, room: int) -> None:
+    """The disk, of so many KiB, is full at one step or another; what was published before stays, and nothing is left over."""
+    home = Home(mount("-t", "tmpfs", "-o", f"size={room}k", "tmpfs") / "kb")
+    path = write_snapshot([record(n) for n in range(200)])
+
+    def work() -> None:
+        run_snapshot(home, [path])
+        run_index(home, encoder)
+
+    with pytest.raises(StoreError, match="cannot be written"):
+        work()
+    if home.exists():
+        with Searcher.open(home) as searcher:
+            assert catalogue_problems(searcher.catalogue) == []
+            assert searcher.catalogue.counts()["papers"] == 200
+    assert not list(home.path.rglob(".draft-*")) + list(home.path.rglob("*.tmp"))

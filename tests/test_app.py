@@ -533,7 +533,7 @@ def test_mathematics_is_set_and_prices_are_not(
     page.goto(search_url(serve(own), q="2301.00001"))
     first = titles(page).first
     expect(first.locator(".katex")).to_have_count(2)
-    expect(first.get_by_role("link")).to_have_attribute("href", "https://arxiv.org/abs/2301.00001")
+    expect(page.get_by_role("link", name="arXiv:2301.00001")).to_have_attribute("href", "https://arxiv.org/abs/2301.00001")
     assert "for $5 and $10 on" in first.inner_text()
     abstract = page.locator("[data-testid=stExpanderDetails] [data-testid=stMarkdownContainer]").first
     expect(abstract.locator(".katex")).to_have_count(1)

@@ -64,7 +64,10 @@ class DenseIndex:
     def write(self, path: Path) -> None:
         """Writes the papers that are compared one by one under a temporary name first; the file is whole or not there."""
         temporary = path.with_suffix(".tmp")
-        faiss.write_index(self._recent, str(temporary))
+        try:
+            faiss.write_index(self._recent, str(temporary))
+        except RuntimeError as error:
+            raise StoreError(f"{path} cannot be written. Make room, and run `kb index` again.") from error
         os.replace(temporary, path)
 
     @classmethod

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kb.embed import Vectors
+from kb.errors import StoreError
 from kb.store import Keys
 
 Rows = NDArray[np.int64]
@@ -166,7 +167,10 @@ def _write_codes(path: Path, codes: faiss.IndexIVF, stored: NDArray[np.float16])
         codes.add(stored[start : start + _CHUNK].astype(np.float32))
     target = path.with_suffix(".codes.faiss")
     temporary = target.with_suffix(".tmp")
-    faiss.write_index(codes, str(temporary))
+    try:
+        faiss.write_index(codes, str(temporary))
+    except RuntimeError as error:
+        raise StoreError(f"{target} cannot be written. Make room, and run `kb index` again.") from error
     temporary.replace(target)
 
 

@@ -38,7 +38,7 @@ def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
         pytest.skip("needs Linux's mount")
     yield mounting
     for folder in mounted:
-        subprocess.run(["umount", str(folder)], check=True)
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.mark.parametrize("room", [100, 600, 1400, 2000])

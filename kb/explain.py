@@ -9,14 +9,12 @@ import numpy as np
 
 from kb.dense import NEAR_DUPLICATE
 from kb.identifiers import normalised
+from kb.models import evidence_beta
 from kb.papers import Paper, embedding_text, plain_text
 from kb.retrieve import Query
 from kb.search import Searcher, known_key
 from kb.sentences import best_sentence
 
-#: How sharply the nearest are preferred, as the shipped model learned it (kb.marge); with it a paper that is closer by 0.1 has
-#: three times the weight.
-BETA = 11.6
 _SPARE = 20  # neighbours looked at beyond k, in case some are duplicates or withdrawn
 
 
@@ -50,7 +48,7 @@ def explain(searcher: Searcher, identifier: str, k: int = 5) -> list[Explanation
         for near, cosine in zip(keys[0].tolist(), cosines[0].tolist(), strict=True)
         if near != key and near not in withdrawn and cosine < NEAR_DUPLICATE and normalised(papers[near].title) != title
     ][:k]
-    weights = evidence_weights([cosine for _, cosine in evidence])
+    weights = evidence_weights([cosine for _, cosine in evidence], evidence_beta())
     words = searcher.weights(Query(embedding_text(papers[key].title, papers[key].abstract)))
     notes = catalogue.notes_on([paper.id for paper, _ in evidence])
     return [
@@ -63,8 +61,8 @@ def explain(searcher: Searcher, identifier: str, k: int = 5) -> list[Explanation
     ]
 
 
-def evidence_weights(relevance: Sequence[float], beta: float = BETA) -> list[float]:
-    """softmax(β f) of the relevance f of every paper."""
+def evidence_weights(relevance: Sequence[float], beta: float) -> list[float]:
+    """softmax(β f) of the relevance f of every paper; with β about 12 one that is closer by 0.1 has three times the weight."""
     if not relevance:
         return []
     scores = np.exp(beta * (np.asarray(relevance) - max(relevance)))

@@ -12,7 +12,7 @@ from kb.dense import DenseIndex
 from kb.embed import BertEncoder, Encoder, SentenceTransformerEncoder
 from kb.errors import ModelError
 from kb.marge.encoder import MargeEncoder
-from kb.marge.weights import FACTS, SHIPPED
+from kb.marge.weights import FACTS, SHIPPED, read_facts
 from kb.rerank import CrossEncoderReranker, FeedbackReranker, Reranker, Texts
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -39,6 +39,11 @@ def load_encoder(name: str | None = None) -> Encoder:
             )
         return encoder
     return _encoder_of(name, name)
+
+
+def evidence_beta() -> float:
+    """How sharply near evidence is preferred: β of the trained model that KB_MODEL names, else of the one that comes along."""
+    return read_facts(_trained(os.environ.get("KB_MODEL") or "") or SHIPPED).beta
 
 
 def default_folder() -> Path:

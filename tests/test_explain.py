@@ -15,7 +15,8 @@ from ingest.jobs import run_index, run_snapshot
 from kb.dense import NEAR_DUPLICATE
 from kb.embed import Encoder
 from kb.errors import QueryError
-from kb.explain import BETA, evidence_weights, explain
+from kb.explain import evidence_weights, explain
+from kb.marge.weights import SHIPPED, read_facts
 from kb.papers import embedding_text
 from kb.search import Searcher
 from kb.store import Home
@@ -54,7 +55,8 @@ def test_the_nearest_explain_by_the_softmax_of_their_cosines(heads: Home, encode
     cosines = vectors[1:5] @ vectors[0]
     order = np.argsort(-cosines)[:3]
     assert [e.paper.title for e in found] == [list(ABSTRACTS)[1 + i] for i in order]
-    expected = np.exp(BETA * cosines[order]) / np.exp(BETA * cosines[order]).sum()
+    scores = np.exp(read_facts(SHIPPED).beta * cosines[order])
+    expected = scores / scores.sum()
     np.testing.assert_allclose([e.weight for e in found], expected, atol=0.02)  # stored in half precision
     assert found[0].sentence == "Few attention heads of a transformer matter, and the rest are pruned."
 
@@ -69,7 +71,7 @@ def test_copies_and_withdrawn_papers_are_no_evidence(heads: Home, encoder: Encod
 
 
 def test_the_weights_by_hand() -> None:
-    assert evidence_weights([]) == []
+    assert evidence_weights([], beta=5) == []
     assert evidence_weights([0.3], beta=5) == [1.0]
     np.testing.assert_allclose(evidence_weights([0.8, 0.7], beta=10 * np.log(3)), [0.75, 0.25])
 

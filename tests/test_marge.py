@@ -27,8 +27,8 @@ from kb.marge.quality import Halves, best_mix, halves
 from kb.marge.reranker import MargeReranker
 from kb.marge.states import TokenStates
 from kb.marge.training import CHECKPOINT, PRESETS, Training
-from kb.marge.weights import read_facts, read_model, write
-from kb.models import DEFAULT_MODEL, default_folder, load_encoder
+from kb.marge.weights import SHIPPED, read_facts, read_model, write
+from kb.models import DEFAULT_MODEL, default_folder, evidence_beta, load_encoder
 from kb.retrieve import Candidates, Query
 from kb.search import Searcher
 from kb.store import Home
@@ -329,6 +329,13 @@ def test_weights_come_back(trained: Path, states: TokenStates, tmp_path: Path) -
     assert read_facts(trained).mix == 0.5
     with pytest.raises(ModelError, match="kb train marge"):
         read_facts(tmp_path)
+
+
+def test_evidence_is_weighed_by_the_model_in_use(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KB_MODEL", raising=False)
+    assert evidence_beta() == read_facts(SHIPPED).beta != 10
+    monkeypatch.setenv("KB_MODEL", str(trained))
+    assert evidence_beta() == 10  # where it begins
 
 
 def test_an_index_by_the_trained_encoder_embeds_nothing_anew(

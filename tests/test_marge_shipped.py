@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from kb.embed import Encoder
 from kb.marge.states import TokenStates
@@ -14,7 +15,7 @@ def test_it_is_small_and_was_trained_over_the_default_encoder(encoder: Encoder) 
     assert (SHIPPED / WEIGHTS).stat().st_size < 6e6
     assert read_facts(SHIPPED).encoder == encoder.fingerprint
     model = read_model(SHIPPED, TokenStates(default_folder()).words)
-    assert model.beta.item() > 10  # where it began
+    assert model.beta.item() == pytest.approx(read_facts(SHIPPED).beta, abs=0.01) and model.beta.item() > 10  # where it began
     assert len(model.written) == model.shape.vocabulary
 
 

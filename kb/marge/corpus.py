@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,7 @@ from kb.dense import DenseIndex
 from kb.embed import Vectors
 from kb.errors import QueryError
 from kb.marge.pairs import Rows
-from kb.papers import Paper, embedding_text
+from kb.papers import embedding_text
 from kb.store import Catalogue
 
 _LEAST = 200  # papers below which there is too little to learn from and to measure with
@@ -29,31 +28,27 @@ class Corpus:
     held_out: Rows
 
 
-def read_corpus(catalogue: Catalogue, index: DenseIndex, left_out: Collection[int] = ()) -> Corpus:
-    """The papers with an abstract and a vector, but those of the keys `left_out`; shards are primary category × quarter.
+def read_corpus(catalogue: Catalogue, index: DenseIndex) -> Corpus:
+    """The papers with an abstract and a vector; shards are primary category × quarter.
 
     Raises QueryError where there are too few.
     """
-    keys = np.setdiff1d(index.keys(), np.asarray(list(left_out), dtype=np.int64))
-    papers = [(key, paper) for key, paper in sorted(catalogue.papers(keys.tolist()).items()) if paper.abstract]
+    papers = catalogue.abstracts()
+    keys = np.asarray([paper.key for paper in papers], dtype=np.int64)
+    embedded = index.rows_of(keys) >= 0
+    papers = [papers[row] for row in np.flatnonzero(embedded).tolist()]
     if len(papers) < _LEAST:
         raise QueryError(f"Only {len(papers)} papers have an abstract and are embedded; training needs {_LEAST}. Ingest more.")
-    vectors = index.vectors(np.asarray([key for key, _ in papers], dtype=np.int64))
     random = np.random.default_rng(0)
     held_out = np.sort(random.permutation(len(papers))[: min(_MOST_HELD_OUT, int(len(papers) * _HELD_OUT))])
     kept_back = set(held_out.tolist())
     shards: dict[tuple[str, int, int], list[int]] = {}
-    for row, (_, paper) in enumerate(papers):
+    for row, paper in enumerate(papers):
         if row not in kept_back:
-            shards.setdefault(_shard(paper), []).append(row)
+            shards.setdefault((paper.category, paper.year, paper.quarter), []).append(row)
     return Corpus(
-        [embedding_text(paper.title, paper.abstract) for _, paper in papers],
-        vectors,
+        [embedding_text(paper.title, paper.abstract) for paper in papers],
+        index.vectors(keys[embedded]),
         [np.asarray(shard, dtype=np.int64) for _, shard in sorted(shards.items())],
         held_out.astype(np.int64),
     )
-
-
-def _shard(paper: Paper) -> tuple[str, int, int]:
-    quarter = (paper.published.month + 2) // 3 if paper.published else 0
-    return (paper.categories[0] if paper.categories else "", paper.year or 0, quarter)

@@ -39,6 +39,8 @@ class Facts:
     """Fingerprint of the encoder that the model was trained over."""
     mix: float
     """Share of g in the vectors that are searched with; the rest is the encoder's own."""
+    beta: float
+    """β, by which relevance weighs evidence."""
     shape: dict[str, int]
 
 
@@ -50,7 +52,8 @@ def write(folder: Path, model: Marge, encoder: str, mix: float) -> None:
         for name, tensor in model.state_dict().items()
     }
     _replace(folder / WEIGHTS, save(tensors))
-    _replace(folder / FACTS, json.dumps(asdict(Facts(encoder, mix, asdict(model.shape))), indent=1).encode())
+    facts = Facts(encoder, mix, round(float(model.beta.detach()), 2), asdict(model.shape))
+    _replace(folder / FACTS, json.dumps(asdict(facts), indent=1).encode())
 
 
 def read_facts(folder: Path) -> Facts:

@@ -203,6 +203,20 @@ class DocumentBatch:
     digests: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Abstract:
+    """Of a paper only what a model is trained on."""
+
+    key: int
+    title: str
+    abstract: str
+    category: str
+    """The primary one; '' for none."""
+    year: int
+    quarter: int
+    """Of the year it was published in, from 1; 0 where the day is not known, as is the year."""
+
+
 class Catalogue:
     """The catalogue in one open file. Reading is safe from many threads; a draft is written by one."""
 
@@ -458,6 +472,14 @@ class Catalogue:
         """Title and body of these papers."""
         rows = self._read("SELECT key, title, body FROM documents WHERE key IN (SELECT unnest(?))", [keys.tolist()])
         return {int(key): (title, body) for key, title, body in rows}
+
+    def abstracts(self) -> list[Abstract]:
+        """Every paper that has an abstract, in the order of the keys."""
+        rows = self._read(
+            """SELECT key, title, abstract, coalesce(categories[1], ''), coalesce(year, 0), coalesce(quarter(published), 0)
+               FROM papers WHERE abstract <> '' ORDER BY key"""
+        )
+        return [Abstract(*row) for row in rows]
 
     def papers(self, keys: Sequence[int]) -> dict[int, Paper]:
         """The papers with these keys; a key that is gone is left out."""

@@ -58,6 +58,13 @@ def _offline_folder() -> Path | None:
     return Path(spec.origin).parent / "model" if spec and spec.origin else None
 
 
+def trained_folder(name: str) -> Path:
+    """The folder of the trained model of that name. Raises ModelError where it is none."""
+    if (folder := _trained(name)) is None:
+        raise ModelError(f"{name} is neither `marge` nor a folder that `kb train marge` wrote.")
+    return folder
+
+
 def _trained(name: str) -> Path | None:
     """The folder of the trained model of that name, if it is one."""
     folder = SHIPPED if name == "marge" else Path(name)

@@ -295,6 +295,21 @@ def test_a_run_of_another_plan_is_not_continued(corpus: Corpus, states: TokenSta
     Training(corpus, states, dataclasses.replace(TINY, steps=2), tmp_path).run(nothing_measured)
     with pytest.raises(ModelError, match="other settings"):
         Training(corpus, states, TINY, tmp_path)
+    grown = dataclasses.replace(corpus, texts=[*corpus.texts[:-1], "A paper that was not there."])
+    with pytest.raises(ModelError, match="other settings or papers"):
+        Training(grown, states, dataclasses.replace(TINY, steps=2), tmp_path)
+
+
+def test_a_run_begins_where_another_model_ended(corpus: Corpus, states: TokenStates, tmp_path: Path) -> None:
+    first = Training(corpus, states, dataclasses.replace(TINY, steps=2), tmp_path / "first")
+    first.run(nothing_measured)
+    fewer = dataclasses.replace(corpus, shards=corpus.shards[:1])  # other words are frequent there
+    second = Training(fewer, states, TINY, tmp_path / "second", first.model)
+    assert second.step == 0
+    for name, tensor in first.model.state_dict().items():
+        torch.testing.assert_close(tensor, second.model.state_dict()[name], rtol=0, atol=0)
+    with pytest.raises(ModelError, match="another size"):
+        Training(corpus, states, PRESETS["cpu"], tmp_path / "third", first.model)
 
 
 def test_the_ranker_teaches_the_retriever_alone(corpus: Corpus, states: TokenStates, tmp_path: Path) -> None:
@@ -414,7 +429,8 @@ def test_kb_train_marge_ends_with_a_verdict(
     records = [record(i, title=text.split(".")[0], abstract=text, comments=None) for i, text in enumerate(made_up(210))]
     run_snapshot(home, [write_snapshot(records)])
     run_index(home, encoder)
-    answer = kb("train", "marge", "--preset", "tiny", "--json")
+    assert "neither `marge` nor" in kb("train", "marge", "--from", "nowhere").stderr
+    answer = kb("train", "marge", "--preset", "tiny", "--steps", "12", "--json")
     said = json.loads(answer.stdout)
     assert said["installed"] == (said["after"] > said["before"]) == (answer.returncode == 0), answer.stderr
     assert said["log"][-1]["step"] == PRESETS["tiny"].steps

@@ -31,6 +31,10 @@ def _train() -> None:
 def marge(
     file: Annotated[Path | None, typer.Argument(help="A snapshot of arXiv's metadata to train on instead.")] = None,
     preset: Annotated[Preset, typer.Option("--preset", help="tiny is for trying it out.")] = Preset.CPU,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="As many instead of the preset's.")] = None,
+    begin: Annotated[
+        str | None, typer.Option("--from", help="Begin with this trained model: a folder, or `marge`, which comes along.")
+    ] = None,
     mutual: Annotated[bool, typer.Option("--mutual", help="Learn from mutual nearest neighbours only.")] = False,
     distil: Annotated[bool, typer.Option("--distil", help="Let the ranker teach the retriever as well.")] = False,
     as_json: Json = False,
@@ -46,13 +50,14 @@ def marge(
     from kb.marge.corpus import read_corpus
     from kb.marge.quality import Halves, best_mix
     from kb.marge.states import TokenStates
-    from kb.marge.training import PRESETS, Training
-    from kb.marge.weights import write
-    from kb.models import DEFAULT_MODEL, default_folder, load_encoder
+    from kb.marge.training import CHECKPOINT, PRESETS, Training
+    from kb.marge.weights import read_model, write
+    from kb.models import DEFAULT_MODEL, default_folder, load_encoder, trained_folder
     from kb.search import Searcher
     from kb.store import Home
 
-    plan = replace(PRESETS[preset], mutual=mutual, distil=1.0 if distil else 0.0)
+    preset_plan = PRESETS[preset]
+    plan = replace(preset_plan, steps=steps or preset_plan.steps, mutual=mutual, distil=1.0 if distil else 0.0)
     models = home().path / "models"
     work = models / f"training-{preset}"
     encoder = load_encoder(DEFAULT_MODEL)
@@ -68,12 +73,14 @@ def marge(
             corpus = read_corpus(searcher.catalogue, index)
         progress.start("Embedding held-out halves", 2 * len(corpus.held_out), "texts")
         halves = Halves(corpus, encoder, progress.advance)
-        training = Training(corpus, TokenStates(default_folder()), plan, work)
+        states = TokenStates(default_folder())
+        training = Training(corpus, states, plan, work, read_model(trained_folder(begin), states.words) if begin else None)
         training.run(lambda adapt: {"MRR of halves": float(halves.reciprocal_ranks(adapt).mean())}, progress)
     mix, before, after = best_mix(halves, training.adapt)
     installed = after > before
     if installed:
         write(models / "marge", training.model, encoder.fingerprint, mix)
+    (work / CHECKPOINT).unlink()  # the next run is a new one
     if as_json:
         print_json({"mix": mix, "before": before, "after": after, "installed": installed, "log": training.log})
     said = f"The other half of a held-out abstract: mean reciprocal rank {after:.4f}, {before:.4f} before"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -85,8 +86,9 @@ PRESETS = {
 class Training:
     """One run, in a folder of its own that holds its checkpoint and its log; begun again, it goes on where it was."""
 
-    def __init__(self, corpus: Corpus, states: TokenStates, plan: Plan, folder: Path) -> None:
-        """Raises ModelError where the folder holds a run of another plan."""
+    def __init__(self, corpus: Corpus, states: TokenStates, plan: Plan, folder: Path, begin: Marge | None = None) -> None:
+        """A new run has the weights of `begin`, if given. Raises ModelError where that is of another shape, or where the folder
+        holds a run of another plan or over other papers."""
         self.corpus = corpus
         self.plan = plan
         self.log: list[dict[str, float]] = []
@@ -97,7 +99,11 @@ class Training:
         self._mined = -1
         self._pairs = Pairs(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
         torch.manual_seed(plan.seed)
-        self.model = Marge(plan.shape, states.words, self._written()).to(states.device)
+        if begin is not None and begin.shape != plan.shape:
+            raise ModelError("The model to begin with is of another size than the preset. Choose that which it was trained by.")
+        self.model = Marge(plan.shape, states.words, begin.written if begin else self._written()).to(states.device)
+        if begin is not None:
+            self.model.load_state_dict(begin.state_dict())
         gate = [*self.model.adapter.parameters()]
         slow = {id(p) for p in gate}
         rest = [p for p in self.model.parameters() if id(p) not in slow]
@@ -105,6 +111,7 @@ class Training:
             [{"params": rest, "start": plan.rate}, {"params": gate, "start": plan.adapter_rate}],
             lr=plan.rate, weight_decay=0.01, betas=(0.9, 0.98),
         )  # fmt: skip
+        self._determined = _determined(plan, corpus, begin)
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / CHECKPOINT).is_file():
             self._resume()
@@ -292,7 +299,7 @@ class Training:
         temporary = self._folder / f"{CHECKPOINT}.tmp"
         torch.save(
             {
-                "plan": repr(self.plan),
+                "determined": self._determined,
                 "step": self.step,
                 "log": self.log,
                 "losses": self._losses,
@@ -307,8 +314,8 @@ class Training:
 
     def _resume(self) -> None:
         state: dict[str, Any] = torch.load(self._folder / CHECKPOINT, weights_only=True, map_location=self._states.device)
-        if state["plan"] != repr(self.plan):
-            raise ModelError(f"{self._folder} holds a run with other settings. Delete it, or train with those.")
+        if state.get("determined") != self._determined:
+            raise ModelError(f"{self._folder} holds a run with other settings or papers. Delete it, or train with those.")
         self.step, self.log, self._mined = state["step"], state["log"], state["mined"]
         self._losses = state["losses"]
         target, evidence = state["pairs"]
@@ -335,6 +342,16 @@ def batch_of(group: Group, corpus: Corpus, states: TokenStates, shape: Shape) ->
         torch.from_numpy(others).to(states.device),
         torch.from_numpy(~own & (vectors @ others.T < NEAR_DUPLICATE)).to(states.device),
     )
+
+
+def _determined(plan: Plan, corpus: Corpus, begin: Marge | None) -> str:
+    """SHA-256 of all that a run is determined by."""
+    digest = hashlib.sha256(repr(plan).encode())
+    for text in corpus.texts:
+        digest.update(hashlib.sha256(text.encode()).digest())
+    for tensor in begin.state_dict().values() if begin else ():
+        digest.update(tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _replace(path: Path, content: bytes) -> None:

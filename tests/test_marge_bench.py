@@ -1,0 +1,109 @@
+"""The measurements of the MARGE-style model, on a library of made-up papers that cite each other."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import record
+from test_marge import made_up
+
+from bench.marge import citations, held_out_groups, main, reconstruction, split_of
+from ingest.jobs import run_index, run_snapshot
+from kb.embed import Encoder
+from kb.marge.corpus import Corpus
+from kb.marge.model import Marge
+from kb.marge.states import TokenStates
+from kb.marge.training import PRESETS
+from kb.marge.weights import write
+from kb.models import default_folder
+from kb.store import Home
+
+
+@pytest.fixture(scope="module")
+def states() -> TokenStates:
+    return TokenStates(default_folder())
+
+
+@pytest.fixture(scope="module")
+def model(states: TokenStates) -> Marge:
+    torch.manual_seed(3)
+    return Marge(PRESETS["tiny"].shape, states.words, torch.arange(1000, 1512)).eval()
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    """Forty papers, each of which cites the next, and one that is not in the collection."""
+    folder = tmp_path / "shared" / "data" / "citations"
+    folder.mkdir(parents=True)
+    with gzip.open(folder / "papers.jsonl.gz", "wt", encoding="utf-8") as lines:
+        for number, text in enumerate(made_up(40)):
+            lines.write(json.dumps({"id": f"p{number}", "title": text.split(".")[0], "abstract": text}) + "\n")
+    with gzip.open(folder / "pairs.tsv.gz", "wt", encoding="utf-8", newline="") as lines:
+        rows = csv.writer(lines, delimiter="\t")
+        rows.writerow(["citing", "cited"])
+        rows.writerows([f"p{n}", cited] for n in range(39) for cited in (f"p{n}", f"p{n + 1}", "elsewhere"))
+    return tmp_path / "shared"
+
+
+def test_a_citing_paper_is_in_one_part_and_does_not_answer_itself(shared: Path) -> None:
+    parts = [citations(shared, split) for split in ("train", "dev", "test")]
+    assert sorted(query for part in parts for query in part.qrels) == sorted(f"p{n}" for n in range(39))
+    for part in parts:
+        assert part.qrels == {query: {f"p{int(query[1:]) + 1}": 1} for query in part.qrels}
+        assert {split_of(query) for query in part.qrels} == {part.name.rsplit("-", 1)[1]}
+
+
+def test_what_each_part_of_the_model_is_worth(model: Marge, states: TokenStates) -> None:
+    texts = made_up(60)
+    corpus = Corpus(texts, states.vectors(states.tokenize(texts)), [np.arange(54)], np.arange(54, 60))
+    plan = dataclasses.replace(PRESETS["tiny"], targets=3)
+    for group in held_out_groups(corpus, plan):
+        assert set(group.targets) <= set(range(54, 60)) and set(group.evidence) <= set(range(54))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    losses = reconstruction(model, corpus, states, plan)
+    assert {name: values.shape for name, values in losses.items()} == dict.fromkeys(
+        ("as trained", "f of the untrained encoder", "β = 0", "the evidence of others", "no evidence"), (6,)
+    )
+    # g has not moved from the encoder yet, and all else makes a difference.
+    np.testing.assert_allclose(losses["f of the untrained encoder"], losses["as trained"], atol=0.02)
+    for name in ("β = 0", "the evidence of others", "no evidence"):
+        assert np.abs(losses[name] - losses["as trained"]).max() > 1e-4
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
+
+
+def test_the_whole_report(
+    home: Home,
+    shared: Path,
+    model: Marge,
+    encoder: Encoder,
+    write_snapshot: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    records = [record(i, title=text.split(".")[0], abstract=text, comments=None) for i, text in enumerate(made_up(210))]
+    run_snapshot(home, [write_snapshot(records)])
+    run_index(home, encoder)
+    write(tmp_path / "model", model, encoder.fingerprint, 0.5)
+    monkeypatch.setattr("sys.argv", ["bench.marge", str(tmp_path / "model"), str(home.path)])
+    monkeypatch.setenv("KB_SHARED_DATA", str(shared))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("KB_RERANKER", "feedback")  # which the report changes
+    assert main() == 0
+    said = capsys.readouterr().out
+    asked = len(citations(shared, "test").qrels)
+    assert asked > 0
+    assert "reconstruction of 10 held-out papers" in said
+    assert f"R@100 of what {asked} held-out papers cite" in said
+    # Forty papers are all among the first hundred, and the models agree on that.
+    assert "| dense | 1.0000 | 1.0000 | +0.0000 [+0.0000, +0.0000] |" in said
+    assert "| nDCG@10 | " in said and "| processor time of a search, ms | " in said

@@ -90,8 +90,9 @@ class Bars:
         self._progress.advance(self._task, done)
         task = self._progress.tasks[self._task]
         if task.speed:
-            speed = f"{task.speed / 1e6:.0f} MB/s" if self._unit == "B" else f"{task.speed:,.0f} {self._unit}/s"
-            self._progress.update(self._task, rate=speed)
+            number = f"{task.speed:,.0f}" if task.speed >= 10 else f"{task.speed:.1f}"  # a step of training takes a second
+            rate = f"{task.speed / 1e6:.0f} MB/s" if self._unit == "B" else f"{number} {self._unit}/s"
+            self._progress.update(self._task, rate=rate)
 
 
 @contextmanager

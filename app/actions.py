@@ -17,7 +17,8 @@ from kb.papers import Paper
 @st.fragment
 def keep_and_cite(paper: Paper) -> None:
     """Both, each behind a button; what is behind it is made when it is opened. Runs by itself, without the page around it."""
-    with st.container(horizontal=True, width="content", gap="small", vertical_alignment="center"):
+    row = f"keep-and-cite-{paper.id}"
+    with st.container(horizontal=True, width="content", gap="small", vertical_alignment="center", key=row):
         if not resources.read_only():
             _keep(paper)
         _cite(paper)
@@ -70,9 +71,6 @@ def _cite(paper: Paper) -> None:
         return
     with drawer, resources.searcher() as searcher:
         alone = ReadingList("", datetime.now(UTC), (Entry.of(paper),))
+        references = references_of(alone, searcher.catalogue, resources.memory(), remember=not resources.read_only())
         st.caption("BibTeX; the sign in its corner copies it.")
-        st.code(
-            WRITERS["bibtex"]("", references_of(alone, searcher.catalogue, resources.memory())),
-            language="bibtex",
-            wrap_lines=True,
-        )
+        st.code(WRITERS["bibtex"]("", references), language="bibtex", wrap_lines=True)

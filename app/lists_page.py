@@ -65,7 +65,7 @@ def _choose(names: Sequence[str]) -> str:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if names:
             st.session_state["chosen"] = chosen
-            st.selectbox("Reading list", names, key="chosen", on_change=lambda: _open(st.session_state["chosen"]))
+            st.selectbox("Reading list", names, key="chosen", width=480, on_change=lambda: _open(st.session_state["chosen"]))
         if not resources.read_only():
             with st.popover("New list", icon=":material/add:"):
                 st.text_input("Name", key="new name", placeholder="Name, then Enter", on_change=_create)
@@ -147,11 +147,12 @@ def _export(found: ReadingList) -> None:
     drawer = st.popover("Export", icon=":material/download:", key="export", on_change="rerun", disabled=not found.entries)
     if not drawer.open:
         return
+    make = partial(references_of, found, memory=resources.memory(), remember=not resources.read_only())
     if resources.home().exists():
         with resources.searcher() as searcher:
-            references = references_of(found, searcher.catalogue, resources.memory())
+            references = make(catalogue=searcher.catalogue)
     else:
-        references = references_of(found, None, resources.memory())
+        references = make(catalogue=None)
     file = re.sub(r"[^\w-]+", "-", found.name).strip("-") or "list"
     with drawer:
         for form, (label, ending, media) in _FORMATS.items():

@@ -219,9 +219,9 @@ def test_recommendations_are_added_or_dismissed(app: str, shelf: Home, library: 
     assert len(memory.recommended_before("Tuning", datetime.max.replace(tzinfo=UTC).date())) == n
 
 
-def test_read_only_shows_all_and_changes_nothing(shelf: Home, library: Library, new_page: NewPage, tmp_path: Path) -> None:
-    make(shelf, library, "Look", QLORA)
-    with served(shelf, tmp_path / "app.log", "--no-browser", "--read-only") as address:
+def test_read_only_shows_all_and_changes_nothing(own: Home, new_page: NewPage, tmp_path: Path) -> None:
+    make(own, Library(own.path / LIBRARY_FILE), "Look", QLORA)
+    with served(own, tmp_path / "app.log", "--no-browser", "--read-only") as address:
         page = new_page()
         page.goto(list_url(address, "Look"))
         expect(entries(page)).to_have_count(1)
@@ -229,10 +229,15 @@ def test_read_only_shows_all_and_changes_nothing(shelf: Home, library: Library, 
         buttons = page.get_by_test_id("stMainBlockContainer").get_by_role("button").all_inner_texts()
         assert [text for text in buttons if text.strip() and "Export" not in text] == []
         assert page.get_by_test_id("stMainBlockContainer").get_by_role("checkbox").count() == 0
+        page.get_by_role("button", name="Export").click()
+        page.get_by_role("button", name="BibTeX").wait_for()
         page.goto(search_url(address, q="2305.14314"))
-        page.get_by_role("button", name="Cite").first.wait_for()
+        page.get_by_role("button", name="Cite").first.click()
+        expect(page.get_by_test_id("stPopoverBody").locator("pre")).to_contain_text("@")
         settled(page)
         assert page.get_by_text("Add to list").count() == 0
+    wished = [(paper.paper_id, "key") for paper in Library(own.path / LIBRARY_FILE).read_list("Look").entries]
+    assert Memory(own.path / LIBRARY_FILE).citation_keys(wished, remember=False) == {QLORA: "key"}  # none was given
 
 
 @pytest.mark.parametrize("width", [400, 1600])

@@ -173,6 +173,9 @@ def test_all_papers_each_once(library: Library) -> None:
 
 def test_citation_keys_stay_with_their_papers(file: Path) -> None:
     memory = Memory(file)
+    wished = [("arxiv:2", "li2020deep"), ("arxiv:1", "li2020deep")]
+    assert memory.citation_keys(wished, remember=False) == {"arxiv:2": "li2020deep", "arxiv:1": "li2020deep-2"}
+    assert not file.exists()
     assert memory.citation_keys([("arxiv:1", "li2020deep"), ("arxiv:2", "li2020deep")]) == {
         "arxiv:1": "li2020deep",
         "arxiv:2": "li2020deep-2",
@@ -182,6 +185,10 @@ def test_citation_keys_stay_with_their_papers(file: Path) -> None:
         "arxiv:3": "LI2020deep-3",
         "arxiv:2": "li2020deep-2",
         "arxiv:1": "li2020deep",
+    }
+    assert memory.citation_keys([("arxiv:4", "li2020deep"), ("arxiv:2", "x")], remember=False) == {
+        "arxiv:4": "li2020deep-4",
+        "arxiv:2": "li2020deep-2",
     }
 
 

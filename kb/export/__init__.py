@@ -30,10 +30,13 @@ WRITERS: dict[str, Callable[[str, Sequence[Reference]], str]] = {
 }
 
 
-def references_of(reading_list: ReadingList, catalogue: Catalogue | None, memory: Memory) -> list[Reference]:
+def references_of(
+    reading_list: ReadingList, catalogue: Catalogue | None, memory: Memory, *, remember: bool = True
+) -> list[Reference]:
     """The list's papers as references, in its order; `catalogue` is `None` where there is none yet.
 
-    Citation keys are given here and remembered. Two entries that the catalogue knows as one paper are one reference.
+    Citation keys are given here and, unless `remember` is False, kept for good. Two entries that the catalogue knows as one
+    paper are one reference.
     """
     papers: dict[str, Paper] = {}
     code: dict[str, list[CodeLink]] = {}
@@ -47,7 +50,7 @@ def references_of(reading_list: ReadingList, catalogue: Catalogue | None, memory
         paper = papers.get(entry.paper_id)
         reference = make_reference(entry, paper, code.get(paper.id, ()) if paper else ())
         references.setdefault(reference.paper_id, reference)
-    given = memory.citation_keys(wished_keys(list(references.values())))
+    given = memory.citation_keys(wished_keys(list(references.values())), remember=remember)
     return with_keys(list(references.values()), given)
 
 

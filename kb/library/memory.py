@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -16,26 +16,19 @@ class Memory:
     def __init__(self, path: Path) -> None:
         self._file = LibraryFile(path)
 
-    def citation_keys(self, wished: Sequence[tuple[str, str]]) -> dict[str, str]:
+    def citation_keys(self, wished: Sequence[tuple[str, str]], *, remember: bool = True) -> dict[str, str]:
         """The citation key of each of these papers, given pairs of canonical id and the key wished for.
 
         A key once given stays with its paper, whatever else is exported; one that another paper has gets `-2`, `-3` and so on.
+        Without `remember` nothing is written: the keys are those that would be given now.
         """
-        with self._file.changing() as file:
-            rows = file.execute("SELECT paper_id, key FROM citation_keys").fetchall()
-            known: dict[str, str] = dict(rows)
-            taken = {key.casefold() for key in known.values()}
-            for identifier, wish in wished:
-                if identifier in known:
-                    continue
-                key, turn = wish, 1
-                while key.casefold() in taken:
-                    turn += 1
-                    key = f"{wish}-{turn}"
-                file.execute("INSERT INTO citation_keys VALUES (?, ?)", [identifier, key])
-                known[identifier] = key
-                taken.add(key.casefold())
-        return {identifier: known[identifier] for identifier, _ in wished}
+        with self._file.changing() if remember else self._file.reading() as file:
+            known: dict[str, str] = dict(file.execute("SELECT paper_id, key FROM citation_keys").fetchall()) if file else {}
+            new = _new_keys(known, wished)
+            if file and remember:
+                file.executemany("INSERT INTO citation_keys VALUES (?, ?)", list(new.items()))
+        keys = known | new
+        return {identifier: keys[identifier] for identifier, _ in wished}
 
     def dismiss(self, identifiers: Sequence[str]) -> None:
         """Never recommends these again, and keeps recommendations away from their like."""
@@ -81,3 +74,19 @@ class Memory:
         """Note id to paper id, as the user said it."""
         with self._file.reading() as file:
             return dict(file.execute("SELECT note_id, paper_id FROM note_matches").fetchall()) if file else {}
+
+
+def _new_keys(known: Mapping[str, str], wished: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Keys for those of the papers that have none, each unlike every other."""
+    new: dict[str, str] = {}
+    taken = {key.casefold() for key in known.values()}
+    for identifier, wish in wished:
+        if identifier in known or identifier in new:
+            continue
+        key, turn = wish, 1
+        while key.casefold() in taken:
+            turn += 1
+            key = f"{wish}-{turn}"
+        new[identifier] = key
+        taken.add(key.casefold())
+    return new

@@ -73,7 +73,7 @@ def _paper(searcher: Searcher, hit: Hit) -> None:
 
 
 def _actions(paper: Paper) -> None:
-    with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
+    with st.container(horizontal=True, gap="medium", vertical_alignment="center", key=f"actions-{paper.id}"):
         st.page_link(
             pages.search(), label="More like this", icon=":material/add:", query_params=Address(like=(paper.id,)).parameters()
         )

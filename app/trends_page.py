@@ -28,6 +28,7 @@ def show() -> None:
             default=36,
             required=True,
             key="span",
+            bind="query-params",
             label_visibility="collapsed",
         )
         trends = resources.trends(searcher.generation, span)
@@ -37,7 +38,10 @@ def show() -> None:
         st.subheader("Papers a month", anchor=False)
         st.altair_chart(_categories(trends.months))
         st.subheader("Share with code", anchor=False)
-        st.altair_chart(_code(trends.months))
+        if any(month.papers >= _ENOUGH for month in trends.months):
+            st.altair_chart(_code(trends.months))
+        else:
+            st.caption(f"No month here has {_ENOUGH} papers; of fewer, a share says little.")
         st.subheader(f"Rising in titles, {trends.whole:%B %Y}", anchor=False)
         _rises(trends.words, trends.whole)
 
@@ -80,7 +84,7 @@ def _code(months: Sequence[Month]) -> alt.Chart:
         .mark_line(point={"color": PALETTE[2]}, color=PALETTE[2])
         .encode(
             x=alt.X("yearmonth(month):T", title=None),
-            y=alt.Y("share:Q", title=None, axis=alt.Axis(format="%")),
+            y=alt.Y("share:Q", title=None, axis=alt.Axis(format=".0%")),
             tooltip=[
                 alt.Tooltip("yearmonth(month):T", title="month"),
                 alt.Tooltip("share:Q", format=".1%", title="with code"),

@@ -213,8 +213,8 @@ def test_trends_show_charts_and_lead_to_searches(
     expect(page.locator("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg")).to_have_count(2)
     page.get_by_text("All", exact=True).click()
     page.wait_for_url("**span=All**")
-    page.locator(".st-key-rising").get_by_text("state space").click()
-    page.wait_for_url("**q=state+space**")
+    page.locator(".st-key-rising").get_by_text("space models").click()
+    page.wait_for_url("**q=space+models**")
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(400, "dark"), (1600, "light")])

@@ -6,19 +6,22 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 from browser import NewPage, Serve, card, expect_titles, record, search_url, served, settled, titles, write_papers
+from conftest import record as numbered
 from playwright.sync_api import Locator, Page, expect
 from thirty_papers import QLORA_CODE
 
 from app.search_page import EXAMPLES
 from app.text import shorten, visible
 from ingest.jobs import run_index, run_notes, run_snapshot
+from kb.background import Background
 from kb.dense import DENSE_FILE
 from kb.embed import Encoder
 from kb.library import LIBRARY_FILE, Entry, Library
@@ -343,6 +346,59 @@ def test_a_new_generation_is_picked_up_while_the_page_is_open(
     ask(page, "Mixtral of Experts")
     titles(page).filter(has_text="Mixtral of Experts").wait_for()
     assert titles(page).first.inner_text() == "Mixtral of Experts"
+
+
+def test_searches_go_on_while_ingests_publish(
+    own: Home, serve: Serve, new_page: NewPage, library: Searcher, write_snapshot: Callable[..., Path]
+) -> None:
+    best = {text: found(library, text)[0] for text in (QUESTION, "Attention Is All You Need")}
+    page = new_page()
+    page.goto(serve(own))
+    snapshots = [write_snapshot([numbered(n) for n in range(i, 60, 2)], f"{i}.jsonl") for i in range(2)]
+    ingests = Background(own)
+    ingests.start("Ingests", [["ingest", "snapshot", str(path)] for path in snapshots])
+    before = own.current_name()
+    for text in cycle(best):
+        ask(page, text)
+        expect(titles(page).first).to_have_text(best[text])
+        expect(titles(page)).to_have_count(10)
+        settled(page)
+        assert page.locator("[data-testid=stAlertContentError], [data-testid=stException]").count() == 0
+        if not ingests.running():
+            break
+    assert own.current_name() != before
+    ask(page, numbered(59)["title"])
+    page.get_by_text("90 papers · 3 notes").wait_for()
+    expect(titles(page).first).to_have_text(numbered(59)["title"])
+
+
+def test_a_large_knowledge_base(new_page: NewPage, tmp_path: Path, encoder: Encoder) -> None:
+    """Every page over one that is named by its folder, which is read only."""
+    if "KB_TEST_LARGE_HOME" not in os.environ:
+        pytest.skip("set KB_TEST_LARGE_HOME to the folder of an indexed knowledge base, a large one")
+    home = Home(Path(os.environ["KB_TEST_LARGE_HOME"]))
+    with Searcher.open(home, encoder) as large:
+        manifest = large.generation.manifest
+        every, with_code = found(large, k=20), found(large, filters=Filters(has_code=True))
+    with served(home, tmp_path / "app.log", "--no-browser", "--read-only") as address:
+        page = new_page()
+        page.goto(search_url(address, q=QUESTION))
+        page.get_by_text(f"{manifest.papers:,} papers").wait_for()
+        expect_titles(page, every[:10])
+        page.get_by_role("button", name="Page 2").click()
+        expect_titles(page, every[10:])
+        page.get_by_text("Has code").click()
+        expect_titles(page, with_code)
+        titles(page).first.click()
+        page.get_by_role("heading", name="Like this").wait_for()
+        page.goto(f"{address}/map")
+        drawn = "async root => { while (!root.paperMap?.plot) await new Promise(requestAnimationFrame); "
+        assert page.locator(".map").evaluate(drawn + "return root.paperMap.plot.n }") == manifest.embedded
+        for name, part in (("trends", "Rising in titles"), ("digest", "More on trends"), ("ingest", "Last runs")):
+            page.goto(f"{address}/{name}")
+            page.get_by_text(part).wait_for()
+            settled(page)
+            assert page.locator("[data-testid=stAlertContentError], [data-testid=stException]").count() == 0
 
 
 @pytest.mark.parametrize("cut", [True, False], ids=["truncated", "overwritten"])

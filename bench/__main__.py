@@ -12,8 +12,9 @@ import os
 import sys
 from pathlib import Path
 
-from bench import atlas, embedding, index, ingest, search, start
+from bench import app, atlas, embedding, index, ingest, search, start
 from bench.rows import table
+from kb.store import Home
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -28,6 +29,7 @@ def main() -> int:
     rows = [ingest.measure(snapshot), *embedding.measure(snapshot), *search.measure(shared, homes), *atlas.measure(homes)]
     if homes:
         counts = [int(count) for count in os.environ.get("KB_BENCH_VECTORS", "30000 300000").split()]
+        rows += [row for home in homes for row in app.measure(Home(home))]
         rows += [*start.measure(homes[-1]), *index.measure(homes[-1], counts)]
     text = "# Results\n\nWritten by `make bench`. Times differ from machine to machine; the ratios are what counts.\n\n"
     (ROOT / "bench" / "RESULTS.md").write_text(text + table(rows) + "\n", encoding="utf-8")

@@ -2,7 +2,8 @@
 
 A list is what a paper cites. Its earlier half, by date, is the list; the later half is to be found among all papers
 published after the list's last one and before the month of the citing paper. Popularity is the number of other papers of
-the sample, older than the citing paper, that cite a paper: citations that the knowledge base itself does not have.
+the sample, older than the citing paper, that cite a paper: citations that the knowledge base itself does not have, so that
+no ranking of the product can draw on them. The number of papers that are sought among is printed beside the figures.
 
     python -m bench.recommend KB_HOME CITATIONS_FOLDER [LISTS]
 """
@@ -14,57 +15,66 @@ import random
 import sys
 from collections import Counter, defaultdict
 from datetime import date, timedelta
-from functools import cache
-from math import sqrt
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median
 
+import numpy as np
+
+from kb.evaluate import paired_bootstrap
 from kb.identifiers import ArxivId
 from kb.recommend import recommend
-from kb.search import MAX_K, Searcher
+from kb.search import Searcher
 from kb.store import Catalogue, Home
 from kb.store.trends import Trends
 
 _SMALLEST = 12  # papers of a list that are in the knowledge base
-_DEPTH = 50
+_DEPTHS = (50, 200)
+_ASKED = 4000  # recommendations of a list; those from the citing paper's month on fall away
 
 
 def main(home: Path, citations: Path, count: int) -> None:
-    """Prints recall at 50 of each ranking, the mean over the lists and its standard error."""
+    """Prints recall at 50 and 200 of each ranking, the mean over the lists, and how far the product's is from the others'."""
     cited = _citations(citations)
     months = {citing: _month(citing) for citing in cited}
-    recalls: dict[str, list[float]] = defaultdict(list)
+    recalls: dict[tuple[int, str], list[float]] = defaultdict(list)
+    sizes: list[int] = []
     citing_papers = sorted(cited)
     random.Random(0).shuffle(citing_papers)
     with Searcher.open(Home(home)) as searcher:
         catalogue, trends = searcher.catalogue, Trends(searcher.catalogue)
-        key_of = cache(catalogue.key_of)
+        key_of = {identifier: key for key, identifier in catalogue.identifiers().items()}
         for citing in citing_papers:
-            if len(recalls["the list"]) == count:
+            if len(sizes) == count:
                 break
-            keys = [key for target in sorted(cited[citing]) if (key := key_of(target)) is not None]
+            keys = [key_of[target] for target in sorted(cited[citing]) if target in key_of]
+            if len(keys) < _SMALLEST:
+                continue
             known = sorted(catalogue.papers(keys).items(), key=lambda row: (str(row[1].published), row[0]))
             liked = known[: len(known) // 2]
-            if len(known) < _SMALLEST or (start := liked[-1][1].published) is None:
+            if (start := liked[-1][1].published) is None:
                 continue
             pool = set(trends.published(start, months[citing]).tolist()) - {key for key, _ in liked}
             hidden = {key for key, _ in known[len(liked) :]} & pool
             if not hidden:
                 continue
+            sizes.append(len(pool))
             counts = Counter(t for other in cited if months[other] < months[citing] for t in cited[other])
-            popular = sorted(counts, key=lambda target: (-counts[target], target))[: 40 * _DEPTH]
-            answers = recommend(searcher, [paper.id for _, paper in liked], since=start, k=MAX_K)
+            popular = sorted(counts, key=lambda target: (-counts[target], target))
+            answers = recommend(searcher, [paper.id for _, paper in liked], since=start, k=_ASKED)
             rankings = {
-                "the list": [key_of(answer.hit.paper.id) for answer in answers],
-                "popularity": [key_of(target) for target in popular],
+                "the list": [key_of[answer.hit.paper.id] for answer in answers],
+                "popularity": [key_of[target] for target in popular if target in key_of],
                 "date": _newest(catalogue, trends, months[citing]),
             }
             for name, ranking in rankings.items():
-                found = [key for key in ranking if key in pool][:_DEPTH]
-                recalls[name].append(len(hidden & set(found)) / len(hidden))
-    for name, values in recalls.items():
-        error = stdev(values) / sqrt(len(values)) if len(values) > 1 else 0.0
-        sys.stdout.write(f"recall@{_DEPTH} by {name}: {mean(values):.3f} ± {error:.3f} over {len(values)} lists\n")
+                found = [key for key in ranking if key in pool]
+                for depth in _DEPTHS:
+                    recalls[depth, name].append(len(hidden & set(found[:depth])) / len(hidden))
+    sys.stdout.write(f"{len(sizes)} lists, each among {min(sizes)} to {max(sizes)} papers ({median(sizes):.0f} in the middle)\n")
+    for (depth, name), values in recalls.items():
+        better = paired_bootstrap(np.asarray(recalls[depth, "the list"]) - np.asarray(values))
+        against = f", the list {better.mean:+.3f} [{better.low:+.3f}, {better.high:+.3f}]" if name != "the list" else ""
+        sys.stdout.write(f"recall@{depth} by {name}: {mean(values):.3f}{against}\n")
 
 
 def _citations(folder: Path) -> dict[str, list[str]]:
@@ -84,7 +94,7 @@ def _month(identifier: str) -> date:
 
 
 def _newest(catalogue: Catalogue, trends: Trends, end: date) -> list[int]:
-    papers = catalogue.papers(trends.published(end - timedelta(days=5), end).tolist())
+    papers = catalogue.papers(trends.published(end - timedelta(days=31), end).tolist())
     return sorted(papers, key=lambda key: (papers[key].published, key), reverse=True)
 
 

@@ -23,6 +23,11 @@ _COMMAND = (
     r"|(?:ss|o|O|aa|AA|ae|AE|oe|OE|l|L|i|j)\b(?:\{\})?)"
 )
 _ACCENT = re.compile(rf"\{{({_COMMAND})\}}|({_COMMAND})")
+# An operator's name stands apart from what is beside it, as it is printed: `O(n log n)`, whatever blanks the source has.
+_OPERATOR = re.compile(
+    r"((?<=[A-Za-z0-9)}])\s*)?(\\(?:log|ln|exp|sin|cos|tan|min|max|lim|sup|inf|det|dim)(?![A-Za-z]))"
+    r"(\s*(?=\{?[A-Za-z0-9]|\\(?!left)[A-Za-z]))?"
+)
 # The converter drops the argument of typewriter letters, a method's name most often, and fails at a link.
 _TYPEWRITER = re.compile(r"\\(?:texttt|mathtt)\s*\{([^{}]*)\}")
 _LINK = re.compile(r"\\href\s*\{(?P<address>[^{}]*)\}(?:\s*\{(?P<text>[^{}]*)\})?|\\href(?![A-Za-z])")
@@ -58,7 +63,7 @@ def to_unicode(text: str) -> str:
     pieces: list[str] = []
     at = 0
     for match in _MATH.finditer(text):
-        pieces += [_words(text[at : match.start()]), _words(_SCRIPT.sub(_script, _DEGREE.sub("°", _math(match))))]
+        pieces += [_words(text[at : match.start()]), _words(_readable(_math(match)))]
         at = match.end()
     pieces.append(_words(text[at:]))
     return " ".join("".join(pieces).split())
@@ -84,6 +89,15 @@ def _plain_letter(match: re.Match[str]) -> str:
 
 def _math(match: re.Match[str]) -> str:
     return (match["marked"] or match["plain"]).strip()
+
+
+def _readable(math: str) -> str:
+    return _OPERATOR.sub(_apart, _SCRIPT.sub(_script, _DEGREE.sub("°", math)))
+
+
+def _apart(operator: re.Match[str]) -> str:
+    before, name, after = operator.groups()
+    return ("" if before is None else r"\ ") + str(name) + ("" if after is None else r"\ ")
 
 
 def _script(match: re.Match[str]) -> str:

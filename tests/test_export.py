@@ -272,6 +272,8 @@ def test_venues(journal_ref: str, comments: str, venue: Venue | None) -> None:
         ("GPT-4 and Self-Attention in 3D", "GPT-4 and Self-Attention in 3D", "{GPT-4} and Self-Attention in {3D}"),
         ("X$^{2}$-Gaussian", "X²-Gaussian", "X{$^{2}$}-Gaussian"),
         ("Super-Resolution ($\\times$4)", "Super-Resolution (×4)", "Super-Resolution ({$\\times$}4)"),
+        ("$\\mathcal{O}(n^2)$ to $O(n\\log n)$", "O(n²) to O(n log n)", "{$\\mathcal{O}(n^2)$} to {$O(n\\log n)$}"),
+        ("$\\log\\log{n}$, $2\\sin \\theta$, $\\log_2 n$", "log log n, 2 sin θ, log₂ n", None),
         ("costs $5 and $10, 50% off", "costs $5 and $10, 50% off", "costs \\$5 and \\$10, 50\\% off"),
         ("Schr\\\"odinger {\\'E}cole \\o", "Schrödinger École ø", "Schrödinger École ø"),
         ("R&D #1 a_b ~ {c}", "R&D #1 a_b c", "{R\\&D} \\#1 a\\_b c"),

@@ -90,15 +90,21 @@ class GitHub:
         self._session.headers["Accept"] = "application/vnd.github+json"
         if token := os.environ.get("GITHUB_TOKEN", ""):
             self._session.headers["Authorization"] = f"Bearer {token}"
+        self._spent: LimitError | None = None
 
     def repository(self, url: str, etag: str = "") -> RepositoryState | None:
         """Asks about a repository by canonical address; `None` where nothing changed since `etag`.
 
-        Raises LimitError where the rate limit is used up, and SourceError for an answer that is none.
+        Raises LimitError where the rate limit is used up, without asking where the answer before said so, and SourceError
+        for an answer that is none.
         """
+        if self._spent is not None:
+            raise self._spent
         checked = _now()
         headers = {"If-None-Match": etag} if etag else {}
         answer = _get(self._session, f"{self._base}/repos/{quote(url.removeprefix(_GITHUB))}", headers)
+        if _is_spent(answer):
+            self._spent = _limit(self._session, answer)
         if answer.status_code == 304:
             return None
         if answer.status_code in {404, 410, 451}:
@@ -181,15 +187,23 @@ def _get(session: requests.Session, url: str, headers: Mapping[str, str]) -> req
         answer = session.get(url, headers=dict(headers), timeout=_TIMEOUT)
     except requests.RequestException as error:
         raise SourceError(f"{url} gives no answer: {error}.") from error
-    spent = answer.headers.get("X-RateLimit-Remaining") == "0" or "Retry-After" in answer.headers
-    if answer.status_code == 429 or (answer.status_code == 403 and spent):
-        until = answer.headers.get("X-RateLimit-Reset", "")
-        when = f" until {datetime.fromtimestamp(int(until), UTC):%H:%M} UTC" if until.isdigit() and len(until) < 12 else ""
-        token = "" if "Authorization" in session.headers or "/repos/" not in url else " Set GITHUB_TOKEN to raise it."
-        raise LimitError(f"The rate limit of {url.split('/')[2]} is used up{when}.{token}")
+    if answer.status_code == 429 or (answer.status_code == 403 and (_is_spent(answer) or "Retry-After" in answer.headers)):
+        raise _limit(session, answer)
     if answer.status_code >= 500 or answer.status_code in {401, 403}:
         raise SourceError(f"{url} answers {answer.status_code} {answer.reason}.")
     return answer
+
+
+def _is_spent(answer: requests.Response) -> bool:
+    """Whether this was the last answer that the rate limit allows."""
+    return answer.headers.get("X-RateLimit-Remaining") == "0"
+
+
+def _limit(session: requests.Session, answer: requests.Response) -> LimitError:
+    until = answer.headers.get("X-RateLimit-Reset", "")
+    when = f" until {datetime.fromtimestamp(int(until), UTC):%H:%M} UTC" if until.isdigit() and len(until) < 12 else ""
+    token = "" if "Authorization" in session.headers or "/repos/" not in answer.url else " Set GITHUB_TOKEN to raise it."
+    return LimitError(f"The rate limit of {answer.url.split('/')[2]} is used up{when}.{token}")
 
 
 def _object(answer: requests.Response) -> dict[str, Any]:

@@ -158,6 +158,19 @@ def test_what_was_said_before_a_limit_is_kept(
     assert [path for path, _, _ in forge.asked if "/repos/" in path] == ["/repos/lab/three"]
 
 
+def test_the_last_answer_that_the_limit_allows(stocked: Home, forge: type[Forge]) -> None:
+    spent = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1760000000"}
+    forge.pages = {"/repos/Lab/one": (200, spent, repository("lab/one", 12))}
+    report = run_code_check(stocked, 10)
+    assert [path for path, _, _ in forge.asked if "/repos/" in path] == ["/repos/Lab/one"]
+    assert report.counts["repositories asked about"] == 1
+    (skipped,) = report.skipped
+    assert "is used up until 08:53 UTC. Set GITHUB_TOKEN to raise it. What is left" in skipped.reason
+    # Nothing is left over where it was the last to be asked.
+    forge.pages["/repos/lab/three"] = (304, spent, None)
+    assert not run_code_check(stocked, 1).skipped
+
+
 def test_no_answer_at_all(stocked: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("KB_HF_URL", "KB_GITHUB_API_URL"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")

@@ -147,7 +147,7 @@ def run_match(home: Home, note_id: str, identifier: str) -> None:
         catalogue.settle()
         return Report(source=note_id)
 
-    _run(home, "match", follow)
+    _run(home, "match", follow, redraw=True)
 
 
 def _match_notes(home: Home, encoder: Encoder) -> None:
@@ -175,7 +175,7 @@ def _match_notes(home: Home, encoder: Encoder) -> None:
             report.count(standing, len({match.note_id for match in found if match.standing == standing}))
         return report
 
-    _run(home, "match", keep, wait=600)
+    _run(home, "match", keep, wait=600, redraw=True)
 
 
 def _outcome(matches: Sequence[NoteMatch]) -> set[tuple[str, str, str]]:
@@ -183,8 +183,8 @@ def _outcome(matches: Sequence[NoteMatch]) -> set[tuple[str, str, str]]:
     return {(match.note_id, match.paper_id, match.standing) for match in matches}
 
 
-def _run(home: Home, job: str, work: Callable[[Catalogue], Report], wait: float = 0.0) -> Report:
-    """Runs one job on a draft and publishes it with the record of the run.
+def _run(home: Home, job: str, work: Callable[[Catalogue], Report], wait: float = 0.0, redraw: bool = False) -> Report:
+    """Runs one job on a draft and publishes it with the record of the run; `redraw` where it takes papers off the map.
 
     An error leaves the catalogue as it was and goes on to the caller; the next `kb status` shows nothing of a half-done
     job, since there is none.
@@ -195,6 +195,8 @@ def _run(home: Home, job: str, work: Callable[[Catalogue], Report], wait: float 
         outcome = "done" if report.complete else "partial"
         draft.catalogue.record_run(Run(job, report.source, started, _now(), outcome, report.counts), report.skipped)
         build_indexes(draft)
+        if redraw:
+            update_atlas(draft)
         draft.publish()
     return report
 

@@ -12,6 +12,7 @@ import pytest
 from conftest import record
 
 from ingest.jobs import run_index, run_match, run_notes, run_snapshot
+from kb.atlas import Atlas
 from kb.cli import main
 from kb.embed import Encoder
 from kb.matching import MADE, Agreement, confidences, is_author
@@ -86,6 +87,17 @@ def notes_on(home: Home, identifier: str) -> int:
         generation.close()
 
 
+def assert_map_is_current(home: Home) -> None:
+    """Every paper of the catalogue has its place, and no paper that is gone."""
+    generation = home.open()
+    try:
+        atlas = Atlas.of(generation)
+        assert atlas is not None
+        assert set(atlas.keys.tolist()) == set(generation.catalogue.identifiers())
+    finally:
+        generation.close()
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Path:
     """A knowledge base of thirty papers and a newsletter, `notes.md`, that has lost its titles."""
@@ -118,6 +130,7 @@ def test_authors_and_text_find_the_paper(stocked: Home, built: Path, encoder: En
     generation.close()
     assert "Untitled paper by Eva Unknown" in titles
     assert "Untitled paper by Ada Byron, Carl Weiss" not in titles
+    assert_map_is_current(stocked)
     # Read again, with nothing embedded anew, the match stays.
     run_notes(stocked, [built / "notes.md"])
     assert (standing(stocked), notes_on(stocked, OWN)) == ([(OWN, "made")], 1)
@@ -158,6 +171,7 @@ def test_the_users_word_stands(stocked: Home, built: Path, encoder: Encoder) -> 
     run_match(stocked, sure.id, "")
     assert sorted(standing(stocked)) == [("", "refused"), (first, "accepted")]
     assert (notes_on(stocked, first), notes_on(stocked, OWN)) == (1, 0)
+    assert_map_is_current(stocked)
     run_notes(stocked, [built / "notes.md"])
     run_index(stocked, encoder)
     assert (notes_on(stocked, first), notes_on(stocked, OWN)) == (1, 0)

@@ -106,7 +106,9 @@ def show(identifier: Annotated[str, typer.Argument(metavar="ID")], as_json: Json
         print_json({key: hit_json[key] for key in ("id", "title", "authors", "year", "url", "code", "notes")} | extra)
         return
     line(paper.title, "bold")
-    facts = [", ".join(a.name for a in paper.authors), f"{paper.id}  {hit.url}", " ".join(paper.categories), paper.journal_ref]
+    date = paper.published.isoformat() if paper.published else str(paper.year or "")
+    where = "  ".join(filter(None, [date, " ".join(paper.categories)]))
+    facts = [", ".join(a.name for a in paper.authors), f"{paper.id}  {hit.url}", where, paper.journal_ref]
     reason = history.withdrawals[-1].reason if history.withdrawals else ""
     withdrawn = f"WITHDRAWN: {reason or 'no reason is given'}" if paper.withdrawn else ""
     for fact in [*facts, withdrawn or paper.comments]:

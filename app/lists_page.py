@@ -162,7 +162,7 @@ def _export(found: ReadingList) -> None:
 
 def _import(chosen: str) -> None:
     with st.form("import", border=False, clear_on_submit=True):
-        file = st.file_uploader("BibTeX, RIS or CSL-JSON, as Zotero exports them", key="file")
+        file = st.file_uploader("BibTeX, RIS, CSL-JSON or CSV, as Zotero exports them", key="file")
         name = st.text_input("Onto the list", chosen, placeholder="A new name makes a new list")
         if not st.form_submit_button("Import") or file is None or not name.strip():
             return

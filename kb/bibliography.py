@@ -1,7 +1,9 @@
-"""Bibliographies of other programs, read as entries of a reading list: BibTeX, RIS and CSL-JSON, as Zotero exports them."""
+"""Bibliographies of other programs, read as entries of a reading list: BibTeX, RIS, CSL-JSON and CSV, as Zotero exports them."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import logging
 import re
@@ -30,6 +32,10 @@ _ARXIV_IN_TEXT = re.compile(
 _YEAR = re.compile(r"(?:19|20)\d{2}")
 _ARXIV_VENUES = re.compile(r"arxiv|corr\b", re.IGNORECASE)
 _LARGEST = 200 << 20
+_CSV_START = re.compile(r'"?Key"?,"?Item Type"?,')
+# A name whose parts are named, as biblatex has it and Better BibTeX writes it: `family=Berg, given=Anna, prefix=van den`.
+_NAME_PART = re.compile(r'(?<![\w-])(family|given|prefix|suffix)\s*=\s*"?([^",]*)')
+_CITATION_KEY = re.compile(r"^Citation Key:[ \t]*(\S+)", re.MULTILINE)
 _RIS_START = re.compile(r"^\ufeff?\s*TY  ?- ", re.MULTILINE)
 
 
@@ -44,10 +50,10 @@ class Bibliography:
 
 
 def read_bibliography(path: Path) -> Bibliography:
-    """Reads a BibTeX, RIS or CSL-JSON file, told apart by what is in it.
+    """Reads a BibTeX, RIS, CSL-JSON or Zotero's CSV file, told apart by what is in it.
 
     A reference is known by its arXiv id, DOI or address, in this order; by its title where it has none of them. One
-    without a title, or that cannot be read, is among `skipped`. Raises SourceError where the file is none of the three.
+    without a title, or that cannot be read, is among `skipped`. Raises SourceError where the file is none of the four.
     """
     try:
         if path.stat().st_size > _LARGEST:
@@ -66,13 +72,15 @@ def parse_bibliography(data: bytes, source: str) -> Bibliography:
         raise SourceError(f"{source}: byte {error.start} is no UTF-8. Export again with UTF-8 as the encoding.") from None
     if text.lstrip()[:1] in {"[", "{"}:
         read = _read_csl(text, source)
+    elif _CSV_START.match(text):
+        read = _read_csv(text, source)
     elif _RIS_START.match(text):
         read = _read_ris(text, source)
     elif re.search(r"^\s*@\w+\s*[{(]", text, re.MULTILINE):
         read = _read_bibtex(text, source)
     else:
         raise SourceError(
-            f"{source} is neither BibTeX nor RIS nor CSL-JSON. In Zotero: Export Library, and one of these formats."
+            f"{source} is neither BibTeX nor RIS nor CSL-JSON nor Zotero's CSV. In Zotero: Export Library, then one of these."
         )
     entries: dict[str, Entry] = {}
     keys: list[tuple[str, str]] = []
@@ -164,6 +172,10 @@ def _bibtex_authors(text: str) -> Iterator[Author]:
             continue
         if name.startswith("{") and name.endswith("}"):
             yield Author(to_unicode(name))
+            continue
+        if named := dict(_NAME_PART.findall(name)):
+            family = to_unicode(f"{named.get('prefix', '')} {named.get('family', '')}")
+            yield Author(family, to_unicode(named.get("given", "")), to_unicode(named.get("suffix", "")))
             continue
         parts: NameParts = parse_single_name_into_parts(name, strict=False)
         family = to_unicode(" ".join([*parts.von, *parts.last]))
@@ -269,6 +281,47 @@ def _csl_year(issued: object) -> int | None:
         return None
     parts = issued.get("date-parts")
     return _year(json.dumps(parts) if parts else _text(issued.get("raw") or issued.get("literal")))
+
+
+# Zotero's CSV --------------------------------------------------------------------------------------------------------
+
+
+def _read_csv(text: str, source: str) -> _Read:
+    csv.field_size_limit(_LARGEST)  # a note of a reader may be a long one
+    rows = csv.DictReader(io.StringIO(text, newline=""), restval="")
+    line = 1
+    for row in rows:
+        line, start = rows.line_num, line + 1
+        if row["Item Type"] in {"attachment", "note"}:
+            continue
+        if not _text(row.get("Title")):
+            yield Skipped(source, start, "the row has no Title")
+            continue
+        yield _csv_entry({name: value for name, value in row.items() if isinstance(value, str)})
+
+
+def _csv_entry(row: dict[str, str]) -> tuple[Entry, str]:
+    title = re.sub(r"</?(?:i|b|sub|sup|span)\b[^>]*>", "", _text(row["Title"]))
+    venue = _text(row.get("Publication Title")) or _text(row.get("Conference Name"))
+    extra = row.get("Extra", "")
+    identifier = _identify(
+        arxiv="",
+        doi=row.get("DOI", ""),
+        addresses=(row.get("Url", ""),),
+        texts=(row.get("Number", ""), row.get("Archive Location", ""), extra, venue),
+        title=title,
+    )
+    entry = Entry(
+        identifier,
+        title,
+        tuple(_inverted_name(name) for name in row.get("Author", "").split("; ") if name.strip()),
+        _year(row.get("Publication Year", "") or row.get("Date", "")),
+        "" if _ARXIV_VENUES.search(venue) else venue,
+        _text(re.sub(r"<[^>]+>", " ", row.get("Notes", ""))),
+        tuple(tag.strip() for tag in row.get("Manual Tags", "").split(";") if tag.strip()),
+    )
+    key = _CITATION_KEY.search(extra)
+    return entry, key[1] if key else ""
 
 
 # What all share ------------------------------------------------------------------------------------------------------

@@ -166,11 +166,84 @@ def test_csl_json(tmp_path: Path) -> None:
     assert [s.reason for s in found.skipped] == ["item 3 has no title", "item 4 has no title"]
 
 
+BETTER_BIBTEX = r"""
+@online{vaswaniAttentionAllYou2023,
+  title = {{{Attention Is All You Need}}},
+  author = {Vaswani, Ashish and family=Berg, given=Anna, prefix=van den, useprefix=true},
+  date = {2023-08-02},
+  eprint = {1706.03762},
+  eprinttype = {arXiv},
+  eprintclass = {cs},
+  url = {http://arxiv.org/abs/1706.03762},
+  urldate = {2024-01-05},
+  langid = {english},
+  pubstate = {prepublished},
+  keywords = {nlp,to read},
+  file = {/home/x/Zotero/a.pdf:/home/x/Zotero/b.html}
+}
+"""
+# The columns that Zotero writes, less those in the middle that hold nothing here; one item has two rows of its note's lines.
+ZOTERO_CSV = """\ufeff"Key","Item Type","Publication Year","Author","Title","Publication Title","ISBN","ISSN","DOI","Url",\
+"Abstract Note","Date","Date Added","Number","Archive","Archive Location","Extra","Notes","File Attachments","Manual Tags",\
+"Automatic Tags","Editor","Conference Name"
+"5YJW4XAA","preprint","2023","Vaswani, Ashish; Kaiser, Łukasz; The ML Group","Attention <i>Is</i> All You Need","","","",\
+"10.48550/arXiv.1706.03762","http://arxiv.org/abs/1706.03762","The ""dominant"" models","2023-08-02","2024-01-05 10:00:00",\
+"arXiv:1706.03762","","","arXiv:1706.03762 [cs]
+Citation Key: vaswani17","<p>Read this <b>first</b>.</p>
+<p>Again.</p>","/home/x/a.pdf","nlp; to read","Computer Science - Computation and Language","",""
+"8QAAB2CD","journalArticle","2008","van der Maaten, Laurens","Visualizing Data using t-SNE",\
+"Journal of Machine Learning Research","","1533-7928","","http://jmlr.org/papers/v9/vandermaaten08a.html","{long}",\
+"2008","2024-01-05 10:00:00","","","","","","","","","",""
+"C3","attachment","","","a.pdf","","","","","","","","","","","","","","","","","",""
+"D4","journalArticle","","","","","","","","","","","","","","","","","","","","",""
+"E5","book","1999"
+"F6","conferencePaper","","Sun, Eva","A short row"
+"""
+
+
+def test_better_bibtex(tmp_path: Path) -> None:
+    file = tmp_path / "library.bib"
+    file.write_text(BETTER_BIBTEX, encoding="utf-8")
+    found = read_bibliography(file)
+    (entry,) = found.entries
+    assert (entry.paper_id, entry.title, entry.year) == ("arxiv:1706.03762", "Attention Is All You Need", 2023)
+    assert (entry.tags, entry.authors[0]) == (("nlp", "to read"), Author("Vaswani", "Ashish"))
+    assert found.keys == (("arxiv:1706.03762", "vaswaniAttentionAllYou2023"),)
+    assert entry.authors[1] == Author("van den Berg", "Anna")
+
+
+def test_zoteros_csv(tmp_path: Path) -> None:
+    file = tmp_path / "library.csv"
+    file.write_text(ZOTERO_CSV.replace("{long}", "x" * 140_000), encoding="utf-8")
+    found = read_bibliography(file)
+    assert found.entries == (
+        Entry(
+            "arxiv:1706.03762",
+            "Attention Is All You Need",
+            (Author("Vaswani", "Ashish"), Author("Kaiser", "Łukasz"), Author("The ML Group")),
+            2023,
+            "",
+            "Read this first . Again.",
+            ("nlp", "to read"),
+        ),
+        Entry(
+            "url:https://jmlr.org/papers/v9/vandermaaten08a.html",
+            "Visualizing Data using t-SNE",
+            (Author("van der Maaten", "Laurens"),),
+            2008,
+            "Journal of Machine Learning Research",
+        ),
+        Entry(title_id("A short row"), "A short row", (Author("Sun", "Eva"),)),
+    )
+    assert found.keys == (("arxiv:1706.03762", "vaswani17"),)
+    assert [(s.line, s.reason) for s in found.skipped] == [(7, "the row has no Title"), (8, "the row has no Title")]
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"just a text", "neither BibTeX nor RIS nor CSL-JSON"),
-        (b"", "neither BibTeX nor RIS nor CSL-JSON"),
+        (b"just a text", "neither BibTeX nor RIS nor CSL-JSON nor Zotero's CSV"),
+        (b"", "neither BibTeX nor RIS nor CSL-JSON nor Zotero's CSV"),
         (b'[{"title": ', "is no JSON"),
         (b"@article{x, title={\xe9}}", "byte 19 is no UTF-8"),
     ],

@@ -118,7 +118,7 @@ def show(name: Name, as_json: Json = False) -> None:
 @commands.command("import")
 def import_file(
     name: Name,
-    file: Annotated[Path, typer.Argument(help="BibTeX, RIS or CSL-JSON, as Zotero exports them; or a Markdown list.")],
+    file: Annotated[Path, typer.Argument(help="BibTeX, RIS, CSL-JSON or CSV, as Zotero exports them; or a Markdown list.")],
     as_json: Json = False,
 ) -> None:
     """Put the papers of a bibliography on a list, which is made where there is none."""

@@ -82,8 +82,8 @@ def test_words_that_rise(opened: Callable[..., Generation]) -> None:
     now = [paper(20 + n, "2024-04-05", title="State space models") for n in range(6)]
     generation = opened(*before, *now, *(paper(30 + n, "2024-04-06", title="Old news of parsing") for n in range(6)))
     words = rising_words(Trends(generation.catalogue), date(2024, 4, 1))
-    assert words[:2] == (Rise("space models", 6, 0.0), Rise("state space", 6, 0.0))
-    assert words[2:] == (Rise("old news", 6, 6.0),)
+    # "state space" overlaps with what rises as much, and is not said twice.
+    assert words == (Rise("space models", 6, 0.0), Rise("old news", 6, 6.0))
     generation.close()
 
 

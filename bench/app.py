@@ -43,7 +43,8 @@ _QUESTIONS = (
 # Resolves at the first frame in which the hits are those of the question: their first title, and nothing still to come.
 _DRAWN = """title => {
     const first = document.querySelector('.st-key-hits [class*=st-key-title-] strong');
-    return first && first.textContent === title && !document.querySelector('.st-key-hits [data-stale=true]');
+    const shown = first && first.textContent.replaceAll('\\u2060', '');  // joins what Markdown would take apart
+    return shown === title && !document.querySelector('.st-key-hits [data-stale=true]');
 }"""
 
 

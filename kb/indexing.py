@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from kb.dense import DENSE_FILE, DENSE_FILES, DenseIndex
 from kb.embed import DerivedEncoder, Encoder
-from kb.errors import BusyError
+from kb.errors import BusyError, StoreError
 from kb.lexical import LEXICAL_FOLDER, LexicalIndex
 from kb.papers import TEXT_RECIPE, embedding_text
 from kb.progress import NoProgress, Progress
@@ -35,19 +35,22 @@ def embed_missing(home: Home, encoder: Encoder, progress: Progress | None = None
     """Embeds every text of the current generation that has no vector by this model yet.
 
     With a derived encoder its base embeds them, which is what is reported; the rest is arithmetic. Can be stopped at any moment
-    and run again: what is embedded stays. Raises BusyError where another job is embedding.
+    and run again: what is embedded stays. Raises BusyError where another job is embedding,
+    StoreError where the folder cannot be written.
     """
     progress = progress or NoProgress()
     if isinstance(encoder, DerivedEncoder):
         report = embed_missing(home, encoder.base, progress)
         _derive_missing(home, encoder)
         return report
-    home.vectors.mkdir(parents=True, exist_ok=True)
     lock = FileLock(home.path / "embedding.lock")
     try:
+        home.vectors.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         raise BusyError(f"Another job is embedding for {home.path}. Wait for it; this one changed nothing.") from None
+    except OSError as error:
+        raise StoreError(f"{home.path} cannot be written: {error.strerror}. Choose another folder with --home.") from error
     try:
         generation = home.open()
         try:

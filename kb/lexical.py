@@ -5,10 +5,12 @@ A folder of immutable segment files, so that a new generation links those of the
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import log1p
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import tantivy
@@ -59,7 +61,14 @@ class LexicalIndex:
         try:
             if not (folder / _DOCUMENTS).is_file():
                 raise FileNotFoundError(f"no {_DOCUMENTS}")
-            return cls(_opened(folder))
+            if os.access(folder, os.W_OK):
+                return cls(_opened(folder))
+            # To open one, tantivy makes a lock file beside the index. All files are open once there is a searcher.
+            with TemporaryDirectory(prefix="kb-lexical-") as links:
+                for path in folder.resolve().iterdir():
+                    if path.suffix != ".lock":
+                        (Path(links) / path.name).symlink_to(path)
+                return cls(_opened(Path(links)))
         except (ValueError, OSError) as error:
             raise StoreError(f"{folder} is no readable index ({error}). Run `kb index`: it is built again.") from error
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,27 +15,6 @@ from kb.search import Searcher
 from kb.store import Home, catalogue_problems
 
 Write = Callable[..., Path]
-
-
-@pytest.fixture
-def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Mounts what the arguments say on a new folder; skips where that is not allowed."""
-    mounted: list[Path] = []
-
-    def mounting(*arguments: str) -> Path:
-        folder = tmp_path / f"mounted {len(mounted)}"
-        folder.mkdir()
-        done = subprocess.run(["mount", *arguments, str(folder)], capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
-        mounted.append(folder)
-        return folder
-
-    if not sys.platform.startswith("linux") or shutil.which("mount") is None:
-        pytest.skip("needs Linux's mount")
-    yield mounting
-    for folder in mounted:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.mark.parametrize("room", [100, 600, 1400, 2000])

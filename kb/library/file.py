@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from filelock import FileLock
 
@@ -91,13 +93,15 @@ class LibraryFile:
             yield file
             file.execute("COMMIT")
 
+    @property
+    def fixed(self) -> bool:
+        """Whether the file's folder is there and cannot be written, so that it can be read only."""
+        return self.path.parent.exists() and not os.access(self.path.parent, os.W_OK)
+
     @contextmanager
     def changing(self) -> Iterator[sqlite3.Connection]:
         """A connection in one write transaction; an error takes back all of it."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"{self.path} cannot be written: {error.strerror}. Choose another folder with --home.") from error
+        self._make_folder()
         with self._connection() as file:
             file.execute("BEGIN IMMEDIATE")
             try:
@@ -116,7 +120,7 @@ class LibraryFile:
 
     def take_from(self, path: Path) -> None:
         """Puts all that another file holds in place of what this one holds, in one transaction."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._make_folder()
         with self._connection() as file, closing(sqlite3.connect(path)) as other:
             other.backup(file)
         self._ready = False  # the other file may be of an older schema
@@ -148,19 +152,28 @@ class LibraryFile:
         with self._connection() as file, closing(sqlite3.connect(path)) as other:
             return list(file.iterdump()) == list(other.iterdump())
 
+    def _make_folder(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be written: {error.strerror}. Choose another folder with --home.") from error
+        if self.fixed:
+            raise StoreError(f"{self.path} cannot be written: its folder is read-only. Choose another folder with --home.")
+
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         try:
-            file = sqlite3.connect(self.path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
-            try:
-                if not self._ready:
-                    self._prepare(file)
-                    self._ready = True
-                file.execute("PRAGMA foreign_keys = ON")
-                file.execute("PRAGMA synchronous = FULL")
-                yield file
-            finally:
-                file.close()
+            with self._copied() if self.fixed else nullcontext(self.path) as path:
+                file = sqlite3.connect(path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
+                try:
+                    if not self._ready:
+                        self._prepare(file, path)
+                        self._ready = path == self.path
+                    file.execute("PRAGMA foreign_keys = ON")
+                    file.execute("PRAGMA synchronous = FULL")
+                    yield file
+                finally:
+                    file.close()
         except (sqlite3.OperationalError, OSError) as error:
             raise StoreError(
                 f"{self.path} cannot be used: {error}. Check the folder's permissions and free space, and try again."
@@ -168,7 +181,16 @@ class LibraryFile:
         except sqlite3.DatabaseError as error:
             raise StoreError(f"{self.path} is damaged ({error}). Restore it from a backup, or move it away.") from error
 
-    def _prepare(self, file: sqlite3.Connection) -> None:
+    @contextmanager
+    def _copied(self) -> Iterator[Path]:
+        """A private copy for the time of a transaction: SQLite makes files beside one in WAL mode even to read it."""
+        with TemporaryDirectory(prefix="kb-library-") as folder:
+            for path in (self.path, self.path.with_name(self.path.name + "-wal")):
+                if path.exists():
+                    shutil.copyfile(path, Path(folder) / path.name)
+            yield Path(folder) / self.path.name
+
+    def _prepare(self, file: sqlite3.Connection, path: Path) -> None:
         """Brings the file to the newest schema; two processes that both find it missing do so one after the other."""
         version = file.execute("PRAGMA user_version").fetchone()[0]
         if version > len(_MIGRATIONS):
@@ -177,11 +199,11 @@ class LibraryFile:
             )
         if version == len(_MIGRATIONS):
             return
-        with FileLock(self.path.with_name(self.path.name + ".lock")):
+        with FileLock(path.with_name(path.name + ".lock")):
             file.execute("PRAGMA journal_mode = WAL")
             version = file.execute("PRAGMA user_version").fetchone()[0]
             if 0 < version < len(_MIGRATIONS):
-                kept = self.path.parent / BACKUPS / f"{self.path.stem}-schema-{version}{self.path.suffix}"
+                kept = path.parent / BACKUPS / f"{path.stem}-schema-{version}{path.suffix}"
                 kept.parent.mkdir(exist_ok=True)
                 _copy(file, kept)
             for number, sql in enumerate(_MIGRATIONS[version:], start=version + 1):

@@ -20,8 +20,9 @@ class Memory:
         """The citation key of each of these papers, given pairs of canonical id and the key wished for.
 
         A key once given stays with its paper, whatever else is exported; one that another paper has gets `-2`, `-3` and so on.
-        Without `remember` nothing is written: the keys are those that would be given now.
+        Without `remember`, or where the folder cannot be written, nothing is: the keys are those that would be given now.
         """
+        remember = remember and not self._file.fixed
         with self._file.changing() if remember else self._file.reading() as file:
             known: dict[str, str] = dict(file.execute("SELECT paper_id, key FROM citation_keys").fetchall()) if file else {}
             new = _new_keys(known, wished)

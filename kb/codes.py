@@ -24,7 +24,7 @@ _CHUNK = 32_768  # vectors in memory at a time
 _TRAINING = 40  # vectors a list that its centre is learned from
 _SCANNED = 20_000  # rows that are compared one by one sooner than looked for in the lists
 _REFINED = 8  # candidates a result
-_FEWEST = 200  # candidates, however few results are asked for
+_FEWEST = 1000  # candidates, however few results are asked for: at 3 million vectors 200 gave a recall of 0.93, these 0.997
 
 
 class Compressed:

@@ -379,7 +379,8 @@ def test_a_large_knowledge_base(new_page: NewPage, tmp_path: Path, encoder: Enco
     home = Home(Path(os.environ["KB_TEST_LARGE_HOME"]))
     with Searcher.open(home, encoder) as large:
         manifest = large.generation.manifest
-        every, with_code = found(large, k=20), found(large, filters=Filters(has_code=True))
+        answers = found(large, k=20), found(large, filters=Filters(has_code=True))
+    every, with_code = ([title.replace("--", "-\N{WORD JOINER}-") for title in answer] for answer in answers)
     with served(home, tmp_path / "app.log", "--no-browser", "--read-only") as address:
         page = new_page()
         page.goto(search_url(address, q=QUESTION))

@@ -201,6 +201,7 @@ def test_recommendations_are_added_or_dismissed(app: str, shelf: Home, library: 
     make(shelf, library, "Tuning", LORA)
     page = new_page()
     page.goto(list_url(app, "Tuning"))
+    settled(page)
     page.get_by_role("button", name="Find new papers").click()
     page.get_by_text("Close to “LoRA: Low-Rank Adaptation of Large Language Models”.").first.wait_for()
     settled(page)

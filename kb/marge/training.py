@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -23,6 +22,7 @@ from kb.marge.corpus import Corpus
 from kb.marge.model import PAD, Batch, Marge, Shape
 from kb.marge.pairs import Group, Pairs, Rows, grow, mine
 from kb.marge.states import TokenStates
+from kb.marge.weights import replace_file
 from kb.progress import NoProgress, Progress
 
 CHECKPOINT = "checkpoint.pt"
@@ -293,7 +293,7 @@ class Training:
 
     def _note(self, entry: dict[str, float]) -> None:
         self.log.append(entry)
-        _replace(self._folder / LOG, "".join(json.dumps(row) + "\n" for row in self.log).encode())
+        replace_file(self._folder / LOG, "".join(json.dumps(row) + "\n" for row in self.log).encode())
 
     def _save(self) -> None:
         temporary = self._folder / f"{CHECKPOINT}.tmp"
@@ -352,12 +352,3 @@ def _determined(plan: Plan, corpus: Corpus, begin: Marge | None) -> str:
     for tensor in begin.state_dict().values() if begin else ():
         digest.update(tensor.cpu().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -51,9 +51,9 @@ def write(folder: Path, model: Marge, encoder: str, mix: float) -> None:
         name: (tensor.half() if tensor.is_floating_point() else tensor).cpu().numpy()
         for name, tensor in model.state_dict().items()
     }
-    _replace(folder / WEIGHTS, save(tensors))
+    replace_file(folder / WEIGHTS, save(tensors))
     facts = Facts(encoder, mix, round(float(model.beta.detach()), 2), asdict(model.shape))
-    _replace(folder / FACTS, json.dumps(asdict(facts), indent=1).encode())
+    replace_file(folder / FACTS, json.dumps(asdict(facts), indent=1).encode())
 
 
 def read_facts(folder: Path) -> Facts:
@@ -100,7 +100,8 @@ def _read(folder: Path) -> dict[str, Floats]:
         raise ModelError(f"{folder / WEIGHTS} cannot be read ({error}). Train anew: `kb train marge`.") from error
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
+    """Writes a file under a temporary name first; it is whole or not there."""
     temporary = path.with_suffix(".tmp")
     with temporary.open("wb") as file:
         file.write(content)

@@ -9,7 +9,7 @@ import numpy as np
 
 from kb.dense import NEAR_DUPLICATE
 from kb.identifiers import normalised
-from kb.models import evidence_beta
+from kb.models import evidence_relevance
 from kb.papers import Paper, embedding_text, plain_text
 from kb.retrieve import Query
 from kb.search import Searcher, known_key
@@ -30,34 +30,41 @@ class Explanation:
 
 
 def explain(searcher: Searcher, identifier: str, k: int = 5) -> list[Explanation]:
-    """The k papers that explain a paper best, the best first: softmax(β f) over its nearest neighbours, f being the cosine.
+    """The k papers that explain a paper best, the best first: softmax(β f) over its nearest neighbours.
 
-    Those are the weights by which a paper's evidence is read in MARGE (Lewis et al. 2020, Pre-training via Paraphrasing,
-    section 2.1). The paper itself and its near-duplicates are no evidence, as there; nor are withdrawn papers. Empty where the
-    paper is not embedded yet. Raises QueryError where it is not in the knowledge base.
+    Those are the weights by which a paper's evidence is read in MARGE (Lewis et al. 2020, Pre-training via Paraphrasing), with f
+    and β of the trained model; its attention adds what single words say. The paper itself and its near-duplicates are no
+    evidence, as there; nor are withdrawn papers. Empty where the paper is not embedded yet. Raises QueryError where it is not in
+    the knowledge base.
     """
     catalogue = searcher.catalogue
     key = known_key(catalogue, identifier)
-    if not searcher.generation.manifest.embedded or searcher.index.rows_of(np.asarray([key]))[0] < 0:
+    manifest = searcher.generation.manifest
+    if not manifest.embedded or searcher.index.rows_of(np.asarray([key]))[0] < 0:
         return []
-    keys, cosines = searcher.index.search(searcher.index.vectors(np.asarray([key])), k + _SPARE)
+    own = searcher.index.vectors(np.asarray([key]))
+    keys, cosines = searcher.index.search(own, k + _SPARE)
     papers = catalogue.papers([key, *keys[0].tolist()])
     title, withdrawn = normalised(papers[key].title), catalogue.withdrawn()
-    evidence = [
-        (papers[near], cosine)
+    near = [
+        near
         for near, cosine in zip(keys[0].tolist(), cosines[0].tolist(), strict=True)
         if near != key and near not in withdrawn and cosine < NEAR_DUPLICATE and normalised(papers[near].title) != title
-    ][:k]
-    weights = evidence_weights([cosine for _, cosine in evidence], evidence_beta())
+    ]
+    model = evidence_relevance(manifest.model_fingerprint)
+    relevance = model.of(own, searcher.index.vectors(np.asarray(near, dtype=np.int64)))
+    best = np.argsort(-relevance, kind="stable")[:k].tolist()
+    evidence = [papers[near[row]] for row in best]
+    weights = evidence_weights(relevance[best].tolist(), model.beta)
     words = searcher.weights(Query(embedding_text(papers[key].title, papers[key].abstract)))
-    notes = catalogue.notes_on([paper.id for paper, _ in evidence])
+    notes = catalogue.notes_on([paper.id for paper in evidence])
     return [
         Explanation(
             paper,
             weight,
             best_sentence(paper.abstract or " ".join(plain_text(note.body) for note in notes.get(paper.id, ())), words),
         )
-        for (paper, _), weight in zip(evidence, weights, strict=True)
+        for paper, weight in zip(evidence, weights, strict=True)
     ]
 
 

@@ -11,8 +11,8 @@ from kb.bert import UnknownArchitecture
 from kb.dense import DenseIndex
 from kb.embed import BertEncoder, Encoder, SentenceTransformerEncoder
 from kb.errors import ModelError
-from kb.marge.encoder import MargeEncoder
-from kb.marge.weights import FACTS, SHIPPED, read_facts
+from kb.marge.encoder import MargeEncoder, Relevance
+from kb.marge.weights import FACTS, SHIPPED
 from kb.rerank import CrossEncoderReranker, FeedbackReranker, Reranker, Texts
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -41,9 +41,10 @@ def load_encoder(name: str | None = None) -> Encoder:
     return _encoder_of(name, name)
 
 
-def evidence_beta() -> float:
-    """How sharply near evidence is preferred: β of the trained model that KB_MODEL names, else of the one that comes along."""
-    return read_facts(_trained(os.environ.get("KB_MODEL") or "") or SHIPPED).beta
+def evidence_relevance(encoder: str) -> Relevance:
+    """f and β of the trained model that KB_MODEL names, else of the one that comes along, for vectors of the encoder with that
+    fingerprint."""
+    return Relevance(_trained(os.environ.get("KB_MODEL") or "") or SHIPPED, encoder)
 
 
 def default_folder() -> Path:

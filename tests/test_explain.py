@@ -1,4 +1,4 @@
-"""Which papers explain one, beside the softmax over brute-force cosines."""
+"""Which papers explain one, beside the softmax over brute-force relevance."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from kb.dense import NEAR_DUPLICATE
 from kb.embed import Encoder
 from kb.errors import QueryError
 from kb.explain import evidence_weights, explain
-from kb.marge.weights import SHIPPED, read_facts
+from kb.marge.encoder import adapted
+from kb.marge.weights import SHIPPED, read_adapter, read_facts
 from kb.papers import embedding_text
 from kb.search import Searcher
 from kb.store import Home
@@ -47,15 +48,15 @@ def heads(home: Home, write_snapshot: Callable[..., Path], encoder: Encoder) -> 
     return home
 
 
-def test_the_nearest_explain_by_the_softmax_of_their_cosines(heads: Home, encoder: Encoder) -> None:
+def test_the_nearest_explain_by_the_softmax_of_their_relevance(heads: Home, encoder: Encoder) -> None:
     with Searcher.open(heads, encoder) as searcher:
         found = explain(searcher, "1501.00001", k=3)
     texts = [embedding_text(title, text) for title, text in ABSTRACTS.items()]
-    vectors = encoder.encode(texts)
-    cosines = vectors[1:5] @ vectors[0]
-    order = np.argsort(-cosines)[:3]
+    vectors = adapted(encoder.encode(texts), read_adapter(SHIPPED))
+    relevance = vectors[1:5] @ vectors[0]
+    order = np.argsort(-relevance)[:3]
     assert [e.paper.title for e in found] == [list(ABSTRACTS)[1 + i] for i in order]
-    scores = np.exp(read_facts(SHIPPED).beta * cosines[order])
+    scores = np.exp(read_facts(SHIPPED).beta * relevance[order])
     expected = scores / scores.sum()
     np.testing.assert_allclose([e.weight for e in found], expected, atol=0.02)  # stored in half precision
     assert found[0].sentence == "Few attention heads of a transformer matter, and the rest are pruned."

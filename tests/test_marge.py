@@ -27,8 +27,8 @@ from kb.marge.quality import Halves, best_mix, halves
 from kb.marge.reranker import MargeReranker
 from kb.marge.states import TokenStates
 from kb.marge.training import CHECKPOINT, PRESETS, Training
-from kb.marge.weights import SHIPPED, read_facts, read_model, write
-from kb.models import DEFAULT_MODEL, default_folder, evidence_beta, load_encoder
+from kb.marge.weights import SHIPPED, read_adapter, read_facts, read_model, write
+from kb.models import DEFAULT_MODEL, default_folder, evidence_relevance, load_encoder
 from kb.retrieve import Candidates, Query
 from kb.search import Searcher
 from kb.store import Home
@@ -352,11 +352,18 @@ def test_weights_come_back(trained: Path, states: TokenStates, tmp_path: Path) -
         read_facts(tmp_path)
 
 
-def test_evidence_is_weighed_by_the_model_in_use(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evidence_is_weighed_by_the_model_in_use(trained: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KB_MODEL", raising=False)
-    assert evidence_beta() == read_facts(SHIPPED).beta != 10
+    assert evidence_relevance(encoder.fingerprint).beta == read_facts(SHIPPED).beta != 10
     monkeypatch.setenv("KB_MODEL", str(trained))
-    assert evidence_beta() == 10  # where it begins
+    model = evidence_relevance(encoder.fingerprint)
+    assert model.beta == 10  # where it begins
+    vectors = encoder.encode(made_up(5))
+    g = adapted(vectors, read_adapter(trained))
+    np.testing.assert_allclose(model.of(vectors[:1], vectors[1:]), g[1:] @ g[0], atol=1e-5)
+    assert np.abs(g @ g.T - vectors @ vectors.T).max() > 0.01
+    of_another = evidence_relevance("f" * 64).of(vectors[:1], vectors[1:])
+    np.testing.assert_allclose(of_another, vectors[1:] @ vectors[0], atol=1e-5)
 
 
 def test_an_index_by_the_trained_encoder_embeds_nothing_anew(
@@ -420,6 +427,20 @@ def test_a_g_that_is_not_better_is_left_out(corpus: Corpus, encoder: Encoder) ->
     np.testing.assert_allclose(one, 1 / 60)  # to which all texts are one
     measured.queries, measured.documents = np.eye(6, dtype=np.float32), np.eye(6, dtype=np.float32)
     assert best_mix(measured, lambda vectors: np.roll(vectors, 1, axis=1)) == (0.0, 1.0, 1.0)
+
+
+def test_a_g_is_measured_beside_the_model_that_it_began_with(corpus: Corpus, encoder: Encoder) -> None:
+    measured = Halves(dataclasses.replace(corpus, held_out=np.arange(60)), encoder)
+    measured.queries = np.eye(6, dtype=np.float32)
+    measured.documents = unit(*(np.eye(6) + 2 * np.roll(np.eye(6), 1, axis=0)).tolist())  # another is the nearest
+
+    def undone(vectors: Vectors) -> Vectors:
+        return vectors if vectors is measured.queries else np.eye(6, dtype=np.float32)
+
+    assert best_mix(measured, lambda vectors: vectors) == (0.0, 0.5, 0.5)
+    assert best_mix(measured, lambda vectors: vectors, undone) == (0.0, 1.0, 0.5)
+    mix, before, after = best_mix(measured, undone, undone)
+    assert (mix, before, after) == (0.5, 1.0, 1.0)
 
 
 def test_an_abstract_is_cut_at_a_sentence() -> None:

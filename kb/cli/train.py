@@ -42,12 +42,13 @@ def marge(
     """Train the retriever and reranker that explain a paper by others, without labels.
 
     A run that is stopped goes on where it was. The model is installed into the knowledge base's folder if it finds the other
-    half of held-out abstracts better than its start does.
+    half of held-out abstracts better than its start does: the encoder, and the model that it began with.
     """
     from dataclasses import replace
 
     from ingest.jobs import run_index, run_snapshot
     from kb.marge.corpus import read_corpus
+    from kb.marge.encoder import MargeEncoder
     from kb.marge.quality import Halves, best_mix
     from kb.marge.states import TokenStates
     from kb.marge.training import CHECKPOINT, PRESETS, Training
@@ -74,9 +75,11 @@ def marge(
         progress.start("Embedding held-out halves", 2 * len(corpus.held_out), "texts")
         halves = Halves(corpus, encoder, progress.advance)
         states = TokenStates(default_folder())
-        training = Training(corpus, states, plan, work, read_model(trained_folder(begin), states.words) if begin else None)
+        folder = trained_folder(begin) if begin else None
+        training = Training(corpus, states, plan, work, read_model(folder, states.words) if folder else None)
         training.run(lambda adapt: {"MRR of halves": float(halves.reciprocal_ranks(adapt).mean())}, progress)
-    mix, before, after = best_mix(halves, training.adapt)
+    begun = MargeEncoder(encoder, folder, str(begin)).derive if folder else None
+    mix, before, after = best_mix(halves, training.adapt, begun)
     installed = after > before
     if installed:
         write(models / "marge", training.model, encoder.fingerprint, mix)

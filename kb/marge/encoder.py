@@ -43,6 +43,23 @@ class MargeEncoder:
         return mixed(vectors, adapted(vectors, self._adapter), self._mix)
 
 
+class Relevance:
+    """f of a trained model, by which it weighs the papers that explain another, and its β."""
+
+    def __init__(self, folder: Path, encoder: str) -> None:
+        """`encoder` is the fingerprint of that which the vectors are of. Where the model was trained over another one, g is not
+        to be had, and f is the cosine of the vectors as they are. Raises ModelError where the folder holds no model."""
+        facts = read_facts(folder)
+        self.beta = facts.beta
+        self._adapter = read_adapter(folder) if facts.encoder == encoder else None
+
+    def of(self, target: Vectors, evidence: Vectors) -> Vectors:
+        """f(x, z) = cos(g(x), g(z)) of a target, shape (1, d), and its evidence, (n, d); shape (n,)."""
+        if self._adapter is not None:
+            target, evidence = adapted(target, self._adapter), adapted(evidence, self._adapter)
+        return np.asarray(evidence @ target[0], dtype=np.float32)
+
+
 def adapted(vectors: Vectors, weights: dict[str, Vectors]) -> Vectors:
     """g of the encoder's vectors, as kb.marge.model.Adapter computes it; shape (n, d)."""
     scale = np.float32(vectors.shape[1] ** 0.5)

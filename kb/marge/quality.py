@@ -41,10 +41,13 @@ def halves(text: str) -> tuple[str, str]:
     return " ".join(first), " ".join(parts)
 
 
-def best_mix(halves: Halves, adapt: Callable[[Vectors], Vectors]) -> tuple[float, float, float]:
+def best_mix(
+    halves: Halves, adapt: Callable[[Vectors], Vectors], begun: Callable[[Vectors], Vectors] | None = None
+) -> tuple[float, float, float]:
     """Share of g that is best on every other held-out paper, and what it is on the rest: mean before and after.
 
-    The share is 0, and the two means are one, where no share is better than the start.
+    Before is the encoder, or the model that training has begun with, if that is the better one. The share is 0, and the mean
+    after it the encoder's, where no share is better than the encoder.
     """
 
     def ranks(mix: float) -> NDArray[np.float64]:
@@ -52,4 +55,5 @@ def best_mix(halves: Halves, adapt: Callable[[Vectors], Vectors]) -> tuple[float
 
     found = {mix: ranks(mix) for mix in (0.0, *_MIXES)}
     mix = max(found, key=lambda m: (float(found[m][::2].mean()), -m))
-    return mix, float(found[0.0][1::2].mean()), float(found[mix][1::2].mean())
+    starts = [found[0.0], *([halves.reciprocal_ranks(begun)] if begun else [])]
+    return mix, max(float(start[1::2].mean()) for start in starts), float(found[mix][1::2].mean())

@@ -1,6 +1,6 @@
 """The model: an adapter over the encoder's vectors, and a decoder that writes a paper from the tokens of its evidence.
 
-Lewis et al. 2020, Pre-training via Paraphrasing, section 2, cited here as MARGE.
+Lewis et al. 2020, Pre-training via Paraphrasing (arXiv 2006.15020), cited here as MARGE, by the headings of its second section.
 """
 
 from __future__ import annotations
@@ -158,14 +158,14 @@ class Marge(nn.Module):
         self.register_buffer("row", row, persistent=False)
 
     def relevance(self, batch: Batch) -> Tensor:
-        """f(x, z) = cos(g(x), g(z)), shape (T, M). MARGE, equation 1; gradients reach g on both sides."""
+        """f(x, z) = cos(g(x), g(z)), shape (T, M). MARGE, Relevance Scores; gradients reach g on both sides."""
         targets, evidence = self.adapter(batch.target_vectors), self.adapter(batch.evidence_vectors)
         return torch.matmul(targets, evidence.T)
 
     def log_likelihood(self, batch: Batch, relevance: Tensor) -> tuple[Tensor, Tensor]:
         """log p(x | z₁…z_M, f) of every token of the targets but the first, and which of them count; both of shape (T, L − 1).
 
-        MARGE, equations 2 and 3: the relevance of a paper, times β, is added to the logits of all of its tokens.
+        MARGE, Reconstruction Model: the relevance of a paper, times β, is added to the logits of all of its tokens.
         """
         closed = torch.finfo(torch.bfloat16).min / 4
         bias = torch.where(batch.allowed, self.beta * relevance, closed)

@@ -35,9 +35,10 @@ class Pairs:
 def mine(vectors: Vectors, start: Vectors, shards: Sequence[Rows], neighbours: int, kept: int, *, mutual: bool = False) -> Pairs:
     """The best pairs of every shard by the cosine of `vectors`, scored exactly; `vectors` and `start` of shape (n, d).
 
-    MARGE, section 2.3: of each paper's nearest in its shard, `kept` times as many pairs as papers remain, the best *over the
-    shard*. A paper that has none among them waits. Near-duplicates by the `start`, which does not move, are no evidence.
-    `mutual` keeps pairs only where each is among the nearest of the other (Tran et al. 2020, CRISS, section 3).
+    As in the section on batching of MARGE (Lewis et al. 2020): of each paper's nearest in its shard, `kept` times as many pairs
+    as papers remain, the best *over the shard*. A paper that has none among them waits. Near-duplicates by the `start`, which
+    does not move, are no evidence. `mutual` keeps pairs only where each is among the nearest of the other, as CRISS does (Tran et
+    al. 2020, Cross-lingual Retrieval for Iterative Self-supervised Training, arXiv 2006.09526).
     """
     targets: list[Rows] = []
     evidence: list[Rows] = []

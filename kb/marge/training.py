@@ -186,8 +186,8 @@ class Training:
     def distillation(self, batch: Batch, relevance: Tensor) -> Tensor:
         """KL(ranker ‖ retriever) over the evidence of the first targets, near and far, with the ranker held still.
 
-        Zhang et al. 2022, Adversarial Retriever-Ranker for dense text retrieval, equation 7; the ranker's score of a paper is
-        log p(x | z) of it alone.
+        As the retriever is regularised by the ranker in AR2 (Zhang et al. 2022, Adversarial Retriever-Ranker for dense text
+        retrieval, arXiv 2110.03611); the ranker's score of a paper is log p(x | z) of it alone.
         """
         rows = torch.nonzero(batch.allowed.sum(dim=1) > 1)[: self.plan.judged, 0]
         if not len(rows):

@@ -33,6 +33,10 @@ def harvest_query(home: Home, api: ArxivApi, query: str, category: str, since: d
         known = run.before
         last = now().replace(second=0, microsecond=0)
         asked = datetime.combine(since, time()) if since else None
+        if known.reached is not None and known.reached > last:
+            # By a clock that was ahead, and was set back since: what was asked for then is asked for again.
+            asked = min(asked or known.began, known.began) if known.began else None
+            known = Harvest(source, finished=known.finished)
         older = known.began is not None and asked is not None and asked < known.began
         if known.reached is None or older:
             known = Harvest(source, began=asked, finished=known.finished)

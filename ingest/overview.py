@@ -113,6 +113,8 @@ def _state(ledger: Ledger, category: str, harvests: list[Harvest], finished: dat
         return State.STOPPED, "The last run did not come to its end; the next one goes on where it was."
     if finished is None:
         return State.NEVER, "Nothing was asked for yet."
+    if finished - now > timedelta(hours=1):
+        return State.BEHIND, "By its clock the last run lies ahead: the clock was wrong. The next run puts it right."
     missed = announcements(finished, now)
     if gaps := find_gaps(ledger, category, now.date()):
         return State.GAPS, _missing(gaps)

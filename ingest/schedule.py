@@ -11,7 +11,7 @@ import logging
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from kb.errors import BusyError, StoreError
 from kb.store import Home
 
 _TICK = 20  # seconds between two looks at the clock: a laptop that slept is soon noticed
+_SKEW = timedelta(hours=1)  # a start that lies further ahead was noted by a clock that was wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +35,13 @@ class Outcome:
     """When the job was first found in the configuration: before that, it missed nothing."""
     started: str = ""
     finished: str = ""
-    """Of the last run that came to its end; a run that was killed has only started."""
+    """Of the last run; empty until it has come to its end, and where it was killed."""
     exit_code: int = 0
 
     @property
     def unfinished(self) -> bool:
         """Whether the last run did not come to its end, or not yet."""
-        return self.finished < self.started
+        return bool(self.started) and not self.finished
 
     @property
     def shown(self) -> str:
@@ -72,9 +73,13 @@ class Diary:
             raise StoreError(f"{path} is damaged ({error}). Delete it: the job is then taken for a new one.") from error
 
     def due(self, job: Job, moment: datetime) -> bool:
-        """Whether a time of the job has come since its last start, or since it was first seen; or it was killed."""
+        """Whether a time of the job has come since its last start, or since it was first seen; or it was killed.
+
+        A start that lies ahead of the moment tells nothing, since the clock was set back after it: the job is then due.
+        """
         known = self.outcome(job)
-        return known.unfinished or job.next_time(datetime.fromisoformat(known.started or known.seen)) <= moment
+        last = datetime.fromisoformat(known.started or known.seen)
+        return known.unfinished or last - moment > _SKEW or job.next_time(last) <= moment
 
     def run(self, job: Job, command: Callable[[Sequence[str]], int]) -> int:
         """Runs a job and notes its outcome. Raises BusyError where it is running already, in any process."""
@@ -84,7 +89,7 @@ class Diary:
         except Timeout:
             raise BusyError(f"`kb {job.run}` is running already.") from None
         try:
-            outcome = replace(self.outcome(job), started=_now())
+            outcome = replace(self.outcome(job), started=_now(), finished="")
             self._write(job, outcome)
             code = command(job.arguments)
             self._write(job, replace(outcome, finished=_now(), exit_code=code))

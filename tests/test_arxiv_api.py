@@ -19,6 +19,8 @@ from arxiv_server import ATOM_FAULTS, ArxivServer, Record, arxiv_server, as_atom
 
 import ingest.arxiv_api
 import ingest.far_side
+import ingest.from_api
+import ingest.harvest
 from ingest.arxiv_api import ArxivApi, category_query
 from ingest.from_api import fetch_ids, fetch_missing, fill_gaps, harvest_query
 from ingest.gaps import find_gaps
@@ -112,6 +114,19 @@ def test_the_second_run_asks_for_what_is_new(home: Home, server: ArxivServer) ->
     assert report.counts == {"new": 1, "changed": 0, "unchanged": 0}
     assert len(server.requests) == before + 1
     assert stored(home)["arxiv:2501.00001"] == as_atom_paper(record)
+
+
+def test_a_clock_that_was_ahead_leaves_no_gap(home: Home, server: ArxivServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as ahead:
+        ahead.setattr(ingest.from_api, "now", lambda: ingest.harvest.now() + timedelta(days=400))
+        harvest(home)
+    then = datetime.now().replace(hour=9, minute=0, second=0, microsecond=0) - timedelta(days=60)
+    record = replace(RECORDS[0], id="2501.00001", categories=("cs.CL",), dates=(then,), texts=RECORDS[0].texts[:1])
+    server.records.append(record)
+    assert harvest(home).counts["new"] == 1
+    before = len(server.requests)
+    assert not harvest(home).counts.get("new")  # reached by the right clock now
+    assert len(server.requests) == before + 1
 
 
 @pytest.mark.usefixtures("server")

@@ -140,6 +140,31 @@ def test_a_killed_job_is_run_again(home: Home, at: Callable[[datetime], None]) -
     assert diary.outcome(JOB).shown == "running, or killed, since 2024-03-13T12:00"
 
 
+def test_a_clock_set_back_keeps_no_job_waiting(home: Home, at: Callable[[datetime], None]) -> None:
+    diary = Diary(home)
+    at(WEDNESDAY + timedelta(days=400))
+    diary.run(JOB, lambda _: 0)
+    assert diary.due(JOB, WEDNESDAY)
+    at(WEDNESDAY)
+    diary.run(JOB, lambda _: 0)
+    assert not diary.due(JOB, WEDNESDAY)
+    assert diary.due(JOB, WEDNESDAY + timedelta(days=1))
+
+
+def test_a_clock_set_back_during_a_run_makes_it_no_killed_one(home: Home, at: Callable[[datetime], None]) -> None:
+    diary = Diary(home)
+    at(WEDNESDAY + timedelta(minutes=30))
+
+    def set_back(_: object) -> int:
+        assert diary.outcome(JOB).unfinished
+        at(WEDNESDAY)
+        return 0
+
+    diary.run(JOB, set_back)
+    assert diary.outcome(JOB).shown == "done"
+    assert not diary.due(JOB, WEDNESDAY)
+
+
 def test_a_job_never_runs_twice_at_once(home: Home) -> None:
     diary = Diary(home)
     assert not diary.running(JOB)

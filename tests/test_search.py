@@ -261,6 +261,25 @@ def test_changed_and_removed_papers(home: Home, write_snapshot: Callable[..., Pa
     assert run_index(home, encoder).embedded == 0
 
 
+def test_an_old_generation_still_open_answers_as_before(
+    home: Home, write_snapshot: Callable[..., Path], encoder: Encoder
+) -> None:
+    question = "speech recognition with few labels"
+    run_snapshot(home, [write_snapshot([record(n) for n in range(20)])])
+    run_index(home, encoder)
+    with Searcher.open(home, encoder) as searcher:
+        before = searcher.search(question, 10)
+        for round_ in range(2):
+            changed = [record(n, title=f"Replaced {round_} {n}", update_date=f"2021-01-0{round_ + 1}") for n in range(20)]
+            run_snapshot(home, [write_snapshot(changed)])
+            run_index(home, encoder)
+        assert not searcher.generation.folder.exists()  # swept, and its files live on as long as they are open
+        assert searcher.search(question, 10) == before
+        assert searcher.like([before[0].paper.id], k=5)
+    with Searcher.open(home, encoder) as searcher:
+        assert all(hit.paper.title.startswith("Replaced 1") for hit in searcher.search(question, 10))
+
+
 @pytest.mark.parametrize("damage", ["delete", "truncate"])
 def test_a_damaged_index_is_mended_by_indexing(
     home: Home, write_snapshot: Callable[..., Path], encoder: Encoder, damage: str

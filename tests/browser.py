@@ -9,15 +9,19 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
+from weakref import WeakKeyDictionary
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, Route, WebSocket, expect, sync_playwright
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from ingest.jobs import run_index, run_notes, run_snapshot
 from kb.embed import Encoder
@@ -161,6 +165,10 @@ def pages(browser: Browser) -> Iterator[NewPage]:
         dialogs.append(dialog.message)
         dialog.dismiss()
 
+    def watch(page: Page) -> None:
+        _RUNS[page] = _Runs(page)
+        page.on("dialog", dismiss)
+
     contexts: list[BrowserContext] = []
 
     def open_page(**options: object) -> Page:
@@ -168,9 +176,8 @@ def pages(browser: Browser) -> Iterator[NewPage]:
         contexts.append(context)
         context.set_default_timeout(_WAIT)
         context.route("**/*", guard)
-        page = context.new_page()
-        page.on("dialog", dismiss)
-        return page
+        context.on("page", watch)
+        return context.new_page()
 
     yield open_page
     for context in contexts:
@@ -199,6 +206,71 @@ def expect_titles(page: Page, expected: list[str]) -> None:
     expect(titles(page)).to_have_text(expected)
 
 
+class _Runs:
+    """The runs of the page's script that a page asked for, read off its connection to the server.
+
+    The page itself does not tell one that is asked for from one that has ended: it says that none is running in both cases.
+    """
+
+    def __init__(self, page: Page) -> None:
+        self.asked = 0
+        self.ended = True
+        page.on("websocket", self._follow)
+
+    def _follow(self, connection: WebSocket) -> None:
+        self.ended = False
+        connection.on("framesent", self._sent)
+        connection.on("framereceived", self._received)
+
+    def _sent(self, frame: str | bytes) -> None:
+        if isinstance(frame, bytes) and BackMsg.FromString(frame).WhichOneof("type") == "rerun_script":
+            self.asked += 1
+            self.ended = False
+
+    def _received(self, frame: str | bytes) -> None:
+        if not isinstance(frame, bytes):
+            return
+        told = ForwardMsg.FromString(frame)
+        if told.WhichOneof("type") == "script_finished" and told.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN:
+            self.ended = True
+
+
+_RUNS: WeakKeyDictionary[Page, _Runs] = WeakKeyDictionary()
+
+
 def settled(page: Page) -> None:
-    """Waits until the page has been computed."""
+    """Waits until the page has been computed and drawn."""
     page.wait_for_selector('[data-testid=stApp][data-test-script-state="notRunning"]')
+    _wait_until(page, lambda: _RUNS[page].ended)
+    page.evaluate("new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+    page.wait_for_selector('[data-testid=stApp][data-test-script-state="notRunning"]')
+
+
+@contextmanager
+def answered(page: Page) -> Iterator[None]:
+    """A block that does, once the page is drawn, what the server answers to; ends when the answer is drawn."""
+    settled(page)
+    asked = _RUNS[page].asked
+    yield
+    _wait_until(page, lambda: _RUNS[page].asked > asked)
+    settled(page)
+
+
+def press(control: Locator) -> None:
+    """Clicks on what the server answers to."""
+    with answered(control.page):
+        control.click()
+
+
+def enter(field: Locator, text: str) -> None:
+    """Writes into a field, and sends it off."""
+    with answered(field.page):
+        field.fill(text)
+        field.press("Enter")
+
+
+def _wait_until(page: Page, condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _WAIT / 1000
+    while not condition():
+        assert time.monotonic() < deadline, f"the page {page.url} did not ask its server, or the server did not answer"
+        page.wait_for_timeout(10)

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from browser import NewPage, Serve, card, expect_titles, record, search_url, served, settled, titles, write_papers
+from browser import NewPage, Serve, card, enter, expect_titles, press, record, search_url, served, settled, titles, write_papers
 from conftest import record as numbered
 from playwright.sync_api import Locator, Page, expect
 from thirty_papers import QLORA_CODE
@@ -48,8 +48,7 @@ def box(page: Page) -> Locator:
 
 
 def ask(page: Page, text: str) -> None:
-    box(page).fill(text)
-    box(page).press("Enter")
+    enter(box(page), text)
 
 
 # Searching --------------------------------------------------------------------------------------------------------------
@@ -131,17 +130,17 @@ def test_the_pages_of_an_answer_are_addresses_of_their_own(app: str, new_page: N
     page = new_page()
     page.goto(search_url(app, q=QUESTION))
     expect_titles(page, every[:10])
-    page.get_by_role("button", name="Page 2").click()
+    press(page.get_by_role("button", name="Page 2"))
     expect_titles(page, every[10:20])
     assert "page=2" in page.url
-    page.get_by_role("button", name="Page 3").click()
+    press(page.get_by_role("button", name="Page 3"))
     expect_titles(page, every[20:30])
     page.go_back()
     expect_titles(page, every[10:20])
     other = new_page()
     other.goto(page.url)
     expect_titles(other, every[10:20])
-    other.get_by_text("Has code").click()  # another question begins with its first page
+    press(other.get_by_text("Has code"))  # another question begins with its first page
     expect_titles(other, found(library, filters=Filters(has_code=True)))
     page.goto(search_url(app, q=QUESTION, page="99"))
     expect_titles(page, every[20:30])
@@ -166,9 +165,7 @@ def test_what_an_answer_consists_of_narrows_it(app: str, new_page: NewPage, libr
     page.goto(search_url(app, q=QUESTION))
     page.get_by_text("Among these 30").wait_for()
     page.get_by_role("radiogroup", name="Among these").or_(page.get_by_test_id("stButtonGroup")).first.wait_for()
-    page.get_by_role("button", name=f"with code {with_code}").or_(
-        page.get_by_role("radio", name=f"with code {with_code}")
-    ).click()
+    press(page.get_by_role("button", name=f"with code {with_code}").or_(page.get_by_role("radio", name=f"with code {with_code}")))
     expect_titles(page, found(library, filters=Filters(has_code=True)))
     assert "code=1" in page.url
 
@@ -202,19 +199,18 @@ def test_filters_give_what_the_library_gives(
 def test_filters_are_set_in_the_sidebar_and_cleared(app: str, new_page: NewPage, library: Searcher) -> None:
     page = new_page()
     page.goto(search_url(app, q=QUESTION))
-    page.get_by_text("Has code").click()
+    press(page.get_by_text("Has code"))
     expect_titles(page, found(library, filters=Filters(has_code=True)))
-    page.get_by_text("With my notes").click()
+    press(page.get_by_text("With my notes"))
     expect_titles(page, found(library, filters=Filters(has_code=True, source="notes")))
-    page.get_by_text("All", exact=True).click()
+    press(page.get_by_text("All", exact=True))
     expect_titles(page, found(library, filters=Filters(has_code=True)))
-    page.get_by_label("Author").fill("Frantar")
-    page.get_by_label("Author").press("Enter")
+    enter(page.get_by_label("Author"), "Frantar")
     expect_titles(page, found(library, filters=Filters(has_code=True, author="Frantar")))
-    page.get_by_role("button", name="Clear filters").click()
+    press(page.get_by_role("button", name="Clear filters"))
     expect_titles(page, found(library))
     page.get_by_role("combobox", name="Categories").fill("cs.IR")
-    page.get_by_role("option", name=re.compile(r"cs\.IR")).click()
+    press(page.get_by_role("option", name=re.compile(r"cs\.IR")))
     expect_titles(page, found(library, filters=Filters(categories=("cs.IR",))))
     page.keyboard.press("Escape")  # closes the list of categories
     page.get_by_role("slider").first.focus()
@@ -229,18 +225,18 @@ def test_filters_are_set_in_the_sidebar_and_cleared(app: str, new_page: NewPage,
 def test_more_like_this_and_not_like_this(app: str, new_page: NewPage, library: Searcher) -> None:
     page = new_page()
     page.goto(search_url(app, q=QUESTION))
-    card(page, "Scaling Laws for Neural Language Models").get_by_role("button", name="More like this").click()
+    press(card(page, "Scaling Laws for Neural Language Models").get_by_role("button", name="More like this"))
     like, text = ["arxiv:2001.08361"], QUESTION
     expect_titles(page, [hit.paper.title for hit in library.like(like, text=text)])
     chip = page.get_by_role("button", name="Like Scaling Laws for Neural Language Models")
     chip.wait_for()
     disliked = titles(page).first.inner_text()
     unlike = [hit.paper.id for hit in library.like(like, text=text)][:1]
-    card(page, disliked).get_by_role("button", name="Not like this").click()
+    press(card(page, disliked).get_by_role("button", name="Not like this"))
     expect_titles(page, [hit.paper.title for hit in library.like(like, unlike, text)])
-    chip.click()
+    press(chip)
     expect_titles(page, [hit.paper.title for hit in library.like([], unlike, text)])
-    page.get_by_role("button", name=f"Not like {disliked}").click()
+    press(page.get_by_role("button", name=f"Not like {disliked}"))
     expect_titles(page, found(library))
 
 
@@ -257,10 +253,10 @@ def test_a_shared_address_opens_the_same_search_elsewhere(app: str, new_page: Ne
     page = new_page()
     page.goto(app)
     ask(page, QUESTION)
-    page.get_by_text("Has code").click()
+    press(page.get_by_text("Has code"))
     page.wait_for_url("**code=1**")
     settled(page)
-    card(page, "LoRA: Low-Rank Adaptation of Large Language Models").get_by_role("button", name="More like this").click()
+    press(card(page, "LoRA: Low-Rank Adaptation of Large Language Models").get_by_role("button", name="More like this"))
     page.wait_for_url("**like=**")
     page.get_by_role("button", name="Like LoRA").wait_for()
     settled(page)
@@ -279,7 +275,7 @@ def test_back_and_forward_go_through_the_searches(app: str, new_page: NewPage, l
     expect_titles(page, found(library))
     ask(page, "image generation")
     expect_titles(page, found(library, "image generation"))
-    page.get_by_text("Has code").click()
+    press(page.get_by_text("Has code"))
     expect_titles(page, found(library, "image generation", filters=Filters(has_code=True)))
     page.go_back()
     expect_titles(page, found(library, "image generation"))
@@ -337,11 +333,11 @@ def test_a_new_generation_is_picked_up_while_the_page_is_open(
         "A sparse mixture of eight experts for language.",
     )
     run_snapshot(own, [write_papers(tmp_path / "more.jsonl", (added,))])
-    page.get_by_text("Has code").click()
+    press(page.get_by_text("Has code"))
     page.get_by_text("31 papers · 3 notes").wait_for()
     page.get_by_text("1 paper not embedded yet").wait_for()
     run_index(own, encoder)
-    page.get_by_text("Has code").click()
+    press(page.get_by_text("Has code"))
     page.get_by_text("not embedded yet").wait_for(state="detached")
     ask(page, "Mixtral of Experts")
     titles(page).filter(has_text="Mixtral of Experts").wait_for()
@@ -386,9 +382,9 @@ def test_a_large_knowledge_base(new_page: NewPage, tmp_path: Path, encoder: Enco
         page.goto(search_url(address, q=QUESTION))
         page.get_by_text(f"{manifest.papers:,} papers").wait_for()
         expect_titles(page, every[:10])
-        page.get_by_role("button", name="Page 2").click()
+        press(page.get_by_role("button", name="Page 2"))
         expect_titles(page, every[10:])
-        page.get_by_text("Has code").click()
+        press(page.get_by_text("Has code"))
         expect_titles(page, with_code)
         titles(page).first.click()
         page.get_by_role("heading", name="Like this").wait_for()
@@ -553,7 +549,7 @@ def test_a_hostile_reading_list(hostile: str, hostile_home: Home, new_page: NewP
     settled(page)
     assert plain(page.locator("h3").inner_text()) == names[1]
     expect_harmless(page)
-    page.locator(".st-key-entries").get_by_role("button", name="Remove").first.click()
+    press(page.locator(".st-key-entries").get_by_role("button", name="Remove").first)
     page.get_by_role("button", name="Undo: 1 taken off").wait_for()
     page.get_by_role("combobox", name="Reading list").click()
     page.get_by_role("option").nth(len(names) - 1).wait_for()

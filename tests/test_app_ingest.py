@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from browser import NewPage, Serve, titles, write_papers
+from browser import NewPage, Serve, enter, press, titles, write_papers
 from playwright.sync_api import Page, expect
 
 from app.search_page import EXAMPLES
@@ -23,7 +23,7 @@ _JOB = 300_000  # milliseconds until a job must have ended
 def drop(page: Page, *files: tuple[str, bytes]) -> None:
     upload = page.locator("[data-testid=stFileUploader] input[type=file]")
     upload.set_input_files([{"name": name, "mimeType": "text/plain", "buffer": data} for name, data in files])
-    page.get_by_role("button", name="Read these files").click()
+    press(page.get_by_role("button", name="Read these files"))
 
 
 def test_an_empty_knowledge_base_says_what_to_do_and_loads_the_sample(tmp_path: Path, serve: Serve, new_page: NewPage) -> None:
@@ -32,7 +32,7 @@ def test_an_empty_knowledge_base_says_what_to_do_and_loads_the_sample(tmp_path: 
     page.goto(f"{address}/map")  # no page shows anything else
     page.get_by_text("There are no papers here yet").wait_for()
     page.goto(address)
-    page.get_by_role("button", name="Load the sample").click()
+    press(page.get_by_role("button", name="Load the sample"))
     page.locator(".st-key-job").get_by_text("Loading the sample").wait_for()
     page.get_by_role("button", name=EXAMPLES[1]).click(timeout=_JOB)
     titles(page).first.wait_for()
@@ -89,7 +89,7 @@ def test_what_is_followed_shows_and_a_job_is_run_watched_and_stopped(followed: H
     page.goto(f"{address}/ingest")
     page.locator(".st-key-standing").get_by_text("not harvested yet").wait_for()
     page.get_by_text("not run yet").wait_for()
-    page.get_by_role("button", name="Run now").click()
+    press(page.get_by_role("button", name="Run now"))
     job = page.locator(".st-key-job")
     job.get_by_text("kb schedule run").first.wait_for()
     other = new_page()  # another tab sees it too, and can search meanwhile
@@ -98,7 +98,7 @@ def test_what_is_followed_shows_and_a_job_is_run_watched_and_stopped(followed: H
     other.goto(f"{address}/?q=1706.03762")
     expect(titles(other).first).to_have_text("Attention Is All You Need")
     page.reload()
-    job.get_by_role("button", name="Stop").click()
+    press(job.get_by_role("button", name="Stop"))
     job.wait_for(state="detached", timeout=_JOB)
     assert not Background(followed).running()
     last = Background(followed).last()
@@ -110,10 +110,9 @@ def test_categories_are_followed_and_what_was_written_stays(followed: Home, serv
     page.goto(f"{serve(followed)}/ingest")
     page.get_by_text("Change what is followed").click()
     categories = page.get_by_role("combobox", name="Categories")
-    categories.fill("cs.CV")
-    categories.press("Enter")
+    enter(categories, "cs.CV")
     page.keyboard.press("Escape")
-    page.get_by_role("button", name="Follow and fetch").click()
+    press(page.get_by_role("button", name="Follow and fetch"))
     page.locator(".st-key-job").get_by_text("Fetching cs.CL, cs.CV from arXiv").wait_for()
     Background(followed).stop()
     assert Configuration.of(followed).categories == ("cs.CL", "cs.CV")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import NewPage, Serve, settled, write_papers
+from browser import NewPage, Serve, enter, press, settled, write_papers
 from playwright.sync_api import Locator, Page, expect
 
 from app.scatter import pack
@@ -94,11 +94,11 @@ def test_an_area_becomes_a_reading_list(own: Home, serve: Serve, new_page: NewPa
     box = page.get_by_role("combobox", name="Put on the reading list")
     box.fill("Fine-tuning <b>")
     box.press("Enter")
-    page.get_by_role("button", name="Add these papers").click()
+    press(page.get_by_role("button", name="Add these papers"))
     page.get_by_text("added to Fine-tuning <b>").wait_for()
     library = Library(own.path / LIBRARY_FILE)
     assert sorted(entry.paper_id for entry in library.read_list("Fine-tuning <b>").entries) == sorted(inside.ids)
-    page.get_by_text("Reading list", exact=True).last.click()  # the colour
+    press(page.get_by_text("Reading list", exact=True).last)  # the colour
     expect(shown.locator(".legend")).to_contain_text("Fine-tuning <b>")
     assert shown.locator(".legend b").count() == 0
 
@@ -145,8 +145,7 @@ def test_hostile_titles_do_nothing_on_the_map(
     page = new_page()
     page.goto(f"{serve(home)}/map?q=%3Cscript%3E&colour=Reading+list")
     shown = map_of(page)
-    page.get_by_label("Search", exact=True).fill("")
-    page.get_by_label("Search", exact=True).press("Enter")
+    enter(page.get_by_label("Search", exact=True), "")
     settled(page)
     shown = map_of(page)
     texts = []
@@ -211,9 +210,9 @@ def test_trends_show_charts_and_lead_to_searches(
     page = new_page()
     page.goto(f"{serve(home)}/trends")
     expect(page.locator("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg")).to_have_count(2)
-    page.get_by_text("All", exact=True).click()
+    press(page.get_by_text("All", exact=True))
     page.wait_for_url("**span=All**")
-    page.locator(".st-key-rising").get_by_text("space models").click()
+    press(page.locator(".st-key-rising").get_by_text("space models"))
     page.wait_for_url("**q=space+models**")
 
 

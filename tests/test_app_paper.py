@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from urllib.parse import urlencode
 
 import pytest
-from browser import NewPage, card, record, search_url, served, settled, titles
+from browser import NewPage, card, enter, press, record, search_url, served, settled, titles
 from playwright.sync_api import Locator, Page, expect
 from thirty_papers import QLORA_CODE
 
@@ -131,6 +131,7 @@ def test_mentions_lead_both_ways(app: str, new_page: NewPage) -> None:
         mention.get_by_role("link", name="QLoRA").click()
     other = opened.value
     other.get_by_role("heading", name="Named in notes on other papers").wait_for()
+    settled(other)
     assert re.search(r"Mixtral of Experts\s+reading\.md, line \d+", main(other).inner_text())
     assert QLORA_CODE.removeprefix("https://") in main(other).inner_text()
 
@@ -173,8 +174,7 @@ def test_a_paper_that_is_none_is_told_and_another_asked_for(app: str, new_page: 
     page = new_page()
     page.goto(paper_url(app, name))
     expect(page.get_by_test_id("stAlert")).to_contain_text(message)
-    page.get_by_role("textbox", name="Paper").fill(MIXTRAL)
-    page.get_by_role("textbox", name="Paper").press("Enter")
+    enter(page.get_by_role("textbox", name="Paper"), MIXTRAL)
     page.get_by_role("heading", name="Mixtral of Experts").wait_for()
 
 
@@ -183,20 +183,18 @@ def test_a_paper_is_put_on_lists_and_taken_off(app: str, rich: Home, new_page: N
     library.create("Experts")
     page = new_page()
     page.goto(paper_url(app, MIXTRAL))
-    page.get_by_role("button", name="Add to list").click()
+    press(page.get_by_role("button", name="Add to list"))
     drawer = page.get_by_test_id("stPopoverBody")
-    drawer.get_by_text("Experts", exact=True).click()
+    press(drawer.get_by_text("Experts", exact=True))
     page.get_by_text("on Experts", exact=False).wait_for()
-    drawer.get_by_label("New list").fill("Sparse")
-    drawer.get_by_label("New list").press("Enter")
+    enter(drawer.get_by_label("New list"), "Sparse")
     page.get_by_text("on 2 lists", exact=False).wait_for()
     assert library.lists_with([MIXTRAL]) == ["Experts", "Sparse"]
     with Searcher.open(rich) as searcher:
         assert library.read_list("Sparse").entries[0].authors == find_paper(searcher.catalogue, MIXTRAL).paper.authors
-    drawer.get_by_label("New list").fill("sparse")
-    drawer.get_by_label("New list").press("Enter")
+    enter(drawer.get_by_label("New list"), "sparse")
     expect(drawer.get_by_role("alert")).to_contain_text("There is a list 'sparse' already")
-    drawer.get_by_text("Experts", exact=True).click()
+    press(drawer.get_by_text("Experts", exact=True))
     page.get_by_text("on Sparse", exact=False).wait_for()
     assert library.lists_with([MIXTRAL]) == ["Sparse"]
     library.add("Experts", [Entry(MIXTRAL, "Mixtral of Experts")])  # somebody else, in the meantime
@@ -207,7 +205,7 @@ def test_a_paper_is_put_on_lists_and_taken_off(app: str, rich: Home, new_page: N
 def test_its_bibtex_is_there_to_be_copied(app: str, new_page: NewPage) -> None:
     page = new_page()
     page.goto(paper_url(app, "1706.03762"))
-    page.get_by_role("button", name="Cite").click()
+    press(page.get_by_role("button", name="Cite"))
     code = page.get_by_test_id("stPopoverBody").get_by_test_id("stCode")
     expect(code).to_contain_text("@misc{vaswani2017attention,")
     assert "eprint = {1706.03762v1}" in code.inner_text()

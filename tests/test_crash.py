@@ -170,6 +170,7 @@ def state(place: Path) -> dict[str, Any]:
     found["vectors"] = vectors
     if (home.path / LIBRARY_FILE).exists():
         with closing(sqlite3.connect(home.path / LIBRARY_FILE)) as file:
+            made = {name for (name,) in file.execute("SELECT name FROM sqlite_master").fetchall()}
             for table, columns in (
                 ("lists", "number, name, name_key, removal"),
                 ("entries", "list, paper_id, position, title, authors, year, venue, remark, tags, read IS NULL, removal"),
@@ -177,6 +178,8 @@ def state(place: Path) -> dict[str, Any]:
                 ("citation_keys", "*"),
                 ("dismissed", "paper_id"),
             ):
+                if table not in made:  # SQLite makes an empty file before the first transaction fills it
+                    continue
                 found[f"library {table}"] = sorted(map(repr, file.execute(f"SELECT {columns} FROM {table}").fetchall()))
     return found
 

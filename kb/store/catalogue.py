@@ -515,15 +515,21 @@ class Catalogue:
                FROM notes WHERE paper_id IN (SELECT unnest(?)) ORDER BY source, number""",
             [list(identifiers)],
         )
+        if not rows:
+            return {}
+        mentions: dict[tuple[str, int], list[Mention]] = {}
+        for source, number, *mention in self._read(
+            """SELECT source, note, kind, target, text, line, stars, remark FROM mentions
+               WHERE (source, note) IN (SELECT (source, number) FROM notes WHERE paper_id IN (SELECT unnest(?)))
+               ORDER BY line, rowid""",
+            [list(identifiers)],
+        ):
+            mentions.setdefault((source, number), []).append(Mention(*mention))
         found: dict[str, list[Note]] = {}
         for paper, number, source, line, named, title, body, authors, venue, year, url, section, tags in rows:
-            mentions = self._read(
-                "SELECT kind, target, text, line, stars, remark FROM mentions WHERE source = ? AND note = ? ORDER BY line",
-                [source, number],
-            )
             note = Note(
                 source, line, named, title, body, tuple(authors), venue, year, url, section, tuple(tags),
-                tuple(Mention(*mention) for mention in mentions),
+                tuple(mentions.get((source, number), ())),
             )  # fmt: skip
             found.setdefault(paper, []).append(note)
         return found

@@ -376,6 +376,7 @@ def _entry(record: Record, bare: bool = False) -> str:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # the body is not to wait until the client has confirmed the head
     state: ArxivServer
 
     def do_GET(self) -> None:

@@ -354,6 +354,7 @@ class Answer(BaseHTTPRequestHandler):
 
     body: ClassVar[bytes] = b""
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # the body is not to wait until the client has confirmed the head
 
     def do_GET(self) -> None:
         self.send_response(200)

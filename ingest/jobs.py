@@ -19,6 +19,7 @@ from ingest.overview import Followed, Overview, Planned, State, overview
 from ingest.report import Report
 from ingest.snapshot import ingest_snapshot
 from kb.atlas import update_atlas
+from kb.distributed import Cluster
 from kb.embed import Encoder
 from kb.identifiers import ArxivId
 from kb.indexing import EmbeddingReport, build_indexes, embed_missing
@@ -121,10 +122,10 @@ def run_code(home: Home) -> Report:
     return _run(home, "code", link_all)
 
 
-def run_index(home: Home, encoder: Encoder, progress: Progress | None = None) -> EmbeddingReport:
-    """Embeds what is new and publishes the indexes and the map."""
+def run_index(home: Home, encoder: Encoder, progress: Progress | None = None, cluster: Cluster | None = None) -> EmbeddingReport:
+    """Embeds what is new, on the cluster if one is given, and publishes the indexes and the map."""
     started = datetime.now(UTC).replace(tzinfo=None)
-    embedding = embed_missing(home, encoder, progress)
+    embedding = embed_missing(home, encoder, progress, cluster)
     # Embedding takes minutes, and another job may be publishing just now: its turn is over in seconds.
     with home.draft(wait=600) as draft:
         build_indexes(draft, encoder)

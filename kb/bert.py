@@ -25,6 +25,8 @@ Tokens = NDArray[np.int64]
 # What this module computes; a model that says anything else of itself is left to sentence-transformers.
 _ARCHITECTURE = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False}
 _MODULES = (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
+# BLAS over all cores waits at every product for its slowest thread: on a busy machine that costs ten times the work.
+_BLAS = ThreadpoolController()
 
 
 class UnknownArchitecture(Exception):
@@ -75,8 +77,6 @@ class Bert:
         self.layers = [_Layer(number, both) for number in range(int(config["num_hidden_layers"]))]
         if self.words.shape[1] != self.dimension or f"encoder.layer.{len(self.layers)}.output.dense.weight" in tensors:
             raise UnknownArchitecture(f"{folder}: the weights do not fit config.json.")
-        # BLAS over all cores waits at every product for its slowest thread: on a busy machine that costs ten times the work.
-        self._blas = ThreadpoolController()
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """Token ids of every text, cut at the model's limit."""
@@ -86,7 +86,7 @@ class Bert:
         """The unit vector of one text, shape (d,), in float32; milliseconds for a query."""
         (tokens,) = self.tokenize([text])
         states = _normalized(self.words[tokens] + self.positions[: len(tokens)], self.norm, self.epsilon)
-        with self._blas.limit(limits=1, user_api="blas"):
+        with _BLAS.limit(limits=1, user_api="blas"):
             for layer in self.layers:
                 states = layer(states, self.heads, self.epsilon)
         mean = states.mean(axis=0)

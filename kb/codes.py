@@ -109,7 +109,7 @@ class Compressed:
         return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), dtype=np.float32)
 
     def search(self, query: Vectors, k: int, allowed: Keys | None) -> tuple[Keys, Vectors]:
-        """The k nearest of one query, shape (d,), best first: keys and cosines, both of shape (at most k,).
+        """The k nearest of one query, shape (d,), best first, of equals the lower key: keys and cosines, shape (at most k,).
 
         Where few are allowed they are all compared; where the lists looked into hold fewer than k, so are all rows.
         """
@@ -131,8 +131,13 @@ class Compressed:
         for start in range(0, len(candidates), _CHUNK):
             chunk = candidates[start : start + _CHUNK]
             cosines[start : start + _CHUNK] = self.vectors(chunk) @ query
-        best = np.argsort(-cosines, kind="stable")[:k]
-        return self._all_keys[candidates[best]], cosines[best]
+        return best(self._all_keys[candidates], cosines, k)
+
+
+def best(keys: Keys, cosines: Vectors, k: int) -> tuple[Keys, Vectors]:
+    """The k highest, best first, of equals the lower key first: an order that does not depend on where they were found."""
+    order = np.lexsort((keys, -cosines))[:k]
+    return keys[order], cosines[order]
 
 
 def lists_for(rows: int) -> int:

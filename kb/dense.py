@@ -20,7 +20,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from kb.codes import Compressed, Take
+from kb.codes import Compressed, Take, best
 from kb.embed import Vectors
 from kb.errors import StoreError
 from kb.store import Keys
@@ -123,37 +123,39 @@ class DenseIndex:
         return np.union1d(self._recent_keys, self._compressed.keys) if self._compressed else self._recent_keys
 
     def search(self, queries: Vectors, k: int, allowed: Keys | None = None) -> tuple[Keys, Vectors]:
-        """The k nearest of each query, best first: keys and cosines, shape (queries, at most k).
+        """The k nearest of each query, best first: keys and cosines, shape (queries, at most k); of equals the lower key first.
 
         `allowed` restricts the search to these keys, inside the scan, so that k come back whenever k exist.
         """
         k = min(k, len(self) if allowed is None else len(allowed))
         if k == 0 or not len(self):
             return np.empty((len(queries), 0), dtype=np.int64), np.empty((len(queries), 0), dtype=np.float32)
-        keys, scores = self._search_recent(queries, min(k, max(len(self._recent_keys), 1)), allowed)
-        if self._compressed is None:
-            return keys, scores
         found = []
-        for query, some, their in zip(queries, keys, scores, strict=True):
-            others, cosines = self._compressed.search(query, k, allowed)
-            both = np.concatenate([some[some >= 0], others]), np.concatenate([their[some >= 0], cosines])
-            best = np.argsort(-both[1], kind="stable")[:k]
-            found.append((both[0][best], both[1][best]))
-        shortest = min(len(row) for row, _ in found)
-        return np.stack([row[:shortest] for row, _ in found]), np.stack([row[:shortest] for _, row in found])
+        for query in np.ascontiguousarray(queries):
+            nearest = self._nearest_recent(query, k, allowed)
+            if self._compressed is not None:
+                others = self._compressed.search(query, k, allowed)
+                nearest = best(np.concatenate([nearest[0], others[0]]), np.concatenate([nearest[1], others[1]]), k)
+            found.append(nearest)
+        shortest = min(len(keys) for keys, _ in found)
+        return np.stack([keys[:shortest] for keys, _ in found]), np.stack([cosines[:shortest] for _, cosines in found])
 
-    def _search_recent(self, queries: Vectors, k: int, allowed: Keys | None) -> tuple[Keys, Vectors]:
+    def _nearest_recent(self, query: Vectors, k: int, allowed: Keys | None) -> tuple[Keys, Vectors]:
+        """The k nearest, or all that are allowed, of those that are compared one by one."""
         parameters = None
         if allowed is not None:
             bits = np.zeros(int(allowed.max()) // 8 + 1, dtype=np.uint8)
             np.bitwise_or.at(bits, allowed >> 3, (1 << (allowed & 7)).astype(np.uint8))
             selector = faiss.IDSelectorBitmap(bits)
             parameters = faiss.SearchParameters(sel=selector)
-        scores, keys = self._recent.search(np.ascontiguousarray(queries), k, params=parameters)
-        if len(queries) == 1:  # fewer than k of the allowed ones are in the index: FAISS pads with −1
-            found = keys[0] >= 0
-            keys, scores = keys[:, found], scores[:, found]
-        return keys, scores
+        asked = k + 1
+        while True:
+            cosines, keys = self._recent.search(query[None], asked, params=parameters)
+            found = keys[0] >= 0  # FAISS pads with −1 where there are fewer
+            # Of equals at the end FAISS keeps any: all of them are asked for.
+            if not found.all() or cosines[0, k - 1] > cosines[0, -1]:
+                return best(keys[0, found], cosines[0, found], k)
+            asked *= 2
 
     def vectors(self, keys: Keys) -> Vectors:
         """The stored vectors of these keys, shape (n, d). Raises KeyError for one that is not in the index."""

@@ -67,6 +67,10 @@ class BertEncoder:
         self.dimension = self._bert.dimension
         self.fingerprint = weights_sha256(folder)
 
+    def __getstate__(self) -> dict[str, object]:
+        """What is sent to another machine, whose processor may want the matrices laid out in another way."""
+        return self.__dict__ | {"_bulk": None}
+
     def encode(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> Vectors:
         """See Encoder.encode."""
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
@@ -139,7 +143,7 @@ def _in_batches(lengths: Sequence[int], encode: Callable[[list[int]], None], pro
     """Hands the rows of texts of so many tokens to `encode`, in batches of like length: little is spent on padding.
 
     Every worker computes with one thread. One batch over all cores would wait at each operation for the
-    slowest thread, and on a busy machine that costs more than it gains.
+    slowest thread, and on a busy machine that costs more than it gains. OMP_NUM_THREADS says how many there are, else the cores.
     """
     batches: list[list[int]] = []
     for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
@@ -148,7 +152,8 @@ def _in_batches(lengths: Sequence[int], encode: Callable[[list[int]], None], pro
             batches[-1].append(row)
         else:
             batches.append([row])
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    with ThreadPoolExecutor(max_workers=max(1, int(said)) if said.isdigit() else os.cpu_count() or 1) as pool:
         for batch, _ in zip(batches, pool.map(encode, batches), strict=True):
             if progress:
                 progress(len(batch))

@@ -7,6 +7,7 @@ KnowledgeBaseError
 │   ├── BusyError        another job is writing to the knowledge base
 │   └── NewerError       a newer version of this program wrote it
 ├── ModelError           a model that cannot be loaded, or is not the one the index was built with
+├── ClusterError         machines that cannot be reached, or that lost the work
 └── QueryError           a query or filter that cannot be answered as asked
 """
 
@@ -37,6 +38,10 @@ class NewerError(StoreError):
 
 class ModelError(KnowledgeBaseError):
     """A model that cannot be loaded, or that is not the one which the index was built with."""
+
+
+class ClusterError(KnowledgeBaseError):
+    """A cluster of machines that cannot be reached, or that lost the same work again and again."""
 
 
 class QueryError(KnowledgeBaseError):

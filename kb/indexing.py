@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import shutil
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from filelock import FileLock, Timeout
 
 from kb.dense import DENSE_FILE, DENSE_FILES, DenseIndex
+from kb.distributed import Cluster
 from kb.embed import DerivedEncoder, Encoder
 from kb.errors import BusyError, StoreError
 from kb.lexical import LEXICAL_FOLDER, LexicalIndex
 from kb.papers import TEXT_RECIPE, embedding_text
 from kb.progress import NoProgress, Progress
-from kb.store import Draft, Home, Keys, SearchTexts
+from kb.store import Catalogue, Draft, Home, Keys, SearchTexts
 from kb.vectors import VectorStore, digests
 
 _SEGMENT = 4096  # texts to a segment: what a killed run loses at most, half a minute of a laptop's time
@@ -31,8 +33,10 @@ class EmbeddingReport:
     """Texts that had their vector already."""
 
 
-def embed_missing(home: Home, encoder: Encoder, progress: Progress | None = None) -> EmbeddingReport:
-    """Embeds every text of the current generation that has no vector by this model yet.
+def embed_missing(
+    home: Home, encoder: Encoder, progress: Progress | None = None, cluster: Cluster | None = None
+) -> EmbeddingReport:
+    """Embeds every text of the current generation that has no vector by this model yet; on the cluster, if one is given.
 
     With a derived encoder its base embeds them, which is what is reported; the rest is arithmetic. Can be stopped at any moment
     and run again: what is embedded stays. Raises BusyError where another job is embedding,
@@ -40,7 +44,7 @@ def embed_missing(home: Home, encoder: Encoder, progress: Progress | None = None
     """
     progress = progress or NoProgress()
     if isinstance(encoder, DerivedEncoder):
-        report = embed_missing(home, encoder.base, progress)
+        report = embed_missing(home, encoder.base, progress, cluster)
         _derive_missing(home, encoder)
         return report
     lock = FileLock(home.path / "embedding.lock")
@@ -61,16 +65,27 @@ def embed_missing(home: Home, encoder: Encoder, progress: Progress | None = None
             missing = np.sort(first)[store.find(wanted[np.sort(first)]) < 0]
             if len(missing):
                 progress.start("Embedding", len(missing), "texts")
-            for start in range(0, len(missing), _SEGMENT):
-                chunk = missing[start : start + _SEGMENT]
-                texts = generation.catalogue.texts(documents.keys[chunk])
-                vectors = encoder.encode([embedding_text(*texts[int(key)]) for key in documents.keys[chunk]], progress.advance)
-                store.add(wanted[chunk], vectors)
+            segments = [missing[start : start + _SEGMENT] for start in range(0, len(missing), _SEGMENT)]
+            texts = (_texts(generation.catalogue, documents.keys[segment]) for segment in segments)
+            if cluster:
+                found = cluster.map(encoder.encode, texts)
+            else:
+                found = map(partial(encoder.encode, progress=progress.advance), texts)
+            for segment, vectors in zip(segments, found, strict=True):
+                store.add(wanted[segment], vectors)
+                if cluster:
+                    progress.advance(len(segment))
             return EmbeddingReport(len(missing), len(first) - len(missing))
         finally:
             generation.close()
     finally:
         lock.release()
+
+
+def _texts(catalogue: Catalogue, keys: Keys) -> list[str]:
+    """What is embedded of these papers."""
+    texts = catalogue.texts(keys)
+    return [embedding_text(*texts[key]) for key in keys.tolist()]
 
 
 def _derive_missing(home: Home, encoder: DerivedEncoder) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from kb.distributed import Cluster
 from kb.library import LIBRARY_FILE, Library, Memory
 from kb.progress import PROGRESS_VARIABLE, NoProgress, ProgressFile
 from kb.store import Home
@@ -24,6 +25,7 @@ messages = Console(stderr=True, highlight=False, soft_wrap=True)
 results = Console(highlight=False, soft_wrap=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Ray = Annotated[str, typer.Option("--ray", metavar="ADDRESS", help="Compute on the Ray cluster whose head is there, HOST:PORT.")]
 
 
 @dataclass
@@ -66,6 +68,11 @@ def say(message: str, style: str = "") -> None:
 def show(line: str, style: str = "") -> None:
     """A line of the result on stdout."""
     results.print(escape(line.translate(_CONTROLS)), style=style)
+
+
+def joined(address: str) -> AbstractContextManager[Cluster | None]:
+    """The Ray cluster at that address for the time of a job; without an address, none."""
+    return Cluster(address) if address else nullcontext()
 
 
 class Bars:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ingest.report import Report
-from kb.cli.console import Json, bars, home, print_json, say
+from kb.cli.console import Json, Ray, bars, home, joined, print_json, say
 from kb.cli.match import tell_offers
 from kb.cli.search import Category
 from kb.errors import QueryError
@@ -163,14 +163,14 @@ def finish(report: Report, no_index: bool, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def index() -> None:
+def index(ray: Ray = "") -> None:
     """Embed what is new and publish."""
     from ingest.jobs import run_index
     from kb.models import load_encoder
 
     place = home()
     place.current_name()  # says at once if there is nothing to index, before a model is loaded
-    with bars() as progress:
-        embedding = run_index(place, load_encoder(), progress)
+    with joined(ray) as cluster, bars() as progress:
+        embedding = run_index(place, load_encoder(), progress, cluster)
     say(f"Embedded {embedding.embedded:,} texts; {embedding.known:,} were already.")
     tell_offers()

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kb.cli.console import Json, bars, home, print_json, say
+from kb.cli.console import Json, Ray, bars, home, joined, print_json, say
 from kb.errors import ModelError
 
 commands = typer.Typer(no_args_is_help=True, help="Train a model on your own papers.")
@@ -37,6 +37,7 @@ def marge(
     ] = None,
     mutual: Annotated[bool, typer.Option("--mutual", help="Learn from mutual nearest neighbours only.")] = False,
     distil: Annotated[bool, typer.Option("--distil", help="Let the ranker teach the retriever as well.")] = False,
+    ray: Ray = "",
     as_json: Json = False,
 ) -> None:
     """Train the retriever and reranker that explain a paper by others, without labels.
@@ -63,11 +64,11 @@ def marge(
     work = models / f"training-{preset}"
     encoder = load_encoder(DEFAULT_MODEL)
     source = home()
-    with bars() as progress:
+    with joined(ray) as cluster, bars() as progress:
         if file is not None:
             source = Home(work / "papers")
             run_snapshot(source, [file], progress=progress)
-            run_index(source, encoder, progress)
+            run_index(source, encoder, progress, cluster)
         with Searcher.open(source, encoder) as searcher:
             index = searcher.index
             searcher.encoder()  # says so where the index is of another model
@@ -76,7 +77,8 @@ def marge(
         halves = Halves(corpus, encoder, progress.advance)
         states = TokenStates(default_folder())
         folder = trained_folder(begin) if begin else None
-        training = Training(corpus, states, plan, work, read_model(folder, states.words) if folder else None)
+        start = read_model(folder, states.words) if folder else None
+        training = Training(corpus, states, plan, work, start, cluster)
         training.run(lambda adapt: {"MRR of halves": float(halves.reciprocal_ranks(adapt).mean())}, progress)
     begun = MargeEncoder(encoder, folder, str(begin)).derive if folder else None
     mix, before, after = best_mix(halves, training.adapt, begun)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch  # noqa: F401  isort: skip  (loaded before faiss: on macOS the other order crashes)
 import faiss
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kb.dense import NEAR_DUPLICATE
+from kb.distributed import Cluster
 from kb.embed import Vectors
 
 _SPARE = 8  # neighbours looked at beyond those asked for, in case some are duplicates
@@ -32,38 +34,52 @@ class Pairs:
         return found
 
 
-def mine(vectors: Vectors, start: Vectors, shards: Sequence[Rows], neighbours: int, kept: int, *, mutual: bool = False) -> Pairs:
+def mine(
+    vectors: Vectors,
+    start: Vectors,
+    shards: Sequence[Rows],
+    neighbours: int,
+    kept: int,
+    *,
+    mutual: bool = False,
+    cluster: Cluster | None = None,
+) -> Pairs:
     """The best pairs of every shard by the cosine of `vectors`, scored exactly; `vectors` and `start` of shape (n, d).
 
     As in the section on batching of MARGE (Lewis et al. 2020): of each paper's nearest in its shard, `kept` times as many pairs
     as papers remain, the best *over the shard*. A paper that has none among them waits. Near-duplicates by the `start`, which
     does not move, are no evidence. `mutual` keeps pairs only where each is among the nearest of the other, as CRISS does (Tran et
     al. 2020, Cross-lingual Retrieval for Iterative Self-supervised Training, arXiv 2006.09526).
+    A cluster mines the shards side by side.
     """
-    targets: list[Rows] = []
-    evidence: list[Rows] = []
+    shards = [shard for shard in shards if len(shard) > 1]
+    mine_shard = partial(_mine_shard, neighbours=neighbours, kept=kept, mutual=mutual)
+    parts = ((vectors[shard], start[shard]) for shard in shards)
+    found = cluster.map(mine_shard, parts) if cluster else map(mine_shard, parts)
+    pairs = [(shard[target], shard[evidence]) for shard, (target, evidence) in zip(shards, found, strict=True)]
+    if not pairs:
+        return Pairs(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+    return Pairs(np.concatenate([target for target, _ in pairs]), np.concatenate([evidence for _, evidence in pairs]))
+
+
+def _mine_shard(part: tuple[Vectors, Vectors], neighbours: int, kept: int, mutual: bool) -> tuple[Rows, Rows]:
+    """Targets and their evidence, as rows of the shard whose vectors, and vectors at the start, these are."""
+    vectors, start = part
     # Over all cores the scan waits for its slowest thread, as any product does on a busy machine.
     faiss.omp_set_num_threads(1)
-    for shard in shards:
-        if len(shard) < 2:
-            continue
-        index = faiss.IndexFlatIP(vectors.shape[1])
-        index.add(np.ascontiguousarray(vectors[shard]))
-        scores, near = index.search(np.ascontiguousarray(vectors[shard]), min(neighbours + _SPARE, len(shard)))
-        own = np.repeat(np.arange(len(shard)), near.shape[1]).reshape(near.shape)
-        usable = (near != own) & (_cosines(start[shard], near) < NEAR_DUPLICATE)
-        usable &= np.cumsum(usable, axis=1) <= neighbours
-        if mutual:
-            there = set(zip(own[usable].tolist(), near[usable].tolist(), strict=True))
-            usable &= np.array([[(z, x) in there for z in row] for x, row in enumerate(near.tolist())])
-        score, target, found = scores[usable], own[usable], near[usable]
-        best = np.argsort(-score, kind="stable")[: kept * len(shard)]
-        best = best[np.lexsort((-score[best], target[best]))]
-        targets.append(shard[target[best]])
-        evidence.append(shard[found[best]])
-    if not targets:
-        return Pairs(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
-    return Pairs(np.concatenate(targets), np.concatenate(evidence))
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(np.ascontiguousarray(vectors))
+    scores, near = index.search(np.ascontiguousarray(vectors), min(neighbours + _SPARE, len(vectors)))
+    own = np.repeat(np.arange(len(vectors)), near.shape[1]).reshape(near.shape)
+    usable = (near != own) & (_cosines(start, near) < NEAR_DUPLICATE)
+    usable &= np.cumsum(usable, axis=1) <= neighbours
+    if mutual:
+        there = set(zip(own[usable].tolist(), near[usable].tolist(), strict=True))
+        usable &= np.array([[(z, x) in there for z in row] for x, row in enumerate(near.tolist())])
+    score, target, found = scores[usable], own[usable], near[usable]
+    best = np.argsort(-score, kind="stable")[: kept * len(vectors)]
+    best = best[np.lexsort((-score[best], target[best]))]
+    return target[best], found[best]
 
 
 def _cosines(vectors: Vectors, near: Rows) -> Vectors:

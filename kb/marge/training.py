@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kb.dense import NEAR_DUPLICATE
+from kb.distributed import Cluster
 from kb.embed import Vectors
 from kb.errors import ModelError
 from kb.marge.corpus import Corpus
@@ -86,15 +87,24 @@ PRESETS = {
 class Training:
     """One run, in a folder of its own that holds its checkpoint and its log; begun again, it goes on where it was."""
 
-    def __init__(self, corpus: Corpus, states: TokenStates, plan: Plan, folder: Path, begin: Marge | None = None) -> None:
-        """A new run has the weights of `begin`, if given. Raises ModelError where that is of another shape, or where the folder
-        holds a run of another plan or over other papers."""
+    def __init__(
+        self,
+        corpus: Corpus,
+        states: TokenStates,
+        plan: Plan,
+        folder: Path,
+        begin: Marge | None = None,
+        cluster: Cluster | None = None,
+    ) -> None:
+        """A new run has the weights of `begin`, if given; pairs are mined on the cluster, if one is. Raises ModelError where
+        `begin` is of another shape, or where the folder holds a run of another plan or over other papers."""
         self.corpus = corpus
         self.plan = plan
         self.log: list[dict[str, float]] = []
         self.step = 0
         self._states = states
         self._folder = folder
+        self._cluster = cluster
         self._losses: list[dict[str, float]] = []  # since the last entry of the log
         self._mined = -1
         self._pairs = Pairs(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
@@ -279,7 +289,7 @@ class Training:
         rows = np.concatenate(shards)
         adapted = np.zeros_like(corpus.vectors)
         adapted[rows] = self.adapt(corpus.vectors[rows])
-        return mine(adapted, corpus.vectors, shards, plan.neighbours, plan.kept, mutual=plan.mutual)
+        return mine(adapted, corpus.vectors, shards, plan.neighbours, plan.kept, mutual=plan.mutual, cluster=self._cluster)
 
     def _written(self) -> Tensor:
         """Ids of the tokens that the decoder can write: the most frequent of the training papers, the most frequent first."""

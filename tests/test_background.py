@@ -67,6 +67,9 @@ def test_one_at_a_time_and_a_stop_leaves_nothing_running(home: Home, background:
     with pytest.raises(BusyError):
         Background(home).start("Another", [["status"]])
     wait(lambda: "no [[job]] yet" in background.log())
+    job = background.last()
+    assert job is not None
+    assert os.getpriority(os.PRIO_PROCESS, job.process) == os.getpriority(os.PRIO_PROCESS, 0) + 5  # searches go first
     Background(home).stop()
     assert not background.running()
     job = background.last()

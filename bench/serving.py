@@ -1,0 +1,189 @@
+"""Searching while a job publishes: eight threads of one process, as the app's sessions are, beside the same without a job.
+
+    python -m bench.serving KB_HOME SNAPSHOT [SECONDS]
+
+Each job is a `kb ingest snapshot` beside the app, as its page of ingests starts it. Every import gives the same papers another
+abstract, whose edition is told by a word, and brings new ones. The answers are checked: one that mixes generations has papers of
+two editions, or a score that does not fit the text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import zstandard
+
+from app import resources
+from bench.rows import Row, table
+from kb.background import Background
+from kb.embed import Vectors
+from kb.models import load_encoder
+from kb.search import Hit
+from kb.store import Home
+from kb.vectors import VectorStore, digests
+
+CLIENTS = 8
+_IMPORTS = 5
+_CHANGED, _NEW = 300, 700  # papers of an import
+# One an edition.
+_WORDS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh".split()
+_QUESTIONS = (
+    "detecting hallucinations of language models",
+    "speculative decoding to speed up inference",
+    "graph neural networks for traffic forecasting",
+    "low-resource speech recognition",
+    "pruning vision transformers",
+    "fine-tune a large model on one GPU",
+    "image segmentation from few annotations",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a client was told."""
+
+    question: str
+    generation: str
+    seconds: float
+    hits: list[Hit]
+
+
+def questions() -> list[str]:
+    """Each asks for every edition, so that the papers that change are among the answers."""
+    return [" ".join([text, *_WORDS]) for text in _QUESTIONS]
+
+
+def edition(records: Sequence[dict[str, Any]], number: int, new: int) -> Iterator[dict[str, Any]]:
+    """These records of the snapshot with the abstracts of others, and so many new ones."""
+    for row in range(len(records) + new):
+        record, other = records[row % len(records)], records[(row + 7 * number + 7) % len(records)]
+        abstract = f"This is the {_WORDS[number]} edition, entry {row}. {other['abstract']}"
+        identifier = record["id"] if row < len(records) else f"20{number + 1:02d}.{row + 10_000:05d}"
+        yield record | {"id": identifier, "abstract": abstract}
+
+
+def ask(texts: Sequence[str], going: Callable[[], bool], pause: float = 0.0) -> list[Answer]:
+    """Every client asks one question after the other, with so many seconds between them, for as long as it goes on.
+
+    A search that fails ends all of it, by its own error.
+    """
+    stopped = threading.Event()
+
+    def client(number: int) -> list[Answer]:
+        answers = []
+        for text in itertools.islice(itertools.cycle(texts), number, None):
+            if stopped.wait(pause):
+                break
+            started = time.perf_counter()
+            with resources.searcher() as searcher:
+                hits = searcher.search(text)
+                answers.append(Answer(text, searcher.generation.name, time.perf_counter() - started, hits))
+        return answers
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        try:
+            clients = [pool.submit(client, number) for number in range(CLIENTS)]
+            while going() and not any(each.done() for each in clients):
+                time.sleep(0.1)
+        finally:
+            stopped.set()
+    return [answer for each in clients for answer in each.result()]
+
+
+def fault(answer: Answer, queries: Mapping[str, Vectors], store: VectorStore, changing: Collection[str]) -> str:
+    """What is of another generation than the rest of an answer; '' where all fits.
+
+    Of the papers that change with every edition all are of one, every cosine is that of the text shown, and what has the
+    query's words is known to have them.
+    """
+    papers = [hit.paper for hit in answer.hits]
+    editions = {word for paper in papers for word in _WORDS if paper.id in changing and f"the {word} edition" in paper.abstract}
+    if len(editions) > 1:
+        return f"papers of the editions {sorted(editions)}"
+    for hit in answer.hits:
+        if not hit.scores:  # a paper that is named, and no candidate
+            continue
+        text = f"{hit.paper.title}\x1f{hit.paper.abstract}"
+        position = store.find(digests([hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()]))
+        if position[0] < 0:
+            return f"{hit.paper.id} has a text that was never embedded"
+        cosine = float((store.take(position) @ queries[answer.question])[0])
+        if abs(cosine - hit.scores["dense"]) > 1e-3:
+            return f"{hit.paper.id} has the cosine {hit.scores['dense']:.4f}; that of its text is {cosine:.4f}"
+        if " edition, entry " in hit.paper.abstract and not hit.scores["lexical"]:
+            return f"{hit.paper.id} has words of the query, of which the lexical index knows nothing"
+    return ""
+
+
+def measure(home: Path, snapshot: Path, seconds: float = 60.0) -> list[Row]:
+    """Rows over a copy of an indexed knowledge base, to which records of one snapshot file of JSON lines (.zst) are added."""
+    records = list(itertools.islice(_records(snapshot), _CHANGED))
+    encoder = load_encoder()
+    queries = {text: encoder.encode([text])[0] for text in questions()}
+    with TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
+        place = Home(Path(folder) / "kb")
+        shutil.copytree(home, place.path, ignore=shutil.ignore_patterns("*.lock", "backups", "job"))
+        os.environ["KB_HOME"] = str(place.path)
+        imports = []
+        for number in range(len(_WORDS)):
+            path = Path(folder) / f"{number}.jsonl"
+            path.write_text("".join(json.dumps(record) + "\n" for record in edition(records, number, _NEW)), encoding="utf-8")
+            imports.append(["ingest", "snapshot", str(path)])
+        job = Background(place)
+        job.start("Before", [imports.pop()])
+        while job.running():
+            time.sleep(0.1)
+        for text in questions():  # brings the model and the files into memory
+            with resources.searcher() as searcher:
+                searcher.search(text)
+        rows = []
+        for what, pause in (("one question after the other", 0.0), ("a second between two questions", 1.0)):
+            end = time.monotonic() + seconds
+            quiet = ask(questions(), lambda end=end: time.monotonic() < end, pause)
+            job.start("Imports", [imports.pop() for _ in range(_IMPORTS)])
+            started = time.monotonic()
+            busy = ask(questions(), job.running, pause)
+            took = time.monotonic() - started
+            if (last := job.last()) is None or last.exit_code:
+                raise SystemExit(f"The imports failed: {job.log()}")
+            store = VectorStore.of(place.vectors, encoder)
+            changing = {f"arxiv:{record['id']}" for record in records}
+            mixed = [found for answer in [*quiet, *busy] if (found := fault(answer, queries, store, changing))]
+            ours, peer = (median(answer.seconds for answer in answers) for answers in (busy, quiet))
+            rows.append(
+                Row(
+                    f"a search of {CLIENTS} clients, {what}, while {_IMPORTS} imports of {_CHANGED + _NEW:,} papers publish in "
+                    f"{took:.0f} s ({len(busy):,} searches, none failed, {len(mixed)} of mixed generations, of "
+                    f"{len({answer.generation for answer in busy})} that were seen)",
+                    f"{ours * 1e3:.0f} ms",
+                    f"the same without a job: {peer * 1e3:.0f} ms",
+                    f"{ours / peer:.2f} × its time",
+                    "at most 1.5 ×",
+                )
+            )
+    return rows
+
+
+def _records(snapshot: Path) -> Iterator[dict[str, Any]]:
+    with snapshot.open("rb") as file:
+        for line in io.TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(file), encoding="utf-8"):
+            yield json.loads(line)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table(measure(Path(sys.argv[1]), Path(sys.argv[2]), *map(float, sys.argv[3:]))) + "\n")

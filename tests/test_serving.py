@@ -1,0 +1,105 @@
+"""Eight clients search, through what the app's pages share, while a job beside them imports and publishes again and again."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import record
+
+from app import resources
+from bench.serving import CLIENTS, Answer, ask, edition, fault, questions
+from ingest.jobs import run_index, run_snapshot
+from kb.background import Background
+from kb.dense import DENSE_FILE, DenseIndex
+from kb.embed import Encoder
+from kb.lexical import LEXICAL_FOLDER, LexicalIndex
+from kb.rerank import FeedbackReranker
+from kb.retrieve import Retriever
+from kb.search import Searcher
+from kb.store import Generation, Home
+from kb.vectors import VectorStore
+
+RECORDS = [record(number) for number in range(60)]
+CHANGING = {f"arxiv:{each['id']}" for each in RECORDS[:8]}
+
+
+@pytest.fixture
+def editions(home: Home, write_snapshot: Callable[..., Path], encoder: Encoder) -> list[Path]:
+    """A knowledge base of sixty papers, eight of them in their first edition, and files with three more editions."""
+    run_snapshot(home, [write_snapshot(RECORDS)])
+    paths = [write_snapshot([json.dumps(each) for each in edition(RECORDS[:8], n, 6)], f"{n}.jsonl") for n in range(4)]
+    run_snapshot(home, paths[:1])
+    run_index(home, encoder)
+    return paths[1:]
+
+
+def faults(home: Home, encoder: Encoder, answers: list[Answer]) -> list[str]:
+    queries = {text: encoder.encode([text])[0] for text in questions()}
+    store = VectorStore.of(home.vectors, encoder)
+    return [found for answer in answers if (found := fault(answer, queries, store, CHANGING))]
+
+
+def test_searches_while_jobs_publish(home: Home, editions: list[Path], encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KB_HOME", str(home.path))
+    job = Background(home)
+    job.start("Imports", [["ingest", "snapshot", str(path)] for path in editions])
+    answers = ask(questions(), job.running, pause=0.2)
+    assert (last := job.last()) is not None
+    assert (last.exit_code, last.finished != "") == (0, True), job.log()
+    assert len(answers) >= CLIENTS
+    assert len({answer.generation for answer in answers}) > 1
+    assert all(len(answer.hits) == 10 for answer in answers)
+    assert faults(home, encoder, answers) == []
+    with resources.searcher() as searcher:
+        assert searcher.generation.name == home.current_name()
+        assert searcher.generation.manifest.papers == 60 + 4 * 6
+
+
+@pytest.mark.parametrize(
+    ("mixed", "new", "told"),
+    [
+        ("the dense index", 0, r"has the cosine"),
+        ("the lexical index", 6, r"of which the lexical index knows nothing"),
+        ("the catalogue", 0, r"has the cosine"),
+    ],
+)
+def test_an_answer_of_two_generations_is_noticed(
+    home: Home,
+    editions: list[Path],
+    encoder: Encoder,
+    write_snapshot: Callable[..., Path],
+    tmp_path: Path,
+    mixed: str,
+    new: int,
+    told: str,
+) -> None:
+    """What the test above looks for is seen where one part is of the generation before."""
+    assert editions
+    shutil.copytree(home.path, tmp_path / "before")
+    before = Home(tmp_path / "before").open()
+    run_snapshot(home, [write_snapshot(list(edition(RECORDS[:8], 1, new)), "second.jsonl")])
+    run_index(home, encoder)
+    after = home.open()
+
+    def answers(catalogue: Generation, dense: Generation, lexical: Generation) -> list[Answer]:
+        searcher = Searcher(catalogue, encoder)
+        index, words = DenseIndex.read(dense.file(DENSE_FILE)), LexicalIndex.read(lexical.subfolder(LEXICAL_FOLDER))
+        searcher._retriever = Retriever(index, words, encoder.encode, searcher._titles)
+        searcher._reranker = FeedbackReranker(index)
+        return [Answer(text, "", 0.0, searcher.search(text)) for text in questions()]
+
+    try:
+        assert faults(home, encoder, answers(after, after, after)) == []
+        assert faults(home, encoder, answers(before, before, before)) == []
+        parts = {name: before if name == mixed else after for name in ("the catalogue", "the dense index", "the lexical index")}
+        found = faults(home, encoder, answers(*parts.values()))
+        assert found
+        assert all(re.search(told, each) for each in found)
+    finally:
+        before.close()
+        after.close()

@@ -54,6 +54,7 @@ _CODE = re.compile(
 # "Code: …, website: …" says of the second address what it is.
 _PAGE_LABEL = re.compile(r"[,;]\s*(?:\w+\s){0,2}(?:web\s?site|web\s?page|homepage|page|demos?|videos?)\s*:\s*$", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?:[.;?!]|\|\|)\s+(?=\S)")
+_GOES_ON = re.compile(r"[\w-]")
 _PLACEHOLDERS = frozenset("xxx xxxx your-name yourname username user owner anonymous-authors example-user".split())
 
 
@@ -68,12 +69,13 @@ class Judgement:
 def judge_mention(url: str, title: str, authors: Sequence[Author], text: str) -> Judgement:
     """Judges a repository that an abstract or comment names; `url` is canonical, `text` what names it."""
     text = mended_addresses(text)
-    before, after = _around(url, text)
+    page = _is_page(url, text)
+    before, after = _around(url, text, page)
     reasons: list[str] = []
     if _is_placeholder(url):
         return Judgement(0.05, "a placeholder")
     released = any(pattern.search(before) for pattern in _RELEASED) or bool(_RELEASED_AFTER.search(after))
-    if _is_page(url, text):
+    if page:
         if released and _CODE.search(before) and not before.endswith(".") and not _PAGE_LABEL.search(before):
             return Judgement(0.7, "its page, where the text says that it is released, is served from there")
         return Judgement(0.4, "its project page is served from there")
@@ -115,14 +117,22 @@ def judge_listed(url: str, title: str, authors: Sequence[Author], official: bool
 def _is_page(url: str, text: str) -> bool:
     """Whether the text names a repository by its github.io page alone."""
     path = url.split("/", 3)[3].lower()
-    named = re.search(re.escape(path) + r"(?![\w-])", text.lower())
-    return named is None and f"{path.partition('/')[0]}.github.io" in text.lower()
+    text = text.lower()
+    if f"{path.partition('/')[0]}.github.io" not in text:
+        return False
+    # A pattern of each path would have to be compiled, which takes longer than all the rest.
+    place = text.find(path)
+    while place >= 0:
+        if not _GOES_ON.match(text, place + len(path)):
+            return False
+        place = text.find(path, place + 1)
+    return True
 
 
-def _around(url: str, text: str) -> tuple[str, str]:
-    """The words before and after the place where the text names the repository."""
+def _around(url: str, text: str, page: bool) -> tuple[str, str]:
+    """The words before and after the place where the text names the repository, or its page."""
     path = url.split("/", 3)[3].lower()
-    if _is_page(url, text):
+    if page:
         path = f"{path.partition('/')[0]}.github.io"
     place = text.lower().find(path)
     if place < 0:

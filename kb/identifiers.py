@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from kb.errors import IdentifierError
@@ -305,10 +306,12 @@ def _repository_of_page(owner: str, path: str) -> str:
 def repositories_in(text: str) -> list[str]:
     """Every repository that a running text names, with or without scheme, in order, each once; those of pages last."""
     lower = text.lower()
-    if not any(host in lower for host in _FORGES):  # the pattern tries every character
+    if not any(host in lower for host in _FORGES):
         return []
     found: dict[str, str] = {}
-    matches = _REPOSITORY_IN_TEXT.finditer(mended_addresses(text))
+    # The pattern tries every character, and an address is part of a word with a stroke, or of a page's.
+    words = [word for word in mended_addresses(text).split() if "/" in word or "github.io" in word.lower()]
+    matches = [match for word in words for match in _REPOSITORY_IN_TEXT.finditer(word)]
     for match in sorted(matches, key=lambda match: match["page"] is not None):  # a page's address tells nothing of upper case
         try:
             url = repository_url(match[0])
@@ -318,6 +321,7 @@ def repositories_in(text: str) -> list[str]:
     return list(found.values())
 
 
+@lru_cache(maxsize=16)  # a text is asked about once, and again for each repository in it
 def mended_addresses(text: str) -> str:
     """A running text in which addresses of forges are whole: without escapes, and blanks where none can be."""
     text = text.replace("\\_", "_")

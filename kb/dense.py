@@ -20,7 +20,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from kb.codes import Compressed, Take, best
+from kb.codes import Compressed, Take, best, one_thread
 from kb.embed import Vectors
 from kb.errors import StoreError
 from kb.store import Keys
@@ -130,15 +130,18 @@ class DenseIndex:
         k = min(k, len(self) if allowed is None else len(allowed))
         if k == 0 or not len(self):
             return np.empty((len(queries), 0), dtype=np.int64), np.empty((len(queries), 0), dtype=np.float32)
-        found = []
-        for query in np.ascontiguousarray(queries):
-            nearest = self._nearest_recent(query, k, allowed)
-            if self._compressed is not None:
-                others = self._compressed.search(query, k, allowed)
-                nearest = best(np.concatenate([nearest[0], others[0]]), np.concatenate([nearest[1], others[1]]), k)
-            found.append(nearest)
+        with one_thread():
+            found = [self._nearest(query, k, allowed) for query in np.ascontiguousarray(queries)]
         shortest = min(len(keys) for keys, _ in found)
         return np.stack([keys[:shortest] for keys, _ in found]), np.stack([cosines[:shortest] for _, cosines in found])
+
+    def _nearest(self, query: Vectors, k: int, allowed: Keys | None) -> tuple[Keys, Vectors]:
+        """The k nearest of one query, or all that are allowed."""
+        keys, cosines = self._nearest_recent(query, k, allowed)
+        if self._compressed is None:
+            return keys, cosines
+        others = self._compressed.search(query, k, allowed)
+        return best(np.concatenate([keys, others[0]]), np.concatenate([cosines, others[1]]), k)
 
     def _nearest_recent(self, query: Vectors, k: int, allowed: Keys | None) -> tuple[Keys, Vectors]:
         """The k nearest, or all that are allowed, of those that are compared one by one."""

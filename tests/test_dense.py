@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,22 @@ def test_few_are_exact_and_many_compressed(tmp_path: Path) -> None:
     assert index.search(papers.queries(3), 7)[0].shape == (3, 7)
     with pytest.raises(KeyError):
         index.vectors(np.array([4001]))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there they are always mapped")
+def test_vectors_that_are_read_are_those_that_are_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    papers, path = Papers(), tmp_path / "dense.faiss"
+    papers.put(np.arange(1, 2001))
+    mapped = papers.update(path)
+    monkeypatch.setattr("kb.codes._MAPPED", 0)
+    read = DenseIndex.read(path)
+    keys, queries = papers.keys()[::-3], papers.queries()
+    np.testing.assert_array_equal(read.vectors(keys), mapped.vectors(keys))
+    for one, other in zip(read.search(queries, 20), mapped.search(queries, 20), strict=True):
+        np.testing.assert_array_equal(one, other)
+    path.with_suffix(".vectors.npy").write_bytes(b"")  # a disk that fails
+    with pytest.raises(StoreError, match="kb doctor"):
+        read.vectors(keys)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.1, 0.01, 0.001])

@@ -64,11 +64,13 @@ class FeedCheck:
                 raise SaidNoError(f"it says: {' '.join(entry.findtext('atom:summary', '', _NAMESPACES).split())}")
         self.total = _number(feed, "totalResults")
         self.entries = len(entries)
-        self.unreadable = [
-            entry.findtext("atom:id", "", _NAMESPACES)
-            for entry in entries
-            if not all(_is_stamp(entry.findtext(f"atom:{name}", "", _NAMESPACES).strip()) for name in ("published", "updated"))
-        ]
+        self.unreadable = []
+        for entry in entries:
+            stamps = [entry.findtext(f"atom:{name}", "", _NAMESPACES) for name in ("published", "updated")]
+            if wrong := next((text for text in stamps if text and not _is_stamp(text.strip())), ""):
+                raise UnsoundError(f"it answered with an entry of the date {wrong[:40]!r}")  # the package fails over it
+            if not all(stamps):
+                self.unreadable.append(entry.findtext("atom:id", "", _NAMESPACES))
         asked = parse_qs(urlsplit(address).query)
         if "id_list" not in asked:  # whether all ids came is seen when they are matched
             page = min(int(asked["max_results"][0]), _number(feed, "itemsPerPage") or _PAGE)
@@ -244,7 +246,7 @@ def _number(feed: etree._Element, name: str) -> int:
 
 
 def _is_stamp(text: str) -> bool:
-    """Whether a text is a time that there can be: the package fails over any other."""
+    """Whether a text is a time that there can be."""
     try:
         return bool(_STAMP.fullmatch(text)) and datetime.fromisoformat(text).year > 1
     except ValueError:

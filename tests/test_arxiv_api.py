@@ -247,6 +247,15 @@ def test_an_entry_that_never_has_a_date_is_reported(home: Home, server: ArxivSer
     assert stored(home) == {name: paper for name, paper in expected().items() if name != f"arxiv:{first.id}"}
 
 
+@pytest.mark.parametrize("stamp", ["soon", "2024-02-30T00:00:00Z", "2024-01-01", " "])
+def test_an_entry_of_an_impossible_date_is_no_sound_answer(stamp: str) -> None:
+    feed = f"""<feed xmlns="http://www.w3.org/2005/Atom" xmlns:opensearch="http://a9.com/-/spec/opensearch/1.1/">
+        <opensearch:totalResults>1</opensearch:totalResults>
+        <entry><id>http://arxiv.org/abs/2401.00001v1</id><updated>{stamp}</updated></entry></feed>"""
+    with pytest.raises(ingest.far_side.UnsoundError, match="an entry of the date"):
+        ingest.arxiv_api.FeedCheck()("http://localhost/?id_list=2401.00001", feed.encode())
+
+
 def test_pages_that_always_repeat_a_paper_are_an_error(home: Home, server: ArxivServer) -> None:
     server.always = "repeat"
     report = harvest(home)

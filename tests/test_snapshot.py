@@ -162,6 +162,13 @@ def test_bad_records_are_reported_and_the_rest_goes_in(home: Home, write_snapsho
     assert home.open().catalogue.runs()[0].outcome == "partial"
 
 
+@pytest.mark.parametrize("first", ["null", " \r null", "\ufeffnull", "null{}", "\ufeff"])
+def test_a_first_line_that_arrow_dies_over_is_reported(home: Home, write_snapshot: Write, first: str) -> None:
+    report = run_snapshot(home, [write_snapshot([first, record(0), "null"])])
+    assert report.counts["new"] == 1
+    assert [skipped.line for skipped in report.skipped] == [1, 3]
+
+
 def test_a_line_of_five_megabytes_is_a_record_like_any_other(home: Home, write_snapshot: Write) -> None:
     path = write_snapshot([record(0), record(1, abstract="long " * 1_000_000), "x" * 5_000_000, record(2)])
     report = run_snapshot(home, [path])

@@ -123,8 +123,17 @@ def run_code(home: Home) -> Report:
 
 
 def run_index(home: Home, encoder: Encoder, progress: Progress | None = None, cluster: Cluster | None = None) -> EmbeddingReport:
-    """Embeds what is new, on the cluster if one is given, and publishes the indexes and the map."""
-    started = datetime.now(UTC).replace(tzinfo=None)
+    """Embeds what is new, on the cluster if one is given, publishes the indexes and the map, and matches untitled notes."""
+    embedding = _index(home, encoder, progress, cluster)
+    if not _match_notes(home, encoder):
+        return embedding
+    # A paper that only notes tell of reads otherwise with the notes that found it.
+    again = _index(home, encoder, progress, cluster)
+    return EmbeddingReport(embedding.embedded + again.embedded, embedding.known)
+
+
+def _index(home: Home, encoder: Encoder, progress: Progress | None, cluster: Cluster | None) -> EmbeddingReport:
+    started = _now()
     embedding = embed_missing(home, encoder, progress, cluster)
     # Embedding takes minutes, and another job may be publishing just now: its turn is over in seconds.
     with home.draft(wait=600) as draft:
@@ -133,7 +142,6 @@ def run_index(home: Home, encoder: Encoder, progress: Progress | None = None, cl
         counts = {"embedded": embedding.embedded, "known": embedding.known}
         draft.catalogue.record_run(Run("index", encoder.model_id, started, _now(), "done", counts), [])
         draft.publish()
-    _match_notes(home, encoder)
     return embedding
 
 
@@ -151,8 +159,8 @@ def run_match(home: Home, note_id: str, identifier: str) -> None:
     _run(home, "match", follow, redraw=True)
 
 
-def _match_notes(home: Home, encoder: Encoder) -> None:
-    """Lets untitled notes find their papers among all that is indexed; publishes where that changed."""
+def _match_notes(home: Home, encoder: Encoder) -> bool:
+    """Lets untitled notes find their papers among all that is indexed; publishes where that changed, and says whether it did."""
     from kb.matching import match_notes  # the search and its indexes, which most jobs do without
     from kb.search import Searcher
 
@@ -160,13 +168,13 @@ def _match_notes(home: Home, encoder: Encoder) -> None:
     try:
         before = MatchCatalogue(generation.catalogue).matches()
         if not before and not MatchCatalogue(generation.catalogue).untitled():
-            return
+            return False
     finally:
         generation.close()
     with Searcher.open(home, encoder) as searcher:
         found = match_notes(searcher, Memory(home.path / LIBRARY_FILE).matches())
     if _outcome(found) == _outcome(before):
-        return
+        return False
 
     def keep(catalogue: Catalogue) -> Report:
         report = Report(source="notes without a title")
@@ -177,6 +185,7 @@ def _match_notes(home: Home, encoder: Encoder) -> None:
         return report
 
     _run(home, "match", keep, wait=600, redraw=True)
+    return True
 
 
 def _outcome(matches: Sequence[NoteMatch]) -> set[tuple[str, str, str]]:

@@ -146,6 +146,9 @@ def test_a_note_that_another_document_gives_with_its_title(stocked: Home, tmp_pa
     (titled,) = [paper for paper, _ in standing(stocked) if paper != OWN]
     assert (titled, "made") in standing(stocked)
     assert notes_on(stocked, titled) == 2
+    generation = stocked.open()  # which reads otherwise with two notes, and is embedded as it reads now
+    assert generation.manifest.embedded == generation.manifest.papers == 31
+    generation.close()
 
 
 def test_a_doubtful_match_is_offered_and_not_made(stocked: Home, tmp_path: Path, encoder: Encoder, command: Command) -> None:

@@ -169,6 +169,15 @@ def test_a_first_line_that_arrow_dies_over_is_reported(home: Home, write_snapsho
     assert [skipped.line for skipped in report.skipped] == [1, 3]
 
 
+@pytest.mark.parametrize("bad", [b"\xff", b"\xed\xa0\x80", b"\xc3", b"\\ud800"])
+def test_text_that_is_no_unicode_is_reported(home: Home, write_snapshot: Write, bad: bytes) -> None:
+    path = write_snapshot([record(0), record(1, title="On ## graphs"), record(2)])
+    path.write_bytes(path.read_bytes().replace(b"##", bad))
+    report = run_snapshot(home, [path])
+    assert [skipped.line for skipped in report.skipped] == [2]
+    assert set(stored(home)) == {f"arxiv:{record(n)['id']}" for n in (0, 2)}
+
+
 def test_a_line_of_five_megabytes_is_a_record_like_any_other(home: Home, write_snapshot: Write) -> None:
     path = write_snapshot([record(0), record(1, abstract="long " * 1_000_000), "x" * 5_000_000, record(2)])
     report = run_snapshot(home, [path])

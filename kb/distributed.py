@@ -12,6 +12,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -37,6 +38,8 @@ class Cluster:
         if not host or not port.isdigit():
             raise ClusterError(f"{address!r} is no address of a Ray cluster; give that of its head, as in 10.0.0.5:6379.")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing calls home
+        if (Path.home() / ".ray" / "auth_token").is_file():  # then `ray start` asks for it, and a program has to be told so
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
         try:
             import ray
         except ImportError:

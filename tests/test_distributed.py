@@ -33,6 +33,7 @@ from conftest import record  # isort: skip
 # Nothing is sent anywhere; and a machine that is busy with something else is slow, not lost.
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "disabled",
     "RAY_memory_monitor_refresh_ms": "0",
     "RAY_worker_register_timeout_seconds": "300",
     "RAY_raylet_start_wait_time_s": "300",

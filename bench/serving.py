@@ -1,10 +1,11 @@
 """Searching while a job publishes: eight threads of one process, as the app's sessions are, beside the same without a job.
 
-    python -m bench.serving KB_HOME SNAPSHOT [SECONDS]
+    python -m bench.serving KB_HOME SNAPSHOT
 
-Each job is a `kb ingest snapshot` beside the app, as its page of ingests starts it. Every import gives the same papers another
-abstract, whose edition is told by a word, and brings new ones. The answers are checked: one that mixes generations has papers of
-two editions, or a score that does not fit the text.
+The job is `kb ingest snapshot` five times, beside the app, as its page of ingests starts it. It works and stands still by turns
+of a few seconds, so that both meet the same other load of the machine. Every import gives the same papers another abstract,
+whose edition is told by a word, and brings new ones. The answers are checked: one that mixes generations has papers of two
+editions, or a score that does not fit the text.
 """
 
 from __future__ import annotations
@@ -15,17 +16,20 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import zstandard
 
 from app import resources
@@ -39,7 +43,8 @@ from kb.vectors import VectorStore, digests
 
 CLIENTS = 8
 _IMPORTS = 5
-_CHANGED, _NEW = 300, 700  # papers of an import
+_CHANGED, _NEW = 100, 200  # papers of an import
+_TURN = 5.0  # seconds that a job works, and then stands still
 # One an edition.
 _WORDS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh".split()
 _QUESTIONS = (
@@ -59,6 +64,7 @@ class Answer:
 
     question: str
     generation: str
+    started: float
     seconds: float
     hits: list[Hit]
 
@@ -92,7 +98,7 @@ def ask(texts: Sequence[str], going: Callable[[], bool], pause: float = 0.0) -> 
             started = time.perf_counter()
             with resources.searcher() as searcher:
                 hits = searcher.search(text)
-                answers.append(Answer(text, searcher.generation.name, time.perf_counter() - started, hits))
+                answers.append(Answer(text, searcher.generation.name, started, time.perf_counter() - started, hits))
         return answers
 
     with ThreadPoolExecutor(CLIENTS) as pool:
@@ -130,7 +136,7 @@ def fault(answer: Answer, queries: Mapping[str, Vectors], store: VectorStore, ch
     return ""
 
 
-def measure(home: Path, snapshot: Path, seconds: float = 60.0) -> list[Row]:
+def measure(home: Path, snapshot: Path) -> list[Row]:
     """Rows over a copy of an indexed knowledge base, to which records of one snapshot file of JSON lines (.zst) are added."""
     records = list(itertools.islice(_records(snapshot), _CHANGED))
     encoder = load_encoder()
@@ -153,30 +159,66 @@ def measure(home: Path, snapshot: Path, seconds: float = 60.0) -> list[Row]:
                 searcher.search(text)
         rows = []
         for what, pause in (("one question after the other", 0.0), ("a second between two questions", 1.0)):
-            end = time.monotonic() + seconds
-            quiet = ask(questions(), lambda end=end: time.monotonic() < end, pause)
             job.start("Imports", [imports.pop() for _ in range(_IMPORTS)])
-            started = time.monotonic()
-            busy = ask(questions(), job.running, pause)
-            took = time.monotonic() - started
+            turns = _Turns(job)
+            try:
+                answers = ask(questions(), turns.going, pause)
+            finally:
+                turns.end()
+            quiet, busy = turns.sorted(answers)
             if (last := job.last()) is None or last.exit_code:
                 raise SystemExit(f"The imports failed: {job.log()}")
             store = VectorStore.of(place.vectors, encoder)
             changing = {f"arxiv:{record['id']}" for record in records}
-            mixed = [found for answer in [*quiet, *busy] if (found := fault(answer, queries, store, changing))]
-            ours, peer = (median(answer.seconds for answer in answers) for answers in (busy, quiet))
+            mixed = [found for answer in answers if (found := fault(answer, queries, store, changing))]
+            ours, peer = (median(answer.seconds for answer in some) for some in (busy, quiet))
             rows.append(
                 Row(
-                    f"a search of {CLIENTS} clients, {what}, while {_IMPORTS} imports of {_CHANGED + _NEW:,} papers publish in "
-                    f"{took:.0f} s ({len(busy):,} searches, none failed, {len(mixed)} of mixed generations, of "
-                    f"{len({answer.generation for answer in busy})} that were seen)",
+                    f"a search of {CLIENTS} clients, {what}, while {_IMPORTS} imports of {_CHANGED + _NEW:,} papers publish "
+                    f"({len(answers):,} searches in {_TURN * turns.count:.0f} s, none failed, {len(mixed)} of mixed generations, "
+                    f"of {len({answer.generation for answer in answers})} that were seen)",
                     f"{ours * 1e3:.0f} ms",
-                    f"the same without a job: {peer * 1e3:.0f} ms",
+                    f"the same while the job stands still: {peer * 1e3:.0f} ms",
                     f"{ours / peer:.2f} × its time",
                     "at most 1.5 ×",
                 )
             )
     return rows
+
+
+class _Turns:
+    """A job that works and stands still by turns."""
+
+    def __init__(self, job: Background) -> None:
+        self._job = job
+        self._changes = [time.perf_counter()]
+        last = job.last()
+        assert last is not None  # it was started
+        self._process = last.process
+
+    @property
+    def count(self) -> int:
+        return len(self._changes)
+
+    def going(self) -> bool:
+        """Whether the job is not done yet; lets it go on, or stand still, where its turn is over."""
+        if not self._job.running():
+            return False
+        if time.perf_counter() - self._changes[-1] > _TURN:
+            os.killpg(self._process, signal.SIGSTOP if self.count % 2 else signal.SIGCONT)
+            self._changes.append(time.perf_counter())
+        return True
+
+    def end(self) -> None:
+        """Leaves no job standing still."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process, signal.SIGCONT)
+
+    def sorted(self, answers: Sequence[Answer]) -> tuple[list[Answer], list[Answer]]:
+        """Those that fell into a turn in which the job stood still, and those in which it worked; none that fell into two."""
+        turns = [np.searchsorted(self._changes, (each.started, each.started + each.seconds)) for each in answers]
+        whole = [(int(first), each) for (first, last), each in zip(turns, answers, strict=True) if first == last]
+        return [each for turn, each in whole if turn % 2 == 0], [each for turn, each in whole if turn % 2]
 
 
 def _records(snapshot: Path) -> Iterator[dict[str, Any]]:
@@ -186,4 +228,4 @@ def _records(snapshot: Path) -> Iterator[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(table(measure(Path(sys.argv[1]), Path(sys.argv[2]), *map(float, sys.argv[3:]))) + "\n")
+    sys.stdout.write(table(measure(Path(sys.argv[1]), Path(sys.argv[2]))) + "\n")

@@ -91,7 +91,7 @@ def test_an_answer_of_two_generations_is_noticed(
         index, words = DenseIndex.read(dense.file(DENSE_FILE)), LexicalIndex.read(lexical.subfolder(LEXICAL_FOLDER))
         searcher._retriever = Retriever(index, words, encoder.encode, searcher._titles)
         searcher._reranker = FeedbackReranker(index)
-        return [Answer(text, "", 0.0, searcher.search(text)) for text in questions()]
+        return [Answer(text, "", 0.0, 0.0, searcher.search(text)) for text in questions()]
 
     try:
         assert faults(home, encoder, answers(after, after, after)) == []

@@ -11,13 +11,13 @@ from kb.errors import KnowledgeBaseError
 st.set_page_config(page_icon="📄", layout="wide", initial_sidebar_state="auto")
 layout.style()
 page = st.navigation(pages.every(), position="top")
-try:
-    if not sign_in.admitted():
-        pass
-    elif resources.empty() and page.url_path != "ingest":
-        first_run.show()
-    else:
-        page.run()
-except KnowledgeBaseError as error:
-    with layout.column():
-        st.error(message(error), icon=":material/error:")
+if sign_in.admitted():
+    try:
+        if resources.empty() and page.url_path != "ingest":
+            first_run.show()
+        else:
+            page.run()
+    except KnowledgeBaseError as error:
+        with layout.column():
+            st.error(message(error), icon=":material/error:")
+    sign_in.show_who()

@@ -16,6 +16,8 @@ void main() {
   shown = vec4(colour.rgb, colour.a * smoothstep(.5, .35, d));
 }`;
 const CELLS = 128; // of the grid in which the nearest point is looked for, a side
+const FEWEST = 8000; // points of a frame, however slow the machine
+const [SLOW, FAST] = [36, 22]; // milliseconds between frames, from which on they get fewer points, and more
 const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
 
 function unpack(bytes) {
@@ -24,8 +26,10 @@ function unpack(bytes) {
   const head = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length)));
   let start = 4 + length;
   const places = new Float32Array(bytes.slice(start, start += 8 * head.n).buffer);
-  const groups = bytes.slice(start, start += head.n);
-  return { ...head, places, groups, text: bytes.subarray(start) };
+  const ends = new Uint32Array(bytes.slice(start, start += 4 * head.n).buffer);
+  const groups = bytes.slice(start, start += head.n), titles = bytes.subarray(start);
+  const title = (i) => new TextDecoder().decode(titles.subarray(i && ends[i - 1], ends[i])).replace(CONTROLS, "\ufffd");
+  return { ...head, places, groups, title };
 }
 
 class PaperMap {
@@ -45,14 +49,22 @@ class PaperMap {
     this.button(bar, "−", () => this.zoom(1 / 1.5)).setAttribute("aria-label", "Further away");
     this.button(bar, "All", () => this.fit()).setAttribute("aria-label", "Show everything");
     this.legend = this.add("div", "legend");
-    this.gl = this.canvas.getContext("webgl2", { antialias: false, premultipliedAlpha: false });
+    // What is drawn stays, and later frames add to it.
+    this.gl = this.canvas.getContext("webgl2", { antialias: false, premultipliedAlpha: false, preserveDrawingBuffer: true });
     if (!this.gl) {
       this.tip.hidden = false;
       this.tip.textContent = "This browser has no WebGL 2, which the map is drawn with.";
       return;
     }
-    this.program = this.build();
+    this.budget = 3 * FEWEST;
+    this.build();
     this.listen();
+    this.canvas.addEventListener("webglcontextlost", (event) => event.preventDefault()); // as after a laptop's sleep
+    this.canvas.addEventListener("webglcontextrestored", () => {
+      this.build();
+      this.upload();
+      this.draw();
+    });
     new ResizeObserver(() => (this.whole ? this.draw() : this.fit())).observe(this.canvas);
   }
 
@@ -82,23 +94,46 @@ class PaperMap {
     gl.useProgram(program);
     gl.enable(gl.BLEND);
     gl.blendFuncSeparate(gl.SRC_ALPHA, gl.ONE_MINUS_SRC_ALPHA, gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
-    return program;
+    this.uniforms = {};
+    for (const name of ["centre", "scale", "size", "colours"]) this.uniforms[name] = gl.getUniformLocation(program, name);
+    this.buffers = [["place", 2, gl.FLOAT], ["group", 1, gl.UNSIGNED_BYTE]].map(([name, size, type]) => {
+      const at = gl.getAttribLocation(program, name), buffer = gl.createBuffer();
+      gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
+      gl.enableVertexAttribArray(at);
+      gl.vertexAttribPointer(at, size, type, false, 0, 0);
+      return buffer;
+    });
+  }
+
+  // Sends the points to the graphics memory, once for a plot: a frame changes uniforms only. They go in an order drawn by lot,
+  // always the same, so that the first so many of them are a fair picture of all.
+  upload() {
+    const gl = this.gl, { places, groups, n } = this.plot;
+    const order = Uint32Array.from({ length: n }, (_, i) => i);
+    let state = 1;
+    for (let i = n - 1; i > 0; i--) {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0; // Numerical Recipes' linear congruential generator
+      const j = Math.floor(state / 2 ** 32 * (i + 1));
+      [order[i], order[j]] = [order[j], order[i]];
+    }
+    const shuffled = [new Float32Array(2 * n), new Uint8Array(n)];
+    order.forEach((row, i) => {
+      shuffled[0][2 * i] = places[2 * row];
+      shuffled[0][2 * i + 1] = places[2 * row + 1];
+      shuffled[1][i] = groups[row];
+    });
+    this.buffers.forEach((buffer, i) => {
+      gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
+      gl.bufferData(gl.ARRAY_BUFFER, shuffled[i], gl.STATIC_DRAW);
+    });
   }
 
   show(plot) {
     this.plot = plot;
-    this.titles = null;
     this.canvas.setAttribute("aria-label", `Map of ${plot.n} papers. Arrow keys move it, plus and minus change its scale; `
       + "the paper in the middle is read out, Enter opens it, S selects what is in view.");
     if (!this.gl) return;
-    const gl = this.gl;
-    for (const [name, data, size, type] of [["place", plot.places, 2, gl.FLOAT], ["group", plot.groups, 1, gl.UNSIGNED_BYTE]]) {
-      const at = gl.getAttribLocation(this.program, name);
-      gl.bindBuffer(gl.ARRAY_BUFFER, gl.createBuffer());
-      gl.bufferData(gl.ARRAY_BUFFER, data, gl.STATIC_DRAW);
-      gl.enableVertexAttribArray(at);
-      gl.vertexAttribPointer(at, size, type, false, 0, 0);
-    }
+    this.upload();
     this.hiddenGroups = new Set();
     this.index();
     this.drawLegend();
@@ -185,35 +220,57 @@ class PaperMap {
       (this.plot.places[2 * point + 1] - this.middle[1]) * this.unit + height / 2];
   }
 
+  // Draws anew, from the next frame on.
   draw() {
-    if (!this.plot || !this.middle || this.waiting) return;
-    this.waiting = requestAnimationFrame(() => {
-      this.waiting = 0;
-      this.paint();
-    });
+    this.fresh = true;
+    if (this.plot && this.middle) this.waiting ||= requestAnimationFrame((time) => this.paint(time));
   }
 
-  paint() {
-    const gl = this.gl, { clientWidth: width, clientHeight: height } = this.canvas, ratio = window.devicePixelRatio || 1;
+  // A frame draws as many points as the machine manages in time, and the next ones what is left: so a map that moves shows some
+  // of them, and one that rests all. Drawn in one order, the picture is the same however many frames it took.
+  paint(time) {
+    this.waiting = 0;
+    const { clientWidth: width, clientHeight: height } = this.canvas;
     if (!width || !height) return;
+    this.pace(time);
+    if (this.fresh) this.aim(width, height);
+    else if (this.drawn === this.plot.n) return;
+    this.count = Math.min(this.plot.n - this.drawn, this.budget);
+    this.gl.drawArrays(this.gl.POINTS, this.drawn, this.count);
+    this.drawn += this.count;
+    this.painted = time;
+    this.waiting = requestAnimationFrame((next) => this.paint(next));
+  }
+
+  // Learns from the time since the frame before how many points are few enough.
+  pace(time) {
+    const took = time - this.painted;
+    if (took > SLOW) this.budget = Math.max(FEWEST, Math.round(0.7 * this.budget));
+    else if (took < FAST && this.count === this.budget) this.budget = Math.round(1.5 * this.budget);
+    this.painted = NaN; // for the frame after a rest, which says nothing
+  }
+
+  // Clears the picture, and sets what all its points share.
+  aim(width, height) {
+    this.fresh = false;
+    this.drawn = 0;
+    const gl = this.gl, { centre, scale, size, colours } = this.uniforms, ratio = window.devicePixelRatio || 1;
     const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
     if (this.canvas.width !== w || this.canvas.height !== h) [this.canvas.width, this.canvas.height] = [w, h];
     gl.viewport(0, 0, w, h);
     gl.clear(gl.COLOR_BUFFER_BIT);
-    const uniform = (name) => gl.getUniformLocation(this.program, name);
-    gl.uniform2f(uniform("centre"), ...this.middle);
-    gl.uniform2f(uniform("scale"), 2 * this.unit / width, -2 * this.unit / height);
+    gl.uniform2f(centre, ...this.middle);
+    gl.uniform2f(scale, 2 * this.unit / width, -2 * this.unit / height);
     // Few points, or a view from near by, leave room for larger ones.
-    const size = Math.min(Math.max(Math.sqrt(width * height / Math.max(this.plot.n, 1)) / 2.2, 2.2) * Math.sqrt(this.unit / this.whole), 12);
-    gl.uniform1f(uniform("size"), size * ratio);
-    const opacity = this.plot.n > 20000 ? Math.min(0.55 + 0.1 * Math.log2(Math.max(this.unit / this.whole, 1)), 0.9) : 0.85;
-    const colours = new Float32Array(48);
+    const nearer = this.unit / this.whole, room = Math.max(Math.sqrt(width * height / Math.max(this.plot.n, 1)) / 2.2, 2.2);
+    gl.uniform1f(size, Math.min(room * Math.sqrt(nearer), 12) * ratio);
+    const opacity = this.plot.n > 20000 ? Math.min(0.55 + 0.1 * Math.log2(Math.max(nearer, 1)), 0.9) : 0.85;
+    const rgba = new Float32Array(48);
     this.plot.colours.forEach((hex, i) => {
-      for (let c = 0; c < 3; c++) colours[4 * i + c] = parseInt(hex.slice(1 + 2 * c, 3 + 2 * c), 16) / 255;
-      colours[4 * i + 3] = this.hiddenGroups.has(i) ? 0 : opacity;
+      for (let c = 0; c < 3; c++) rgba[4 * i + c] = parseInt(hex.slice(1 + 2 * c, 3 + 2 * c), 16) / 255;
+      rgba[4 * i + 3] = this.hiddenGroups.has(i) ? 0 : opacity;
     });
-    gl.uniform4fv(uniform("colours"), colours);
-    gl.drawArrays(gl.POINTS, 0, this.plot.n);
+    gl.uniform4fv(colours, rgba);
     this.drawFrame();
   }
 
@@ -238,8 +295,7 @@ class PaperMap {
     this.tip.hidden = at < 0;
     this.canvas.style.cursor = at < 0 ? "" : "pointer";
     if (at < 0) return;
-    this.titles ??= new TextDecoder().decode(this.plot.text).split("\n");
-    this.tip.textContent = this.titles[at].replace(CONTROLS, "\ufffd");
+    this.tip.textContent = this.plot.title(at);
     const [x, y] = this.toPixel(at), { clientWidth: width, clientHeight: height } = this.canvas;
     this.tip.style.left = x < width / 2 ? `${x + 12}px` : "";
     this.tip.style.right = x < width / 2 ? "" : `${width - x + 12}px`;

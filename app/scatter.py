@@ -37,9 +37,11 @@ def scatter(plot: Plot, packed: bytes) -> tuple[str, Area | None]:
 
 
 def pack(plot: Plot) -> bytes:
-    """The plot as the component reads it: length of the head, the head as JSON, places, groups, titles by lines."""
+    """The plot as the component reads it: length of the head, the head as JSON, places, ends of titles, groups, titles."""
     places = np.ascontiguousarray(plot.places, dtype="<f4").tobytes()
-    body = places + plot.groups.tobytes() + "\n".join(plot.titles).encode("utf-8", "replace")
+    titles = [title.encode("utf-8", "replace") for title in plot.titles]
+    ends = np.cumsum([len(title) for title in titles], dtype="<u4").tobytes()
+    body = b"".join([places, ends, plot.groups.tobytes(), *titles])
     named = len(plot.names) - plot.rest
     colours = [*PALETTE[:named], *([REST] if plot.rest else [])]
     facts = {"n": len(plot), "names": plot.names, "colours": colours, "digest": md5(body).hexdigest()}

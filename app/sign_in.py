@@ -9,6 +9,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 
 import streamlit as st
+from streamlit.errors import StreamlitAuthError
 
 from app import layout
 from app.text import escape, shorten
@@ -22,9 +23,9 @@ def admitted() -> bool:
     if not user["is_logged_in"]:
         with layout.column():
             st.markdown("This knowledge base is for those who have been let in.")
-            st.button("Sign in", type="primary", icon=":material/login:", on_click=st.login)
+            st.button("Sign in", type="primary", icon=":material/login:", on_click=_sign_in)
         return False
-    email = str(user.get("email") or "").casefold()
+    email = _email()
     if user.get("email_verified") is True and any(fnmatchcase(email, str(pattern).casefold()) for pattern in _patterns()):
         return True
     with layout.column():
@@ -35,6 +36,26 @@ def admitted() -> bool:
         )
         st.button("Sign out", on_click=st.logout)
     return False
+
+
+def show_who() -> None:
+    """Says at the end of a page who is signed in, with the way out; nothing where nobody has to."""
+    if not st.user.to_dict().get("is_logged_in"):
+        return
+    with layout.column(), st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
+        st.caption(f"Signed in as {escape(shorten(_email(), 100))}", width="content")
+        st.button("Sign out", icon=":material/logout:", type="tertiary", on_click=st.logout)
+
+
+def _sign_in() -> None:
+    try:
+        st.login()
+    except StreamlitAuthError as error:  # a secrets file without all that it takes, or no Authlib
+        st.error(f"Signing in is not set up: {escape(str(error))}", icon=":material/error:")
+
+
+def _email() -> str:
+    return str(st.user.to_dict().get("email") or "").casefold()
 
 
 def _patterns() -> list[str]:

@@ -619,21 +619,3 @@ def test_a_first_start_opens_the_page_and_asks_nothing(home: Home, tmp_path: Pat
         while not opened.is_file() or not opened.read_text():
             time.sleep(0.05)
         assert opened.read_text().strip() == address
-
-
-def test_an_app_with_sign_in_shows_nothing_before_it(built: Home, new_page: NewPage, tmp_path: Path) -> None:
-    (tmp_path / ".streamlit").mkdir()
-    (tmp_path / ".streamlit" / "secrets.toml").write_text(
-        '[auth]\nredirect_uri = "http://localhost/oauth2callback"\ncookie_secret = "0123456789abcdef0123456789abcdef"\n'
-        'client_id = "x"\nclient_secret = "x"\nserver_metadata_url = "http://localhost:9/.well-known/openid-configuration"\n'
-        '[access]\nemails = ["*@example.org"]\n',
-        encoding="utf-8",
-    )
-    with served(built, tmp_path / "app.log", "--no-browser", HOME=str(tmp_path)) as address:
-        page = new_page()
-        for place in ("/", "/paper?id=1706.03762", "/lists"):
-            page.goto(address + place)
-            page.get_by_role("button", name="Sign in").wait_for()
-            settled(page)
-            assert "Attention" not in page.inner_text("body")
-            assert page.get_by_role("textbox").count() == 0

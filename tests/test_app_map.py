@@ -126,6 +126,33 @@ def test_the_map_of_a_search_and_by_keyboard(app: str, built: Home, new_page: Ne
     expect(legend).to_have_attribute("aria-pressed", "false")
 
 
+def test_a_map_that_moves_shows_some_of_its_points_and_one_that_rests_all(app: str, new_page: NewPage) -> None:
+    page = new_page()
+    page.goto(f"{app}/map")
+    shown = map_of(page)
+    settled(page)
+    shown.evaluate(
+        """root => { const map = root.paperMap, gl = map.gl, [draw, send] = [gl.drawArrays.bind(gl), gl.bufferData.bind(gl)];
+        root.frames = []; root.sent = 0; map.budget = 7;
+        gl.drawArrays = (kind, first, count) => { root.frames.push([first, count]); draw(kind, first, count) };
+        gl.bufferData = (...all) => { root.sent++; send(...all) } }"""
+    )
+    box = shown.locator("canvas").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 100, box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 160, box["y"] + 130, steps=6)
+    page.mouse.up()
+    shown.evaluate("async root => { while (root.paperMap.drawn < 30) await new Promise(requestAnimationFrame) }")
+    frames: list[tuple[int, int]] = [tuple(frame) for frame in shown.evaluate("root => root.frames")]
+    assert frames[0] == (0, 7)  # a frame in motion
+    begun = max(place for place, (first, _) in enumerate(frames) if first == 0)
+    rest = frames[begun:]
+    assert [first for first, _ in rest] == [0, *np.cumsum([count for _, count in rest])[:-1].tolist()]
+    assert sum(count for _, count in rest) == 30
+    assert shown.evaluate("root => root.sent") == 0  # the points are in the graphics memory already
+
+
 HOSTILE = (
     "<img src=https://evil.example/x.png onerror=alert(1)>",
     "\u202egnp.x </script><script>alert(1)</script>",
@@ -170,8 +197,10 @@ def test_the_packed_plot_is_small_and_whole() -> None:
     assert (head["n"], head["names"], head["colours"][2]) == (n, ["a", "b", "rest"], "#8a8f98")
     body = data[4 + length :]
     np.testing.assert_array_equal(np.frombuffer(body[: 8 * n], "<f4").reshape(n, 2), places)
-    assert body[8 * n : 9 * n] == groups.tobytes()
-    assert body[9 * n :].decode().split("\n")[7] == "Title 7 ?"
+    ends = np.frombuffer(body[8 * n : 12 * n], "<u4")
+    assert body[12 * n : 13 * n] == groups.tobytes()
+    assert body[13 * n :][ends[6] : ends[7]].decode() == "Title 7 ?"
+    assert len(body) == 13 * n + ends[-1]
 
 
 # Months -------------------------------------------------------------------------------------------------------------------

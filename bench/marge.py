@@ -29,6 +29,7 @@ from kb.evaluate import Evaluation, Interval, collection, evaluate, names_of, pa
 from kb.indexing import build_indexes, embed_missing
 from kb.judgements import Document, Judgements, Qrels
 from kb.marge.corpus import Corpus, read_corpus
+from kb.marge.encoder import Relevance
 from kb.marge.model import Batch, Marge
 from kb.marge.pairs import Group, Pairs, grow
 from kb.marge.states import TokenStates
@@ -67,22 +68,26 @@ def citations(shared: Path, split: Split) -> Judgements:
 
 
 def retriever_test(
-    shared: Path, encoders: Sequence[Encoder], vectors: Path, split: Split = "test", limit: int | None = None
+    shared: Path,
+    ways: Sequence[tuple[Encoder, Relevance]],
+    vectors: Path,
+    split: Split = "test",
+    limit: int | None = None,
 ) -> list[Evaluation]:
-    """What each encoder finds of what a citing paper cites, the paper itself being the query by example.
+    """What each encoder, and comparing papers with examples so, finds of what a citing paper cites, itself being the example.
 
     A derived encoder follows its base, so that nothing is embedded twice. `limit` takes the first so many citing papers only.
     """
     judgements = citations(shared, split)
     found: list[Evaluation] = []
     with TemporaryDirectory() as place:
-        home = collection(judgements, Path(place) / "kb", vectors, encoders[0])
-        for encoder in encoders:
+        home = collection(judgements, Path(place) / "kb", vectors, ways[0][0])
+        for encoder, relevance in ways:
             embed_missing(home, encoder)
             with home.draft() as draft:
                 build_indexes(draft, encoder)
                 draft.publish()
-            with Searcher.open(home, encoder) as searcher:
+            with Searcher.open(home, encoder, relevance) as searcher:
                 found.append(_by_example(searcher, judgements, limit))
     return found
 
@@ -172,11 +177,18 @@ def main() -> int:
     print(f"| reconstruction of {len(whole)} held-out papers | nats per token | worse by |\n| --- | --- | --- |")  # noqa: T201
     for name, values in losses.items():
         print(f"| {name} | {values.mean():.4f} | {_said(paired_bootstrap(values - whole))} |")  # noqa: T201
-    start, trained = retriever_test(shared, [load_encoder(DEFAULT_MODEL), load_encoder(str(folder))], vectors)
-    print(f"\n| R@100 of what {start.queries} held-out papers cite | start | trained | gain |\n| --- | --- | --- | --- |")  # noqa: T201
-    for stage in start.values:
-        before, after = start.values[stage]["R@100"], trained.values[stage]["R@100"]
-        print(f"| {stage} | {before.mean():.4f} | {after.mean():.4f} | {_said(paired_bootstrap(after - before))} |")  # noqa: T201
+    base, as_it_is = load_encoder(DEFAULT_MODEL), Relevance(1.0, None)
+    ways = [(base, as_it_is), (base, Relevance.read(folder, base.fingerprint)), (load_encoder(str(folder)), as_it_is)]
+    start, by_example, everywhere = retriever_test(shared, ways, vectors)
+    print(f"\n| what {start.queries} held-out papers cite | start | examples compared by g | gain | g in all vectors | gain |")  # noqa: T201
+    print("| --- | --- | --- | --- | --- | --- |")  # noqa: T201
+    for stage, measures in start.values.items():
+        for measure in ("R@100", "nDCG@10"):
+            told = [f"{measures[measure].mean():.4f}"]
+            for other in (by_example, everywhere):
+                after = other.values[stage][measure]
+                told += [f"{after.mean():.4f}", str(_said(paired_bootstrap(after - measures[measure])))]
+            print(f"| {stage}, {measure} | {' | '.join(told)} |")  # noqa: T201
     (start, cost), (trained, dearer) = reranker_test(shared, ["feedback", str(folder)], vectors, limit=_RERANKED)
     print(f"\n| reranked, {start.queries} of those papers | default | trained | gain |\n| --- | --- | --- | --- |")  # noqa: T201
     for measure, before in start.values["reranked"].items():

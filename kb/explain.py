@@ -9,7 +9,6 @@ import numpy as np
 
 from kb.dense import NEAR_DUPLICATE
 from kb.identifiers import normalised
-from kb.models import evidence_relevance
 from kb.papers import Paper, embedding_text, plain_text
 from kb.retrieve import Query
 from kb.search import Searcher, known_key
@@ -39,8 +38,7 @@ def explain(searcher: Searcher, identifier: str, k: int = 5) -> list[Explanation
     """
     catalogue = searcher.catalogue
     key = known_key(catalogue, identifier)
-    manifest = searcher.generation.manifest
-    if not manifest.embedded or searcher.index.rows_of(np.asarray([key]))[0] < 0:
+    if not searcher.generation.manifest.embedded or searcher.index.rows_of(np.asarray([key]))[0] < 0:
         return []
     own = searcher.index.vectors(np.asarray([key]))
     keys, cosines = searcher.index.search(own, k + _SPARE)
@@ -51,11 +49,11 @@ def explain(searcher: Searcher, identifier: str, k: int = 5) -> list[Explanation
         for near, cosine in zip(keys[0].tolist(), cosines[0].tolist(), strict=True)
         if near != key and near not in withdrawn and cosine < NEAR_DUPLICATE and normalised(papers[near].title) != title
     ]
-    model = evidence_relevance(manifest.model_fingerprint)
-    relevance = model.of(own, searcher.index.vectors(np.asarray(near, dtype=np.int64)))
+    adapt = searcher.relevance.adapt
+    relevance = adapt(searcher.index.vectors(np.asarray(near, dtype=np.int64))) @ adapt(own)[0]
     best = np.argsort(-relevance, kind="stable")[:k].tolist()
     evidence = [papers[near[row]] for row in best]
-    weights = evidence_weights(relevance[best].tolist(), model.beta)
+    weights = evidence_weights(relevance[best].tolist(), searcher.relevance.beta)
     words = searcher.weights(Query(embedding_text(papers[key].title, papers[key].abstract)))
     notes = catalogue.notes_on([paper.id for paper in evidence])
     return [

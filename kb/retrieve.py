@@ -30,6 +30,11 @@ class Query:
     facet: Facet | None = None
     """Asks for papers that are alike in their background, method or result only."""
 
+    @property
+    def by_example(self) -> bool:
+        """Whether a paper is what is asked with: examples, or a text as long as an abstract."""
+        return bool(self.like) or len(self.text.split()) >= _ABSTRACT
+
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
@@ -37,8 +42,8 @@ class Candidates:
 
     keys: Keys
     dense: Vectors
-    """Cosine to the query; where it has several parts, text and examples, midway between the mean and the highest over
-    them, less a share of the mean over bad examples."""
+    """Cosine to the query, by what `adapt` makes of the vectors where that is an example; where it has several parts, text and
+    examples, midway between the mean and the highest over them, less a share of the mean over bad examples."""
     lexical: Vectors
     """BM25; 0 for a paper that has none of the query's words."""
     fused: Vectors
@@ -52,6 +57,8 @@ class Candidates:
 Encode = Callable[[Sequence[str]], Vectors]
 #: Titles of papers by key, as the words of an example.
 Titles = Callable[[Sequence[int]], dict[int, str]]
+#: Vectors of papers to those by which one is compared with another, both of shape (n, d).
+Adapt = Callable[[Vectors], Vectors]
 
 # How much a bad example counts against good ones: Rocchio's usual proportion of γ to β, 0.15 to 0.75
 # (Manning, Raghavan, Schütze: Introduction to Information Retrieval, section 9.1.1).
@@ -68,11 +75,12 @@ _ABSTRACT = 60  # words from which a text is taken for an abstract
 class Retriever:
     """Both indexes, asked together. They hold the same papers."""
 
-    def __init__(self, dense: DenseIndex, lexical: LexicalIndex, encode: Encode, titles: Titles) -> None:
+    def __init__(self, dense: DenseIndex, lexical: LexicalIndex, encode: Encode, titles: Titles, adapt: Adapt) -> None:
         self.dense = dense
         self.lexical = lexical
         self._encode = encode
         self._titles = titles
+        self._adapt = adapt
 
     def candidates(self, query: Query, k: int, allowed: Keys | None, also: Sequence[int] = ()) -> Candidates:
         """At least k papers, or all that are allowed, and those that are named; its own examples are left out.
@@ -92,8 +100,7 @@ class Retriever:
         keys = np.setdiff1d(np.concatenate(found), own)
         dense = self._cosines(query, parts, keys)
         lexical = self._lexical(texts, worded, keys)
-        by_example = bool(query.like) or len(query.text.split()) >= _ABSTRACT
-        fused = fuse(dense, lexical, _DENSE_SHARE_OF_EXAMPLES if by_example else _DENSE_SHARE)
+        fused = fuse(dense, lexical, _DENSE_SHARE_OF_EXAMPLES if query.by_example else _DENSE_SHARE)
         order = np.lexsort((keys, -fused))
         return Candidates(keys[order], dense[order], lexical[order], fused[order])
 
@@ -106,10 +113,13 @@ class Retriever:
         if not len(parts):
             return np.zeros(len(keys), dtype=np.float32)
         stored = self.dense.vectors(keys)
+        disliked = self.dense.vectors(embedded_only(query.unlike, self.dense))
+        if query.by_example:
+            stored, parts, disliked = self._adapt(stored), self._adapt(parts), self._adapt(disliked)
         cosines = stored @ parts.T
         scores = (cosines.mean(axis=1) + cosines.max(axis=1)) / 2
-        if len(disliked := embedded_only(query.unlike, self.dense)):
-            scores = scores - _UNLIKE_WEIGHT * (stored @ self.dense.vectors(disliked).T).mean(axis=1)
+        if len(disliked):
+            scores = scores - _UNLIKE_WEIGHT * (stored @ disliked.T).mean(axis=1)
         return np.asarray(scores, dtype=np.float32)
 
     def _texts(self, query: Query) -> list[str]:

@@ -16,7 +16,8 @@ from kb.errors import IdentifierError, ModelError, QueryError
 from kb.facets import Facet
 from kb.identifiers import paper_id, paper_url
 from kb.lexical import LEXICAL_FOLDER, LexicalIndex
-from kb.models import load_encoder, load_reranker
+from kb.marge.encoder import Relevance
+from kb.models import load_encoder, load_relevance, load_reranker
 from kb.papers import CodeLink, Note, Paper, embedding_text, plain_text
 from kb.rerank import FacetReranker
 from kb.retrieve import Candidates, Query, Retriever, embedded_only, standardised
@@ -68,27 +69,29 @@ class Hit:
 class Searcher:
     """Answers queries over one generation. Safe to share between threads; close it when a newer one is served."""
 
-    def __init__(self, generation: Generation, encoder: Encoder | None = None) -> None:
+    def __init__(self, generation: Generation, encoder: Encoder | None = None, relevance: Relevance | None = None) -> None:
         """Opens the generation's indexes; raises StoreError where a file is damaged.
 
-        The encoder is loaded at the first query with text, unless one is given: "more like this" needs none.
+        The encoder is loaded at the first query with text, unless one is given: "more like this" needs none. Papers are compared
+        with examples by the trained model, unless another relevance is given.
         """
         self.generation = generation
         self.catalogue = generation.catalogue
         self._encoder = encoder
+        self.relevance = relevance or load_relevance(generation.manifest.model_fingerprint)
         self._retriever: Retriever | None = None
         if generation.manifest.embedded:
             dense = DenseIndex.read(generation.file(DENSE_FILE))
             lexical = LexicalIndex.read(generation.subfolder(LEXICAL_FOLDER))
-            self._retriever = Retriever(dense, lexical, self._encode, self._titles)
-            self._reranker = load_reranker(dense, self._texts)
+            self._retriever = Retriever(dense, lexical, self._encode, self._titles, self.relevance.adapt)
+            self._reranker = load_reranker(dense, self._texts, self.relevance.adapt)
             self._withdrawn = self.catalogue.withdrawn()
 
     @classmethod
-    def open(cls, home: Home, encoder: Encoder | None = None) -> Searcher:
+    def open(cls, home: Home, encoder: Encoder | None = None, relevance: Relevance | None = None) -> Searcher:
         generation = home.open()
         try:
-            return cls(generation, encoder)
+            return cls(generation, encoder, relevance)
         except BaseException:
             generation.close()
             raise

@@ -28,7 +28,7 @@ from kb.marge.reranker import MargeReranker
 from kb.marge.states import TokenStates
 from kb.marge.training import CHECKPOINT, PRESETS, Training
 from kb.marge.weights import SHIPPED, read_adapter, read_facts, read_model, write
-from kb.models import DEFAULT_MODEL, default_folder, evidence_relevance, load_encoder
+from kb.models import DEFAULT_MODEL, default_folder, load_encoder, load_relevance
 from kb.retrieve import Candidates, Query
 from kb.search import Searcher
 from kb.store import Home
@@ -352,18 +352,16 @@ def test_weights_come_back(trained: Path, states: TokenStates, tmp_path: Path) -
         read_facts(tmp_path)
 
 
-def test_evidence_is_weighed_by_the_model_in_use(trained: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_papers_are_compared_by_the_model_in_use(trained: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KB_MODEL", raising=False)
-    assert evidence_relevance(encoder.fingerprint).beta == read_facts(SHIPPED).beta != 10
+    assert load_relevance(encoder.fingerprint).beta == read_facts(SHIPPED).beta != 10
     monkeypatch.setenv("KB_MODEL", str(trained))
-    model = evidence_relevance(encoder.fingerprint)
+    model = load_relevance(encoder.fingerprint)
     assert model.beta == 10  # where it begins
     vectors = encoder.encode(made_up(5))
-    g = adapted(vectors, read_adapter(trained))
-    np.testing.assert_allclose(model.of(vectors[:1], vectors[1:]), g[1:] @ g[0], atol=1e-5)
-    assert np.abs(g @ g.T - vectors @ vectors.T).max() > 0.01
-    of_another = evidence_relevance("f" * 64).of(vectors[:1], vectors[1:])
-    np.testing.assert_allclose(of_another, vectors[1:] @ vectors[0], atol=1e-5)
+    np.testing.assert_array_equal(model.adapt(vectors), adapted(vectors, read_adapter(trained)))
+    assert np.abs(model.adapt(vectors) - vectors).max() > 0.01
+    np.testing.assert_array_equal(load_relevance("f" * 64).adapt(vectors), vectors)  # of another encoder
 
 
 def test_an_index_by_the_trained_encoder_embeds_nothing_anew(

@@ -13,6 +13,8 @@ from ingest.jobs import run_index, run_snapshot
 from kb.dense import DENSE_FILE
 from kb.embed import Encoder, Vectors
 from kb.errors import ModelError, QueryError, StoreError
+from kb.marge.encoder import Relevance
+from kb.marge.weights import SHIPPED
 from kb.papers import CodeLink, embedding_text
 from kb.retrieve import Candidates, Query, fuse
 from kb.search import Searcher, final_scores, find_paper
@@ -214,6 +216,22 @@ def test_scores_of_two_queries_compare(searcher: Searcher) -> None:
     """A question about what is there scores higher than one about what is not."""
     near, far = (searcher.search(text, 1)[0].score for text in ("attention heads of vision transformers", "soups of the Alps"))
     assert near > far + 0.2
+
+
+def test_papers_are_compared_with_examples_by_the_trained_model(base: Home, searcher: Searcher, encoder: Encoder) -> None:
+    """And with a phrase by the encoder alone, to the last bit."""
+    plain = Searcher.open(base, encoder, Relevance(1.0, None))
+    phrase = "energy of molecules"
+    assert searcher.search(phrase, 50) == plain.search(phrase, 50)
+    example = searcher.catalogue.key_of("arxiv:1502.00002")
+    assert example is not None
+    adapt = Relevance.read(SHIPPED, encoder.fingerprint).adapt
+    keys = {hit.paper.id: searcher.catalogue.key_of(hit.paper.id) for hit in searcher.like(["arxiv:1502.00002"], k=200)}
+    vectors = adapt(searcher.index.vectors(np.asarray(list(keys.values()), dtype=np.int64)))
+    cosines = vectors @ adapt(searcher.index.vectors(np.asarray([example])))[0]
+    hits = searcher.like(["arxiv:1502.00002"], k=200)
+    np.testing.assert_allclose([hit.scores["dense"] for hit in hits], cosines, atol=1e-5)
+    assert [hit.scores["dense"] for hit in hits] != [hit.scores["dense"] for hit in plain.like(["arxiv:1502.00002"], k=200)]
 
 
 def test_an_abstract_counts_as_an_example(searcher: Searcher) -> None:

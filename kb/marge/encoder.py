@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -43,21 +44,26 @@ class MargeEncoder:
         return mixed(vectors, adapted(vectors, self._adapter), self._mix)
 
 
+@dataclass(frozen=True, slots=True)
 class Relevance:
-    """f of a trained model, by which it weighs the papers that explain another, and its β."""
+    """How a trained model compares papers: f(x, z) = cos(g(x), g(z)), and the β that sharpens it."""
 
-    def __init__(self, folder: Path, encoder: str) -> None:
-        """`encoder` is the fingerprint of that which the vectors are of. Where the model was trained over another one, g is not
-        to be had, and f is the cosine of the vectors as they are. Raises ModelError where the folder holds no model."""
+    beta: float
+    weights: dict[str, Vectors] | None
+    """Those of g; None leaves the vectors as they are."""
+
+    @classmethod
+    def read(cls, folder: Path, encoder: str) -> Relevance:
+        """`encoder` is the fingerprint of that which the vectors are of; g is for those alone that the model was trained over.
+
+        Raises ModelError where the folder holds no model.
+        """
         facts = read_facts(folder)
-        self.beta = facts.beta
-        self._adapter = read_adapter(folder) if facts.encoder == encoder else None
+        return cls(facts.beta, read_adapter(folder) if facts.encoder == encoder else None)
 
-    def of(self, target: Vectors, evidence: Vectors) -> Vectors:
-        """f(x, z) = cos(g(x), g(z)) of a target, shape (1, d), and its evidence, (n, d); shape (n,)."""
-        if self._adapter is not None:
-            target, evidence = adapted(target, self._adapter), adapted(evidence, self._adapter)
-        return np.asarray(evidence @ target[0], dtype=np.float32)
+    def adapt(self, vectors: Vectors) -> Vectors:
+        """g of the encoder's vectors, shape (n, d)."""
+        return vectors if self.weights is None else adapted(vectors, self.weights)
 
 
 def adapted(vectors: Vectors, weights: dict[str, Vectors]) -> Vectors:

@@ -66,7 +66,7 @@ def read_facts(folder: Path) -> Facts:
 
 def read_adapter(folder: Path) -> dict[str, Floats]:
     """The adapter's weights by name, in float32, read without torch."""
-    return {name: array.astype(np.float32) for name, array in _read(folder).items() if name.startswith("adapter.")}
+    return {name: array.astype(np.float32) for name, array in _read(folder, "adapter.").items()}
 
 
 def read_model(folder: Path, words: Tensor) -> Marge:
@@ -92,10 +92,11 @@ def fingerprint(folder: Path, encoder: str) -> str:
     return digest.hexdigest()
 
 
-def _read(folder: Path) -> dict[str, Floats]:
+def _read(folder: Path, prefix: str = "") -> dict[str, Floats]:
+    """The tensors whose names begin so."""
     try:
         with safe_open(folder / WEIGHTS, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+            return {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118  (no mapping)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{folder / WEIGHTS} cannot be read ({error}). Train anew: `kb train marge`.") from error
 

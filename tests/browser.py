@@ -24,8 +24,11 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from ingest.jobs import run_index, run_notes, run_snapshot
+from kb.atlas import Atlas
 from kb.embed import Encoder
+from kb.plot import Plot
 from kb.store import Home
+from kb.store.outlines import Outlines
 
 from thirty_papers import NOTES, PAPERS, PaperRow  # isort: skip
 
@@ -274,3 +277,33 @@ def _wait_until(page: Page, condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"the page {page.url} did not ask its server, or the server did not answer"
         page.wait_for_timeout(10)
+
+
+def plot_of(home: Home) -> Plot:
+    """All papers of a knowledge base on its map."""
+    generation = home.open()
+    try:
+        atlas = Atlas.of(generation)
+        assert atlas is not None
+        return Plot.of(atlas, Outlines.of(generation.catalogue))
+    finally:
+        generation.close()
+
+
+def map_of(page: Page) -> Locator:
+    """The map, drawn."""
+    found = page.locator(".map")
+    found.evaluate(
+        "async root => { while (!root.paperMap?.plot || !root.paperMap.whole) await new Promise(requestAnimationFrame) }"
+    )
+    return found
+
+
+def pixel(shown: Locator, plot: Plot, identifier: str) -> tuple[float, float]:
+    """Where on the page a paper's point lies."""
+    x, y = plot.places[plot.ids.index(identifier)].tolist()
+    where = """(root, [x, y]) => { const m = root.paperMap, c = m.canvas, r = c.getBoundingClientRect();
+        const at = (start, size, value, middle) => start + size / 2 + (value - middle) * m.unit;
+        return [at(r.left, c.clientWidth, x, m.middle[0]), at(r.top, c.clientHeight, y, m.middle[1])] }"""
+    found: tuple[float, float] = tuple(shown.evaluate(where, [x, y]))
+    return found

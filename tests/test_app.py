@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -10,22 +9,18 @@ from collections.abc import Callable, Iterator
 from itertools import cycle
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
-from browser import NewPage, Serve, card, enter, expect_titles, press, record, search_url, served, settled, titles, write_papers
+from browser import NewPage, Serve, card, enter, expect_titles, press, search_url, served, settled, titles, write_papers
 from conftest import record as numbered
 from playwright.sync_api import Locator, Page, expect
 from thirty_papers import QLORA_CODE
 
 from app.search_page import EXAMPLES
-from app.text import shorten, visible
-from ingest.jobs import run_index, run_notes, run_snapshot
+from ingest.jobs import run_index, run_snapshot
 from kb.background import Background
 from kb.dense import DENSE_FILE
 from kb.embed import Encoder
-from kb.library import LIBRARY_FILE, Entry, Library
-from kb.papers import Author
 from kb.search import Searcher
 from kb.store import Filters, Home
 
@@ -411,168 +406,6 @@ def test_a_damaged_index_is_told_with_its_remedy(own: Home, serve: Serve, new_pa
     assert DENSE_FILE in alert.inner_text()
     assert alert.locator("code").inner_text() == "kb index"
     assert page.get_by_text("Traceback").count() == 0
-
-
-# What others wrote -------------------------------------------------------------------------------------------------------
-
-HOSTILE = (
-    "<script>window.pwned = 1; alert(1)</script> in a title",
-    "<img src=https://evil.example/x.png onerror=alert(1)>",
-    "[click me](javascript:alert(1)) and [here](https://evil.example/)",
-    "![picture](https://evil.example/x.png)",
-    "https://evil.example/a?b=c www.evil.example me@evil.example",
-    "# A heading",
-    "> a quotation - [ ] a box | a | table |",
-    "``` a fence ```",
-    "1. A numbered list",
-    "- A list * of things + more",
-    ":material/home: :material_home: :streamlit: and :smile: :+1:",
-    ":red[colour] :blue-badge[badge] :small[x] :rainbow-background[y] ::leaf[z] :::container",
-    "Costs $5 and $10, or $\\href{javascript:alert(1)}{x}$ and $\\rule{999em}{999em}$",
-    "$$ \\def\\x{\\x\\x}\\x $$ unclosed $x_{",
-    "**bold** __bold__ *it* _it_ ~~gone~~ `code` [^1] [x]: y",
-    "a -> b <- c <-> d -- e >= f <= g ~= h",
-    "&lt;b&gt; &#58;smile&#58; &amp; &copy;",
-    "\u202egnp.reversed\u202c and \u200bzero\u200b width\u0007",
-    "\\[ \\( \\* \\` back\\slashes \\",
-    "](https://evil.example) closes a link",
-    "--- === +++ ***",
-    "<https://evil.example> <!-- comment --> <details open ontoggle=alert(1)>",
-    "{{ template }} {% tag %} {onclick=alert(1)}",
-)
-
-
-@pytest.fixture(scope="module")
-def hostile_home(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Home:
-    """Papers and notes whose every text is hostile."""
-    folder = tmp_path_factory.mktemp("hostile")
-    records = []
-    notes = ["# Notes"]
-    for i, text in enumerate(HOSTILE):
-        paper = record(
-            f"2301.{i + 1:05d}", text, "x", "cs.CL", f"{text} https://github.com/evil/repo{i})](javascript:alert(1))", text
-        )
-        paper["authors_parsed"] = [[text, "", ""]]
-        paper["categories"] = "cs.CL <b>x</b> :smile: [x](javascript:alert(1))"
-        paper["journal-ref"] = text
-        records.append(paper)
-        notes.append(f"- [A paper {i}](https://arxiv.org/abs/2301.{i + 1:05d}): {text}\n")
-    (folder / "papers.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
-    source = folder / "**notes** :smile: [x](y).md"
-    source.write_text("\n".join(notes), encoding="utf-8")
-    home = Home(folder / "kb")
-    run_snapshot(home, [folder / "papers.jsonl"])
-    run_notes(home, [source])
-    run_index(home, encoder)
-    return home
-
-
-@pytest.fixture(scope="module")
-def hostile(hostile_home: Home) -> Iterator[str]:
-    """The address of an app over them."""
-    with served(hostile_home, hostile_home.path.parent / "app.log", "--no-browser") as address:
-        yield address
-
-
-def plain(text: str) -> str:
-    return " ".join(text.replace("\N{WORD JOINER}", "").split())
-
-
-@pytest.mark.parametrize("number", ["1", "2", "3"])
-def test_hostile_texts_are_shown_as_they_are_and_do_nothing(hostile: str, new_page: NewPage, number: str) -> None:
-    page = new_page()
-    every = " ".join(f"2301.{i + 1:05d}" for i in range(len(HOSTILE)))
-    expected = [visible(text) for text in HOSTILE]
-    page.goto(search_url(hostile, q=every, page=number))
-    last = int(number) * 10
-    expected = expected[last - 10 : last]
-    titles(page).nth(len(expected) - 1).wait_for()
-    settled(page)
-    assert [plain(t) for t in titles(page).all_inner_texts()] == expected
-    abstracts = page.locator(".st-key-hits [data-testid=stExpanderDetails] [data-testid=stMarkdownContainer]").all_text_contents()
-    assert [plain(t) for t in abstracts] == expected
-    shown = plain(page.locator(".st-key-hits").inner_text())
-    for text in expected:
-        assert shown.count(shorten(text, 80).rstrip("…")) >= 3, text  # as title, as author, as journal
-    assert "**notes** :smile: [x](y).md" in shown
-    hits = page.locator(".st-key-hits")
-    assert hits.locator("img, script, iframe, h1, h2, h3, table, hr, ul, ol, .katex, [onerror], [ontoggle]").count() == 0
-    targets: list[str] = hits.locator("a").evaluate_all("links => links.map(a => a.href)")
-    own = f"{hostile}/paper\\?id=arxiv%3A2301|https://arxiv\\.org/abs/2301\\.|https://github\\.com/evil/repo"
-    assert all(re.match(own, target) for target in targets), targets
-    assert page.evaluate("window.pwned") is None
-
-
-def expect_harmless(page: Page) -> None:
-    """Nothing in the page runs, frames, draws or leads anywhere but to web pages."""
-    main = page.get_by_test_id("stMainBlockContainer")
-    assert main.locator("script, iframe, object, embed, svg image, form[action], [onerror], [onclick], [ontoggle]").count() == 0
-    assert main.locator("img:not([src^=data])").count() == 0
-    targets: list[str] = main.locator("a").evaluate_all("links => links.map(a => a.protocol)")
-    assert set(targets) <= {"http:", "https:"}
-    assert page.evaluate("window.pwned") is None
-
-
-@pytest.mark.parametrize("number", range(0, len(HOSTILE), int(os.environ.get("KB_TEST_HOSTILE_STEP", "6"))))
-def test_the_page_of_a_hostile_paper(hostile: str, new_page: NewPage, number: int) -> None:
-    page = new_page()
-    page.goto(f"{hostile}/paper?id=2301.{number + 1:05d}")
-    page.get_by_role("heading", name="Notes").wait_for()
-    settled(page)
-    main = page.get_by_test_id("stMainBlockContainer")
-    assert plain(main.locator("h3").inner_text()) == visible(HOSTILE[number])
-    assert plain(main.inner_text()).count(shorten(HOSTILE[number], 60).rstrip("…")) >= 3  # as title, author and abstract
-    expect_harmless(page)
-    for drawer in ("Cite", "Add to list"):
-        page.get_by_role("button", name=drawer).click()
-        page.get_by_test_id("stPopoverBody").locator("pre, input").first.wait_for()
-        expect_harmless(page)
-        page.keyboard.press("Escape")
-
-
-def test_a_hostile_reading_list(hostile: str, hostile_home: Home, new_page: NewPage) -> None:
-    library = Library(hostile_home.path / LIBRARY_FILE)
-    names = [shorten(text, 90) for text in HOSTILE]
-    for name in names:
-        library.create(name)
-    library.add(
-        names[1],
-        [
-            Entry(f"arxiv:2301.{i + 1:05d}", text, (Author(text, text),), 2023, text, text, (text,))
-            for i, text in enumerate(HOSTILE[:12])
-        ],
-    )
-    library.add(names[1], [Entry("url:https://elsewhere.example/x", text, remark=text) for text in HOSTILE[12:13]])
-    page = new_page()
-    page.goto(f"{hostile}/lists?{urlencode({'name': names[1]})}")
-    expect(page.locator(".st-key-entries [class*=st-key-title-]")).to_have_count(13)
-    settled(page)
-    assert plain(page.locator("h3").inner_text()) == names[1]
-    expect_harmless(page)
-    press(page.locator(".st-key-entries").get_by_role("button", name="Remove").first)
-    page.get_by_role("button", name="Undo: 1 taken off").wait_for()
-    page.get_by_role("combobox", name="Reading list").click()
-    page.get_by_role("option").nth(len(names) - 1).wait_for()
-    expect_harmless(page)
-    for text in (HOSTILE[0], HOSTILE[2], HOSTILE[10]):
-        page.goto(f"{hostile}/lists?{urlencode({'name': text + '?'})}")
-        page.get_by_text("any more.").wait_for()
-        expect_harmless(page)
-
-
-def test_a_hostile_address_is_text_too(hostile: str, new_page: NewPage) -> None:
-    page = new_page()
-    text = "<img src=x onerror=alert(1)> [x](javascript:alert(1)) :material/home:"
-    page.goto(
-        search_url(
-            hostile, q=text, like=text, not_=text, category=text, author=text, source=text, list=text, facet=text, page=text
-        )
-    )
-    page.get_by_role("alert").wait_for()
-    settled(page)
-    expect(box(page)).to_have_value(text)
-    assert page.locator("section img, section script").count() == 0
-    assert page.locator("a[href^=javascript]").count() == 0
 
 
 def test_mathematics_is_set_and_prices_are_not(

@@ -146,18 +146,20 @@ def test_bad_records_are_reported_and_the_rest_goes_in(home: Home, write_snapsho
             '"a string"',
             "[" * 100_000,
             record(8, title="\ud800 alone"),
+            record(10, id="", versions=None),
+            record(11, id="x", versions=None, update_date=None),
             record(9, authors_parsed=None, authors=None, categories=None, abstract=None, versions=None, update_date="soon"),
         ]
     )
     report = run_snapshot(home, [path])
     reasons = {s.line: s.reason for s in report.skipped}
-    assert sorted(reasons) == [3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
+    assert sorted(reasons) == [3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]
     assert "JSONDecodeError" in reasons[3]
     assert reasons[4] == "the record 1503.00003 has no title"
     assert reasons[6] == "1711.0093 is no arXiv id that can exist"
     assert reasons[7] == "the record has no id"
     assert "type" in reasons[8]
-    assert report.counts["skipped"] == 10
+    assert report.counts["skipped"] == 12
     assert set(stored(home)) == {"arxiv:1501.00001", "arxiv:1510.00010"}
     assert home.open().catalogue.runs()[0].outcome == "partial"
 

@@ -109,7 +109,7 @@ _SNAPSHOT = f"""
         lower({_blanks("doi")}) AS doi, coalesce(license, '') AS licence, '' AS url,
         coalesce(stamps[1].created::DATE, updated_on) AS published, updated_on AS updated,
         coalesce(year(stamps[1].created), CASE WHEN bare[1] = '9' AND contains(bare, '/') THEN 1900 ELSE 2000 END
-            + regexp_extract(bare, '(\\d\\d)\\d*[.\\d]*$', 1)::INTEGER) AS year,
+            + try_cast(regexp_extract(bare, '(\\d\\d)\\d*[.\\d]*$', 1) AS INTEGER)) AS year,
         coalesce(stamps, []) AS versions,
         {_says_withdrawn("comments", "abstract")} AS withdrawn,
         'arxiv' AS origin

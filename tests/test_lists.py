@@ -71,7 +71,7 @@ def test_search_and_like_within_a_list(kb: Kb, stocked: Home) -> None:
 def test_remove_undo_delete_mark(kb: Kb, stocked: Home) -> None:
     assert stocked.exists()
     kb("list", "new", "L", FIRST, SECOND, THIRD)
-    assert kb("list", "mark", "L", THIRD, "--place", "1", "--read", "--tag", "x").returncode == 0
+    assert kb("list", "mark", "L", THIRD, "--place", "1", "--read", "--tag", "x").stderr == "1 marked on 'L'.\n"
     assert kb("list", "remove", "L", SECOND).returncode == 0
     assert kb("list", "remove", "L", SECOND).returncode == 2
     assert [p["id"] for p in json.loads(kb("list", "show", "L", "--json").stdout)["papers"]] == [THIRD, FIRST]

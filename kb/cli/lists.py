@@ -91,6 +91,7 @@ def mark(
         raise QueryError(f"Only {found} of the papers are on {name!r}: see `kb list show {name!r}`.")
     if place is not None:
         library().move(name, ids[0], place)
+    say(f"{found} marked on {name!r}.")
 
 
 @commands.command("show")

@@ -99,7 +99,8 @@ def show(identifier: Annotated[str, typer.Argument(metavar="ID")], as_json: Json
             "mentioned": [_link_json(link) for link in mentioned],
             "project_page": project_page,
             "explained_by": [
-                {"id": e.paper.id, "title": e.paper.title, "weight": e.weight, "sentence": e.sentence} for e in explained_by
+                {"id": e.paper.id, "title": e.paper.title, "weight": round(e.weight, 4), "sentence": e.sentence}
+                for e in explained_by
             ],
         }
         hit_json = hit.as_json()

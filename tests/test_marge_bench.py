@@ -103,7 +103,8 @@ def test_the_whole_report(
     asked = len(citations(shared, "test").qrels)
     assert asked > 0
     assert "reconstruction of 10 held-out papers" in said
-    assert f"R@100 of what {asked} held-out papers cite" in said
+    assert f"| what {asked} held-out papers cite | start | examples compared by g |" in said
     # Forty papers are all among the first hundred, and the models agree on that.
-    assert "| dense | 1.0000 | 1.0000 | +0.0000 [+0.0000, +0.0000] |" in said
+    same = "1.0000 | +0.0000 [+0.0000, +0.0000]"
+    assert f"| dense, R@100 | 1.0000 | {same} | {same} |" in said
     assert "| nDCG@10 | " in said and "| processor time of a search, ms | " in said

@@ -29,7 +29,9 @@ _CHUNK = 32_768  # vectors in memory at a time
 _TRAINING = 40  # vectors a list that its centre is learned from
 _SCANNED = 20_000  # rows that are compared one by one sooner than looked for in the lists
 _MAPPED = 1 << 29  # bytes of vectors that may be in memory
-_LOOKED_INTO = 128  # lists at most: at 3 million vectors four times as many found no more of the nearest ten or two hundred
+# Lists at least, and at most: of 30,000 vectors 32 found 0.978 of the nearest ten, 64 found 0.994; of 3 million 128 found as many
+# as four times that.
+_LOOKED_INTO = (64, 128)
 _REFINED = 8  # candidates a result
 _FEWEST = 1000  # candidates, however few results are asked for: at 3 million vectors 200 gave a recall of 0.93, these 0.997
 
@@ -128,7 +130,7 @@ class Compressed:
         if len(rows) > _SCANNED:
             bits = self._live if allowed is None else _bits(rows)
             selector = None if bits is None else faiss.IDSelectorBitmap(bits)
-            parameters = faiss.SearchParametersIVF(nprobe=min(max(32, int(self._codes.nlist) // 8), _LOOKED_INTO), sel=selector)
+            parameters = faiss.SearchParametersIVF(nprobe=sorted((*_LOOKED_INTO, int(self._codes.nlist) // 8))[1], sel=selector)
             found = self._codes.search(query[None], max(_REFINED * k, _FEWEST), params=parameters)[1][0]
             found = found[found >= 0]
             candidates = found if len(found) >= k else rows

@@ -85,11 +85,12 @@ class Bert:
     def encode(self, text: str) -> Floats:
         """The unit vector of one text, shape (d,), in float32; milliseconds for a query."""
         (tokens,) = self.tokenize([text])
-        states = _normalized(self.words[tokens] + self.positions[: len(tokens)], self.norm, self.epsilon)
+        # One column a token: so BLAS multiplies the wide matrices by the narrow one, which takes it two thirds of the time.
+        states = _normalized(np.ascontiguousarray((self.words[tokens] + self.positions[: len(tokens)]).T), self.norm, self.epsilon)
         with _BLAS.limit(limits=1, user_api="blas"):
             for layer in self.layers:
                 states = layer(states, self.heads, self.epsilon)
-        mean = states.mean(axis=0)
+        mean = states.mean(axis=1)
         return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-12), dtype=np.float32)
 
 
@@ -107,27 +108,28 @@ class _Layer:
         self.outer_norm = both(f"{prefix}.output.LayerNorm")
 
     def __call__(self, states: Floats, heads: int, epsilon: float) -> Floats:
-        """States of one text, shape (tokens, d), to those of the next layer."""
-        tokens, dimension = states.shape
-        # (3, heads, tokens, d / heads)
-        query, key, value = _linear(states, self.attention).reshape(tokens, 3, heads, -1).transpose(1, 2, 0, 3)
-        scores = query @ key.transpose(0, 2, 1) / np.float32(np.sqrt(dimension / heads))
+        """States of one text, shape (d, tokens), to those of the next layer."""
+        dimension, tokens = states.shape
+        # Each of shape (heads, d / heads, tokens).
+        query, key, value = _linear(states, self.attention).reshape(3, heads, -1, tokens)
+        scores = query.transpose(0, 2, 1) @ key / np.float32(np.sqrt(dimension / heads))
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         weights /= weights.sum(axis=-1, keepdims=True)
-        context = (weights @ value).transpose(1, 0, 2).reshape(tokens, dimension)
+        context = (value @ weights.transpose(0, 2, 1)).reshape(dimension, tokens)
         states = _normalized(states + _linear(context, self.attended), self.attended_norm, epsilon)
         return _normalized(states + _linear(gelu(_linear(states, self.inner)), self.outer), self.outer_norm, epsilon)
 
 
 def _linear(states: Floats, layer: tuple[Floats, Floats]) -> Floats:
     weight, bias = layer
-    return np.asarray(states @ weight.T + bias, dtype=np.float32)
+    return np.asarray(weight @ states + bias[:, None], dtype=np.float32)
 
 
 def _normalized(states: Floats, norm: tuple[Floats, Floats], epsilon: float) -> Floats:
-    centred = states - states.mean(axis=-1, keepdims=True)
-    deviation = np.sqrt((centred * centred).mean(axis=-1, keepdims=True) + np.float32(epsilon))
-    return np.asarray(centred / deviation * norm[0] + norm[1], dtype=np.float32)
+    """Every column scaled to mean 0 and deviation 1, and each of its numbers by the layer's own scale and shift."""
+    centred = states - states.mean(axis=0)
+    deviation = np.sqrt((centred * centred).mean(axis=0) + np.float32(epsilon))
+    return np.asarray(centred / deviation * norm[0][:, None] + norm[1][:, None], dtype=np.float32)
 
 
 def gelu(x: Floats) -> Floats:

@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from bench import app, atlas, embedding, index, ingest, search, serving, start
+from bench import app, atlas, day, embedding, index, ingest, search, serving, start
 from bench.rows import table
 from kb.store import Home
 
@@ -30,6 +30,7 @@ def main() -> int:
     if homes:
         counts = [int(count) for count in os.environ.get("KB_BENCH_VECTORS", "30000 300000").split()]
         rows += [row for home in homes for row in app.measure(Home(home))]
+        rows += day.measure(homes, snapshot)
         rows += serving.measure(homes[0], snapshot)
         rows += [*start.measure(homes[-1]), *index.measure(homes[-1], counts)]
     text = "# Results\n\nWritten by `make bench`. Times differ from machine to machine; the ratios are what counts.\n\n"

@@ -11,7 +11,6 @@ editions, or a score that does not fit the text.
 from __future__ import annotations
 
 import hashlib
-import io
 import itertools
 import json
 import os
@@ -30,10 +29,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import zstandard
 
 from app import resources
 from bench.rows import Row, table
+from bench.snapshot import records
 from kb.background import Background
 from kb.embed import Vectors
 from kb.models import load_encoder
@@ -138,7 +137,7 @@ def fault(answer: Answer, queries: Mapping[str, Vectors], store: VectorStore, ch
 
 def measure(home: Path, snapshot: Path) -> list[Row]:
     """Rows over a copy of an indexed knowledge base, to which records of one snapshot file of JSON lines (.zst) are added."""
-    records = list(itertools.islice(_records(snapshot), _CHANGED))
+    known = list(itertools.islice(records(snapshot), _CHANGED))
     encoder = load_encoder()
     queries = {text: encoder.encode([text])[0] for text in questions()}
     with TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
@@ -148,7 +147,7 @@ def measure(home: Path, snapshot: Path) -> list[Row]:
         imports = []
         for number in range(len(_WORDS)):
             path = Path(folder) / f"{number}.jsonl"
-            path.write_text("".join(json.dumps(record) + "\n" for record in edition(records, number, _NEW)), encoding="utf-8")
+            path.write_text("".join(json.dumps(record) + "\n" for record in edition(known, number, _NEW)), encoding="utf-8")
             imports.append(["ingest", "snapshot", str(path)])
         job = Background(place)
         job.start("Before", [imports.pop()])
@@ -169,7 +168,7 @@ def measure(home: Path, snapshot: Path) -> list[Row]:
             if (last := job.last()) is None or last.exit_code:
                 raise SystemExit(f"The imports failed: {job.log()}")
             store = VectorStore.of(place.vectors, encoder)
-            changing = {f"arxiv:{record['id']}" for record in records}
+            changing = {f"arxiv:{record['id']}" for record in known}
             mixed = [found for answer in answers if (found := fault(answer, queries, store, changing))]
             ours, peer = (median(answer.seconds for answer in some) for some in (busy, quiet))
             rows.append(
@@ -219,12 +218,6 @@ class _Turns:
         turns = [np.searchsorted(self._changes, (each.started, each.started + each.seconds)) for each in answers]
         whole = [(int(first), each) for (first, last), each in zip(turns, answers, strict=True) if first == last]
         return [each for turn, each in whole if turn % 2 == 0], [each for turn, each in whole if turn % 2]
-
-
-def _records(snapshot: Path) -> Iterator[dict[str, Any]]:
-    with snapshot.open("rb") as file:
-        for line in io.TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(file), encoding="utf-8"):
-            yield json.loads(line)
 
 
 if __name__ == "__main__":

@@ -86,7 +86,8 @@ class Bert:
         """The unit vector of one text, shape (d,), in float32; milliseconds for a query."""
         (tokens,) = self.tokenize([text])
         # One column a token: so BLAS multiplies the wide matrices by the narrow one, which takes it two thirds of the time.
-        states = _normalized(np.ascontiguousarray((self.words[tokens] + self.positions[: len(tokens)]).T), self.norm, self.epsilon)
+        entered = np.ascontiguousarray((self.words[tokens] + self.positions[: len(tokens)]).T)
+        states = _normalized(entered, self.norm, self.epsilon)
         with _BLAS.limit(limits=1, user_api="blas"):
             for layer in self.layers:
                 states = layer(states, self.heads, self.epsilon)

@@ -42,13 +42,13 @@ def entries(keys: NDArray[np.int64], of: Digests) -> NDArray[np.void]:
 
 
 def absent(rows: NDArray[np.void], others: NDArray[np.void]) -> NDArray[np.bool_]:
-    """Which rows of ENTRY are not, key and digest, among the others; shape (n,)."""
-    return ~np.isin(_mixed(rows), _mixed(others))
-
-
-def _mixed(rows: NDArray[np.void]) -> NDArray[np.uint64]:
-    # Key and digest in sixty-four bits: two texts of one paper meet in them once in 10^19.
-    return _numbers(rows["digest"]) ^ (rows["key"].astype(np.uint64) * np.uint64(0xD6E8FEB86659FD93))
+    """Which rows of ENTRY are not, key and digest, among the others; shape (n,). Both in the order of their keys."""
+    if not len(others):
+        return np.ones(len(rows), dtype=bool)
+    at = np.minimum(np.searchsorted(others["key"], rows["key"]), len(others) - 1)
+    # Three numbers a row, which numpy compares many times as fast as records.
+    ours, theirs = (each.view(np.int64).reshape(-1, 3) for each in (rows, others))
+    return np.asarray((ours != theirs[at]).any(axis=1))
 
 
 def _numbers(values: Digests) -> NDArray[np.uint64]:

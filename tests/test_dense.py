@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from kb.dense import DenseIndex
 from kb.embed import Vectors
 from kb.errors import StoreError
 from kb.store import Keys
-from kb.vectors import Digests, digests
+from kb.vectors import DIGEST, Digests, absent, digests, entries
 
 DIMENSION = 32
 
@@ -227,3 +228,17 @@ def test_a_damaged_file_is_said_to_be(tmp_path: Path, name: str) -> None:
     papers.drop(np.arange(1, 701))
     same(papers.update(path), papers)  # from the stored vectors
     assert not compressed(path)
+
+
+def test_what_an_index_lacks_is_told_by_key_and_digest() -> None:
+    chance = np.random.default_rng(3)
+
+    def some() -> NDArray[np.void]:
+        keys = np.sort(chance.choice(60, int(chance.integers(0, 50)), replace=False))
+        halves = chance.integers(0, 2, (len(keys), 2))  # so that digests differ in one half, the other or both
+        return entries(keys, halves.view(DIGEST).reshape(-1))
+
+    for _ in range(200):
+        ours, theirs = some(), some()
+        expected = [row not in theirs.tolist() for row in ours.tolist()]
+        assert absent(ours, theirs).tolist() == expected

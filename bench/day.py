@@ -1,0 +1,85 @@
+"""A day of arXiv: a thousand papers new, changed and withdrawn, brought into knowledge bases of several sizes and published.
+
+    python -m bench.day SNAPSHOT HOME…
+
+Published twice, as `kb ingest` does it: first the catalogue, with the indexes less what no longer holds, then all, once the
+new texts are embedded. Embedding takes the same time for any size, so it is the peer.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from bench.rows import Row, table
+from bench.snapshot import records
+from ingest.jobs import run_index, run_snapshot
+from kb.embed import Encoder
+from kb.indexing import embed_missing
+from kb.models import load_encoder
+from kb.store import Home
+
+_NEW, _CHANGED, _WITHDRAWN = 400, 300, 300
+
+
+def day(known: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """A thousand records, made of as many that are known."""
+    for row, record in enumerate(known):
+        next_version = {"version": f"v{len(record['versions']) + 1}", "created": "Wed, 25 Nov 2026 00:00:00 GMT"}
+        changed = record | {"versions": [*record["versions"], next_version], "update_date": "2026-11-25"}
+        if row < _NEW:
+            abstract = f"{record['abstract']} {known[row + _NEW]['abstract']}"
+            yield record | {
+                "id": f"2611.{10_000 + row:05d}",
+                "abstract": abstract,
+                "versions": [next_version | {"version": "v1"}],
+            }
+        elif row < _NEW + _CHANGED:
+            yield changed | {"abstract": f"{record['abstract']} More experiments are reported."}
+        else:
+            yield changed | {"abstract": "This paper has been withdrawn by the authors.", "comments": "Withdrawn"}
+
+
+def measure(homes: Sequence[Path], snapshot: Path) -> list[Row]:
+    """A row for each of these indexed knowledge bases, all of which hold the first records of one snapshot file (.zst)."""
+    encoder = load_encoder()
+    known = list(itertools.islice(records(snapshot), _NEW + _CHANGED + _WITHDRAWN))
+    return [_row(home, known, encoder) for home in homes]
+
+
+def _row(home: Path, known: Sequence[dict[str, Any]], encoder: Encoder) -> Row:
+    with TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
+        place = Home(Path(folder) / "kb")
+        shutil.copytree(home, place.path, ignore=shutil.ignore_patterns("*.lock", "backups", "job"))
+        path = Path(folder) / "day.jsonl"
+        path.write_text("".join(json.dumps(record) + "\n" for record in day(known)), encoding="utf-8")
+        papers = place.open().manifest.papers
+        publishing = _seconds(lambda: run_snapshot(place, [path]))
+        embedding = _seconds(lambda: embed_missing(place, encoder))
+        publishing += _seconds(lambda: run_index(place, encoder))
+        assert place.open().manifest.papers == papers + _NEW
+    return Row(
+        f"{papers:,} papers: {_NEW} new, {_CHANGED} changed and {_WITHDRAWN} withdrawn ones merged and published",
+        f"{publishing:.1f} s",
+        f"embedding them: {embedding:.1f} s",
+        f"{publishing / embedding:.2f} × its time",
+        "grows less than the papers do",
+    )
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table(measure([Path(home) for home in sys.argv[2:]], Path(sys.argv[1]))) + "\n")

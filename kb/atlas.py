@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch  # noqa: F401  isort: skip  (loaded before faiss: on macOS the other order crashes)
+# On macOS torch has to be loaded before faiss, the other order crashes; elsewhere who looks at a map does without its seconds.
+if sys.platform == "darwin":
+    import torch  # noqa: F401
 import faiss
 import numpy as np
 from numpy.typing import NDArray

@@ -94,14 +94,22 @@ def test_bulk_is_the_same_in_either_arithmetic(bert: Bert, monkeypatch: pytest.M
         assert cosines.min() > (0.9995 if narrow else 1 - 1e-5)
 
 
-def test_a_query_imports_neither_torch_nor_sentence_transformers() -> None:
-    code = (
-        "import sys; from kb.models import load_encoder; load_encoder().encode(['chess']);"
-        "print({'torch', 'transformers', 'sentence_transformers', 'scipy'} & set(sys.modules))"
-    )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    if sys.platform != "darwin":
-        assert answer.stdout == "set()\n"
+IMPORTED = "import sys; print({'torch', 'transformers', 'sentence_transformers', 'scipy'} & set(sys.modules))"
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="FAISS needs torch there, loaded before it")
+@pytest.mark.parametrize(
+    "work",
+    [
+        "from kb.models import load_encoder; load_encoder().encode(['chess'])",
+        "import kb.cli, ingest.jobs",
+        "import app.first_run, app.job_panel, app.sign_in, app.search_page, app.map_page",
+    ],
+    ids=["a query", "the command line", "the pages"],
+)
+def test_what_starts_quickly_imports_neither_torch_nor_sentence_transformers(work: str) -> None:
+    answer = subprocess.run([sys.executable, "-c", f"{work}; {IMPORTED}"], capture_output=True, text=True, check=True)
+    assert answer.stdout == "set()\n"
 
 
 def edited(folder: Path, name: str, **changes: object) -> None:

@@ -53,6 +53,8 @@ _CODE = re.compile(
 )
 # "Code: …, website: …" says of the second address what it is.
 _PAGE_LABEL = re.compile(r"[,;]\s*(?:\w+\s){0,2}(?:web\s?site|web\s?page|homepage|page|demos?|videos?)\s*:\s*$", re.IGNORECASE)
+# The beginning of an address itself. (Looking behind spares the try at every letter of every word.)
+_BEGUN = re.compile(r"(?:https?:\s?//\S*|(?<![^\s:(\[{])[^\s:(\[{]*)$")
 _SENTENCE_END = re.compile(r"(?:[.;?!]|\|\|)\s+(?=\S)")
 _GOES_ON = re.compile(r"[\w-]")
 _PLACEHOLDERS = frozenset("xxx xxxx your-name yourname username user owner anonymous-authors example-user".split())
@@ -137,7 +139,7 @@ def _around(url: str, text: str, page: bool) -> tuple[str, str]:
     place = text.lower().find(path)
     if place < 0:
         return text[-160:], ""
-    before = re.sub(r"(?:https?:\s?//\S*|[^\s:(\[{]*)$", "", text[:place][-200:])  # without the beginning of the address itself
+    before = _BEGUN.sub("", text[:place][-200:])
     before = re.sub(r"https?://\S*[^\s.,;)}\]]", "", before)  # the dots of another address end no sentence
     before = re.sub(r"\\(?:url|href|texttt|code|footnote)?\{?\s*$", "", before).replace("e.g.", "such as").rstrip()
     # "… is available. https://…" belongs together, so a sentence that ends right before the address still counts.
@@ -168,9 +170,9 @@ def _is_named_like(url: str, title: str) -> bool:
         return True
     if len(bare) >= 5 and bare in _letters(title):
         return True
-    words = [_letters(w) for w in re.split(r"[\s\-–—:/,]+", title) if _letters(w)]
-    if any(len(w) >= 3 and any(c.isupper() for c in raw[1:]) and w in bare for raw in title.split() if (w := _letters(raw))):
+    if any(len(w := _letters(raw)) >= 3 and w in bare for raw in title.split() if any(map(str.isupper, raw[1:]))):
         return True
+    words = [word for part in re.split(r"[\s\-–—:/,]+", title) if (word := _letters(part))]
     content = [w for w in words if len(w) > 3]
     if sum(w in bare for w in content) >= 2:
         return True

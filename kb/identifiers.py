@@ -259,6 +259,8 @@ _TORN = (
     (re.compile(r"((?:github|gitlab)\.com/)\s+(?=[\w.-]+/[\w.-]+)", re.IGNORECASE), r"\1"),
     (re.compile(r"((?:github|gitlab)\.com/[\w.-]+/)\s+(?=[\w.-]*(?:[A-Z][\w.-]*[A-Z]|\d|\w[_-]\w))"), r"\1"),
 )
+# What a text has in which one of these finds a blank, if that is a space.
+_TEARS = (" :", " /", "/ ", ". com", ". org")
 
 
 def repository_url(text: str) -> str:
@@ -310,7 +312,8 @@ def repositories_in(text: str) -> list[str]:
         return []
     found: dict[str, str] = {}
     # The pattern tries every character, and an address is part of a word with a stroke, or of a page's.
-    words = [word for word in mended_addresses(text).split() if "/" in word or "github.io" in word.lower()]
+    pages = "github.io" in lower
+    words = [word for word in mended_addresses(text).split() if "/" in word or (pages and "github.io" in word.lower())]
     matches = [match for word in words for match in _REPOSITORY_IN_TEXT.finditer(word)]
     for match in sorted(matches, key=lambda match: match["page"] is not None):  # a page's address tells nothing of upper case
         try:
@@ -325,6 +328,10 @@ def repositories_in(text: str) -> list[str]:
 def mended_addresses(text: str) -> str:
     """A running text in which addresses of forges are whole: without escapes, and blanks where none can be."""
     text = text.replace("\\_", "_")
+    lower = text.lower()
+    # The patterns try every character, and most texts have nothing torn. (Of all blanks only the space is printable.)
+    if text.isprintable() and not any(tear in lower for tear in _TEARS):
+        return text
     for pattern, whole in _TORN:
         text = pattern.sub(whole, text)
     return text

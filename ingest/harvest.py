@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from filelock import FileLock, Timeout
 
 from ingest.calendar import announcements, why_quiet
-from ingest.code import link_touched
+from ingest.code import merge_and_link
 from ingest.far_side import FarSide
 from ingest.report import Report
 from kb.errors import BusyError, SourceError
@@ -68,12 +68,12 @@ class HarvestRun:
             if papers:
                 draft.catalogue.begin_papers()
                 draft.catalogue.stage_papers(papers, self._marks_withdrawn)
-                changes = draft.catalogue.merge_papers()
+                changes, links = merge_and_link(draft.catalogue)
                 for name in ("new", "changed", "unchanged"):
                     report.count(name, getattr(changes, name))
                 self._came += len(papers)
                 self._fresh += changes.new + changes.changed + self._since_last_run(papers, stamps)
-                report.count("code links", link_touched(draft.catalogue))
+                report.count("code links", links)
                 draft.catalogue.settle()
             for identifier, day in deleted:
                 withdrawn = ledger.withdraw([identifier], day, "The record was deleted by its source.")

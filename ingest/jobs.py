@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from ingest.arxiv_api import ArxivApi, category_query
-from ingest.code import link_touched
+from ingest.code import link_all
 from ingest.code_archive import ingest_archive
 from ingest.configuration import follow
 from ingest.forges import ask_forges, keep_answers
@@ -112,14 +112,13 @@ def run_code_check(home: Home, limit: int, progress: Progress | None = None) -> 
 def run_code(home: Home) -> Report:
     """Finds the code links of all that is stored anew."""
 
-    def link_all(catalogue: Catalogue) -> Report:
+    def link(catalogue: Catalogue) -> Report:
         report = Report(source="what is stored")
-        catalogue.touch_all()
-        report.count("code links", link_touched(catalogue))
+        report.count("code links", link_all(catalogue))
         catalogue.settle()
         return report
 
-    return _run(home, "code", link_all)
+    return _run(home, "code", link)
 
 
 def run_index(home: Home, encoder: Encoder, progress: Progress | None = None, cluster: Cluster | None = None) -> EmbeddingReport:

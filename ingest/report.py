@@ -38,6 +38,12 @@ class Report:
         if len(self.skipped) < _KEPT:
             self.skipped.append(Skipped(source, line, reason))
 
+    def add(self, other: Report) -> None:
+        """Takes over what another one counted and left out."""
+        for name, n in other.counts.items():
+            self.count(name, n)
+        self.skipped += other.skipped[: _KEPT - len(self.skipped)]
+
     @classmethod
     def of(cls, reports: Sequence[Report]) -> Report:
         """Several runs told as one."""
@@ -45,9 +51,7 @@ class Report:
             return reports[0]
         whole = cls(", ".join(report.source for report in reports))
         for report in reports:
-            for name, n in report.counts.items():
-                whole.count(name, n)
-            whole.skipped += report.skipped
+            whole.add(report)
             whole.requests += report.requests
             whole.retries += report.retries
         whole.message = " ".join(report.message for report in reports if report.message)

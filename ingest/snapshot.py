@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.json
 
-from ingest.code import link_touched
+from ingest.code import merge_and_link
 from ingest.compressed import LineBlock, read_lines
 from ingest.report import Report
 from kb.errors import SourceError
@@ -35,35 +36,66 @@ def ingest_snapshot(
     left = limit
     for path in paths:
         progress.start(f"Reading {path.name}", path.stat().st_size if path.is_file() else 0, "B")
-        for block in read_lines(path, progress.advance, lambda line, reason, path=path: report.skip(str(path), line, reason)):  # type: ignore[misc]
-            if block.first_line == 1 and block.lines[0].lstrip(_BLANK).startswith(b"["):
-                raise SourceError(
-                    f"{path} is one JSON array; expected is one JSON object a line. Convert it: `jq -c '.[]' {path.name}`."
-                )
-            rows = _table(block, str(path), report)
-            staged, bad = catalogue.stage_snapshot(rows, categories, left)
+        for block in _ahead(_records(path, progress)):
+            staged, bad = catalogue.stage_snapshot(block.rows, categories, left)
+            report.add(block.report)
             for line, reason in bad:
                 report.skip(str(path), line, reason)
-            report.count("of other categories" if categories else "over the limit", rows.num_rows - staged - len(bad))
+            report.count("of other categories" if categories else "over the limit", block.rows.num_rows - staged - len(bad))
             if left is not None:
                 left -= staged
                 if left == 0:
                     break
         if left == 0:
             break
-    changes = catalogue.merge_papers()
+    changes, links = merge_and_link(catalogue)
     report.count("new", changes.new)
     report.count("changed", changes.changed)
     report.count("unchanged", changes.unchanged)
-    report.count("code links", link_touched(catalogue))
+    report.count("code links", links)
     catalogue.settle()
     return report
 
 
-def _table(block: LineBlock, source: str, report: Report) -> pa.Table:
+@dataclass(frozen=True, slots=True)
+class _Records:
+    """A block of a file."""
+
+    rows: pa.Table
+    """In the form of SNAPSHOT_ARROW."""
+    report: Report
+    """What of it is no record."""
+
+
+def _ahead(blocks: Iterator[_Records]) -> Iterator[_Records]:
+    """The same blocks, each read in a thread while the one before is worked on."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, blocks, None)
+        while block := coming.result():
+            coming = thread.submit(next, blocks, None)
+            yield block
+
+
+def _records(path: Path, progress: Progress) -> Iterator[_Records]:
+    report = Report(str(path))
+
+    def lost(line: int, reason: str) -> None:
+        report.skip(report.source, line, reason)
+
+    for block in read_lines(path, progress.advance, lost):
+        if block.first_line == 1 and block.lines[0].lstrip(_BLANK).startswith(b"["):
+            raise SourceError(
+                f"{path} is one JSON array; expected is one JSON object a line. Convert it: `jq -c '.[]' {path.name}`."
+            )
+        yield _Records(_table(block, report), report)
+        report = Report(report.source)
+    yield _Records(SNAPSHOT_ARROW.empty_table(), report)  # that the file ends too early is known at its end
+
+
+def _table(block: LineBlock, report: Report) -> pa.Table:
     """The block's records as rows of SNAPSHOT_ARROW; lines that are none are reported."""
-    numbers = [block.first_line + i for i, line in enumerate(block.lines) if line.strip()]
-    lines = [line for line in block.lines if line.strip()]
+    numbers = [number for number, line in enumerate(block.lines, block.first_line) if not _is_blank(line)]
+    lines = [line for line in block.lines if not _is_blank(line)]
     if not lines:
         return SNAPSHOT_ARROW.empty_table()
     if lines[0].lstrip(_BLANK).startswith(b"{"):  # Arrow dies over a first value that is null
@@ -80,14 +112,18 @@ def _table(block: LineBlock, source: str, report: Report) -> pa.Table:
         try:
             rows.append({"line": number, **_record(line)})
         except ValueError as error:
-            report.skip(source, number, str(error))
+            report.skip(report.source, number, str(error))
     return pa.Table.from_pylist(rows, schema=SNAPSHOT_ARROW)
+
+
+def _is_blank(line: bytes) -> bool:
+    return not line or line.isspace()
 
 
 def _parse(data: bytes) -> pa.Table:
     options = pyarrow.json.ParseOptions(explicit_schema=_RECORD, unexpected_field_behavior="ignore")
     read = pyarrow.json.ReadOptions(block_size=max(len(data), 1 << 20))
-    return pyarrow.json.read_json(io.BytesIO(data), read_options=read, parse_options=options)
+    return pyarrow.json.read_json(pa.BufferReader(data), read_options=read, parse_options=options)
 
 
 def _record(line: bytes) -> dict[str, Any]:

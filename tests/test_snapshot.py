@@ -12,6 +12,7 @@ import pytest
 import zstandard
 from conftest import record
 
+from ingest import compressed
 from ingest.compressed import read_lines
 from ingest.jobs import run_code, run_snapshot
 from kb.errors import SourceError
@@ -162,6 +163,18 @@ def test_bad_records_are_reported_and_the_rest_goes_in(home: Home, write_snapsho
     assert report.counts["skipped"] == 12
     assert set(stored(home)) == {"arxiv:1501.00001", "arxiv:1510.00010"}
     assert home.open().catalogue.runs()[0].outcome == "partial"
+
+
+def test_reports_are_in_the_order_of_the_lines_whichever_step_finds_them(
+    home: Home, write_snapshot: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A block is read in a thread while the one before is staged."""
+    monkeypatch.setattr(compressed, "_BLOCK", 1 << 16)  # some hundred records
+    kinds = ('{"id": ', record(1, title=" "), "[]", record(2, id="2613.00001"))
+    path = write_snapshot([kinds[i // 200 % 4] if i % 200 == 100 else record(i) for i in range(2000)])
+    report = run_snapshot(home, [path])
+    assert [skipped.line for skipped in report.skipped] == list(range(101, 2000, 200))
+    assert report.counts == {"skipped": 10, "new": 1990, "changed": 0, "unchanged": 0, "code links": 664}
 
 
 @pytest.mark.parametrize("first", ["null", " \r null", "\ufeffnull", "null{}", "\ufeff"])

@@ -7,12 +7,13 @@ import threading
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 
 from kb.errors import BusyError, QueryError, StoreError
 from kb.papers import Author, CodeLink, Mention, Note, Paper, Skipped, Version
-from kb.store import Catalogue, Filters, Home, PaperChanges, Run
+from kb.store import Catalogue, CodeCatalogue, Filters, Home, PaperChanges, Run
 
 PAPER = Paper(
     id="arxiv:1706.03762",
@@ -97,6 +98,49 @@ def test_a_record_staged_twice_counts_once_with_most_versions(home: Home) -> Non
     with home.draft() as draft:
         assert upsert(draft.catalogue, second, PAPER) == PaperChanges(new=1, unchanged=1)
         assert the(draft.catalogue, PAPER.id).title == "Second"
+
+
+def test_what_a_merge_is_about_to_write_can_be_read_meanwhile(home: Home) -> None:
+    known = with_changes(PAPER, abstract="See github.com/a/known.")
+    kept = with_changes(PAPER, id="arxiv:1810.04805", abstract="See github.com/a/kept.")
+    with home.draft() as draft:
+        catalogue = draft.catalogue
+        upsert(catalogue, known, kept)
+        catalogue.begin_papers()
+        catalogue.stage_papers(
+            [
+                with_changes(PAPER, title="Another title", abstract=""),
+                kept,
+                with_changes(PAPER, id="arxiv:1901.00001", abstract="See GitHub.com/a/older."),
+                with_changes(PAPER, id="arxiv:1901.00001", abstract="See GitHub.com/a/newer."),
+                with_changes(PAPER, id="arxiv:1901.00002", abstract="Names nothing."),
+            ]
+        )
+        with catalogue.merging() as changes:
+            texts = list(CodeCatalogue(catalogue).merging_texts("(?i)github"))
+        assert changes == PaperChanges(new=2, changed=1, unchanged=2)
+        assert sorted((text.id, text.title, text.abstract) for text in texts) == [
+            ("arxiv:1706.03762", "Another title", "See github.com/a/known."),
+            ("arxiv:1901.00001", PAPER.title, "See GitHub.com/a/newer."),
+        ]
+        assert [text.authors for text in texts] == [PAPER.authors] * 2
+        assert the(catalogue, "arxiv:1901.00001").abstract == "See GitHub.com/a/newer."
+
+
+def test_an_error_beside_a_merge_and_one_in_it_reach_the_caller(home: Home) -> None:
+    def interrupted(catalogue: Catalogue) -> None:
+        catalogue.begin_papers()
+        catalogue.stage_papers([PAPER])
+        with catalogue.merging():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), home.draft() as draft:
+        interrupted(draft.catalogue)
+    with pytest.raises(duckdb.ConstraintException), home.draft() as draft:
+        upsert(draft.catalogue, with_changes(PAPER, title=None))
+    assert not home.exists()
+    with home.draft() as draft:
+        assert upsert(draft.catalogue, PAPER) == PaperChanges(new=1)
 
 
 # Notes -------------------------------------------------------------------------------------------------------------------

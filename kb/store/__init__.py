@@ -1,7 +1,7 @@
 """Where the catalogue is kept: DuckDB files, published in generations. The only package with DuckDB's SQL."""
 
 from kb.store.catalogue import Catalogue, DocumentBatch, Filters, Keys, NoteChanges, PaperChanges, Run, parse_years
-from kb.store.code import CodeCatalogue, NamedRepository, RepositoryState
+from kb.store.code import CodeCatalogue, NamedRepository, PaperText, RepositoryState
 from kb.store.generations import CATALOGUE, Draft, Generation, Home, Manifest, checksum
 from kb.store.ledger import Harvest, History, Ledger, TextChange, Withdrawal
 from kb.store.matches import MatchCatalogue, NoteMatch, UntitledNote
@@ -30,6 +30,7 @@ __all__ = [
     "NoteChanges",
     "NoteMatch",
     "PaperChanges",
+    "PaperText",
     "RepositoryState",
     "Run",
     "SearchText",

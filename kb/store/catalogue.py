@@ -8,6 +8,7 @@ which of those are other names of a paper with metadata.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -247,8 +248,10 @@ class Catalogue:
     # Bringing papers in ------------------------------------------------------------------------------------------
 
     def begin_papers(self) -> None:
-        """Opens the staging area. It holds one row a record until `merge_papers`."""
-        self._write(f"CREATE OR REPLACE TEMP TABLE staging AS SELECT 0::BIGINT AS ordinal, {_COLUMNS} FROM papers LIMIT 0")
+        """Opens the staging area. It holds one row a record until the papers are merged."""
+        # In memory as temporary tables are, and spilled as they are, but seen by every cursor.
+        self._write("ATTACH IF NOT EXISTS ':memory:' AS work")
+        self._write(f"CREATE OR REPLACE TABLE work.staging AS SELECT 0::BIGINT AS ordinal, {_COLUMNS} FROM papers LIMIT 0")
 
     def stage_snapshot(
         self, rows: pa.Table, categories: Sequence[str] = (), limit: int | None = None
@@ -269,8 +272,8 @@ class Catalogue:
             )
             before = self._staged()
             self._write(
-                f"""INSERT INTO staging
-                    SELECT (SELECT count(*) FROM staging) + row_number() OVER (), {_COLUMNS} FROM ({_SNAPSHOT})
+                f"""INSERT INTO work.staging
+                    SELECT (SELECT count(*) FROM work.staging) + row_number() OVER (), {_COLUMNS} FROM ({_SNAPSHOT})
                     WHERE title <> '' AND regexp_full_match(id[7:], ?) AND (len(?) = 0 OR {_IN_CATEGORIES})
                     {"LIMIT ?" if limit is not None else ""}""",
                 [ARXIV_ID_PATTERN, *[list(categories)] * 3, *([limit] if limit is not None else [])],
@@ -288,12 +291,12 @@ class Catalogue:
         )
         with self._registered("paper_rows", rows):
             self._write(
-                f"""INSERT INTO staging SELECT (SELECT count(*) FROM staging) + row_number() OVER (), {_COLUMNS}
+                f"""INSERT INTO work.staging SELECT (SELECT count(*) FROM work.staging) + row_number() OVER (), {_COLUMNS}
                     FROM (SELECT * {mark} FROM paper_rows)"""
             )
 
     def _staged(self) -> int:
-        return int(self._write("SELECT count(*) FROM staging")[0][0])
+        return self._count("work.staging")
 
     def merge_papers(self) -> PaperChanges:
         """Upserts what was staged, by meaning: only what differs is written.
@@ -301,15 +304,36 @@ class Catalogue:
         A record staged twice counts once, the one with most versions; an older record than the one stored
         changes nothing; a field that the new record lacks keeps what was known.
         """
-        total = self._staged()
+        with self.merging() as changes:
+            return changes
+
+    @contextmanager
+    def merging(self) -> Iterator[PaperChanges]:
+        """As `merge_papers`, in a thread beside what is done in the `with`: that may read, and must not write.
+
+        Most of the time goes into compressing what is written, for which DuckDB takes one thread up to 122,880 papers.
+        """
+        changes = self._compare_papers()
+        with ThreadPoolExecutor(1) as thread:
+            writing = thread.submit(self._write_papers)
+            try:
+                yield changes
+                writing.result()
+            except BaseException:
+                self._connection.interrupt()
+                raise
+        self._write("DROP TABLE work.staging; DROP TABLE work.differing; DROP TABLE work.fresh")
+
+    def _compare_papers(self) -> PaperChanges:
+        """Finds what of the staged papers is `fresh`, and what of the others is `differing` from what is stored."""
         self._write(
             """CREATE OR REPLACE TEMP TABLE chosen AS
                SELECT id, arg_max(ordinal, (len(versions), coalesce(updated, DATE '1900-01-01'), ordinal)) AS ordinal
-               FROM staging GROUP BY id"""
+               FROM work.staging GROUP BY id"""
         )
         # Filled with what the record lacks first: a comparison of what would be written with what is there.
         self._write(
-            f"""CREATE OR REPLACE TEMP TABLE differing AS
+            f"""CREATE OR REPLACE TABLE work.differing AS
                 SELECT staging.* REPLACE (
                     coalesce(nullif(staging.abstract, ''), papers.abstract) AS abstract,
                     coalesce(nullif(staging.comments, ''), papers.comments) AS comments,
@@ -320,36 +344,41 @@ class Catalogue:
                     list_transform(staging.versions, lambda v: {{'number': v.number, 'created': coalesce(v.created,
                         list_filter(papers.versions, lambda p: p.number = v.number)[1].created)}}) AS versions,
                     coalesce(staging.withdrawn, papers.withdrawn AND len(staging.versions) = len(papers.versions)) AS withdrawn)
-                FROM staging JOIN chosen USING (id, ordinal) JOIN papers USING (id)
+                FROM work.staging JOIN chosen USING (id, ordinal) JOIN papers USING (id)
                 WHERE papers.origin = 'notes'
                    OR (coalesce(staging.updated >= papers.updated, TRUE) AND len(staging.versions) >= len(papers.versions)
                        AND row({_qualified("staging")}) IS DISTINCT FROM row({_qualified("papers")}))"""
         )
         self._write(
-            f"""DELETE FROM differing USING papers WHERE differing.id = papers.id AND papers.origin = 'arxiv'
+            f"""DELETE FROM work.differing USING papers WHERE differing.id = papers.id AND papers.origin = 'arxiv'
                 AND row({_qualified("differing")}) IS NOT DISTINCT FROM row({_qualified("papers")})"""
         )
+        self._write("CREATE OR REPLACE TABLE work.fresh AS SELECT id, ordinal FROM chosen ANTI JOIN papers USING (id)")
+        self._write(
+            """DROP TABLE chosen;
+               CREATE OR REPLACE TEMP TABLE touched AS SELECT id FROM work.fresh UNION ALL SELECT id FROM work.differing"""
+        )
+        new, changed = self._count("work.fresh"), self._count("work.differing")
+        return PaperChanges(new, changed, self._staged() - new - changed)
+
+    def _write_papers(self) -> None:
+        """Writes what `_compare_papers` found."""
         self._write(
             """INSERT INTO former_texts SELECT id, len(papers.versions), papers.title, papers.abstract
-               FROM papers JOIN differing USING (id)
+               FROM papers JOIN work.differing USING (id)
                WHERE papers.origin = 'arxiv' AND len(differing.versions) > len(papers.versions)
                  AND (differing.title, differing.abstract) IS DISTINCT FROM (papers.title, papers.abstract)"""
         )
         assignments = ", ".join(f"{name.strip()} = differing.{name.strip()}" for name in _COLUMNS.split(",")[1:])
         self._write(
             f"""UPDATE papers SET {assignments}, title_key = title_key(differing.title)
-                FROM differing WHERE papers.id = differing.id"""
-        )
-        self._write(
-            """CREATE OR REPLACE TEMP TABLE touched AS
-               SELECT id FROM chosen ANTI JOIN papers USING (id) UNION ALL SELECT id FROM differing"""
+                FROM work.differing WHERE papers.id = differing.id"""
         )
         self._write(
             f"""INSERT INTO papers (key, title_key, {_COLUMNS})
                 SELECT nextval('paper_keys'), title_key(title), {_COLUMNS}
                 FROM (SELECT staging.* REPLACE (coalesce(staging.withdrawn, FALSE) AS withdrawn)
-                      FROM staging JOIN chosen USING (id, ordinal)
-                      ANTI JOIN papers USING (id) ORDER BY ordinal)"""
+                      FROM work.staging JOIN work.fresh USING (id, ordinal) ORDER BY ordinal)"""
         )
         self._write(
             """DELETE FROM withdrawals USING papers, touched
@@ -357,16 +386,12 @@ class Catalogue:
                INSERT INTO withdrawals SELECT id, len(versions), updated, comments
                FROM papers WHERE withdrawn AND id IN (SELECT id FROM touched)"""
         )
-        changed = self._count("differing")
-        new = self._count("touched") - changed
-        self._write("DROP TABLE staging; DROP TABLE chosen; DROP TABLE differing")
-        return PaperChanges(new, changed, total - new - changed)
 
     def _count(self, table: str) -> int:
         return int(self._write(f"SELECT count(*) FROM {table}")[0][0])
 
     def touch_all(self) -> None:
-        """Makes the next search for code links go over every paper."""
+        """Counts every paper as one that the last merge wrote."""
         self._write("CREATE OR REPLACE TEMP TABLE touched AS SELECT id FROM papers")
 
     def replace_code_links(self, links: Sequence[tuple[str, CodeLink]], sources: Sequence[str]) -> int:

@@ -26,6 +26,17 @@ DUMP_ARROW = pa.schema(
 
 
 @dataclass(frozen=True, slots=True)
+class PaperText:
+    """What of a paper may name repositories, and what is needed to judge them."""
+
+    id: str
+    title: str
+    authors: tuple[Author, ...]
+    abstract: str
+    comments: str
+
+
+@dataclass(frozen=True, slots=True)
 class NamedRepository:
     """A repository that an archive gives for a paper, with what is needed to judge it."""
 
@@ -74,17 +85,26 @@ class CodeCatalogue:
 
     # The texts that name repositories --------------------------------------------------------------------------------
 
-    def touched_texts(self, pattern: str) -> Iterator[tuple[str, str, tuple[Author, ...], str, str]]:
-        """Id, title, authors, abstract and comments of the papers that the last merge wrote and whose text matches (RE2)."""
+    def texts(self, pattern: str) -> Iterator[PaperText]:
+        """The papers whose text matches (RE2)."""
+        return self._matching("papers", pattern)
+
+    def merging_texts(self, pattern: str) -> Iterator[PaperText]:
+        """The papers whose text matches (RE2), of those that are new or changed, while they are merged."""
+        return self._matching(
+            """(SELECT staging.* FROM work.staging JOIN work.fresh USING (id, ordinal) UNION ALL FROM work.differing)""", pattern
+        )
+
+    def _matching(self, papers: str, pattern: str) -> Iterator[PaperText]:
         with self._catalogue._connection.cursor() as cursor:
             result = cursor.execute(
-                """SELECT id, title, authors, abstract, comments FROM papers
-                   WHERE id IN (SELECT unnest(?)) AND regexp_matches(abstract || ' ' || comments, ?) ORDER BY key""",
-                [[i for (i,) in self._catalogue._write("SELECT id FROM touched")], pattern],
+                f"""SELECT id, title, authors, abstract, comments FROM {papers}
+                    WHERE regexp_matches(abstract || ' ' || comments, ?)""",
+                [pattern],
             )
             while rows := result.fetchmany(2000):
                 for identifier, title, authors, abstract, comments in rows:
-                    yield identifier, title, tuple(Author(**a) for a in authors), abstract, comments
+                    yield PaperText(identifier, title, tuple(Author(**a) for a in authors), abstract, comments)
 
     # The archive -----------------------------------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ from kb.vectors import DIGEST, Digests, VectorStore
 _QUERIES = 100
 _K = 10
 _DAY = (400, 300, 300)  # papers added, changed, deleted
-_SHARES = (0.5, 0.01, 0.0001)  # of the papers, that a filter lets through
+_SHARES = (0.5, 0.1, 0.01, 0.0001)  # of the papers, that a filter lets through
 _CELLS = 1024
 
 _OPEN = """

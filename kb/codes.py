@@ -27,7 +27,7 @@ Take = Callable[[Rows], Vectors]
 
 _CHUNK = 32_768  # vectors in memory at a time
 _TRAINING = 40  # vectors a list that its centre is learned from
-_SCANNED = 20_000  # rows that are compared one by one sooner than looked for in the lists
+_SCANNED = 2_000  # rows that are compared one by one sooner than looked for in the lists
 _MAPPED = 1 << 29  # bytes of vectors that may be in memory
 # Lists at least, and at most: of 30,000 vectors 32 found 0.978 of the nearest ten, 64 found 0.994; of 3 million 128 found as many
 # as four times that.
@@ -120,17 +120,21 @@ class Compressed:
 
         Where few are allowed they are all compared; where the lists looked into hold fewer than k, so are all rows.
         """
-        rows = self._rows
-        selector = None
-        if allowed is not None:
+        rows, bits = self._rows, self._live
+        if allowed is not None and len(allowed) <= _SCANNED:
             rows = self.rows_of(allowed)
             rows = rows[rows >= 0]
+        elif allowed is not None:
+            permitted = self._permitted(allowed)
+            rows, bits = np.flatnonzero(permitted), np.packbits(permitted, bitorder="little")
         k = min(k, len(rows))
         candidates = rows
         if len(rows) > _SCANNED:
-            bits = self._live if allowed is None else _bits(rows)
             selector = None if bits is None else faiss.IDSelectorBitmap(bits)
-            parameters = faiss.SearchParametersIVF(nprobe=sorted((*_LOOKED_INTO, int(self._codes.nlist) // 8))[1], sel=selector)
+            lists = int(self._codes.nlist)
+            # Where one in ten is allowed, the nearest of them lie ten times as far around.
+            looked_into = sorted((*_LOOKED_INTO, lists // 8))[1] * len(self._rows) // len(rows)
+            parameters = faiss.SearchParametersIVF(nprobe=min(looked_into, lists), sel=selector)
             found = self._codes.search(query[None], max(_REFINED * k, _FEWEST), params=parameters)[1][0]
             found = found[found >= 0]
             candidates = found if len(found) >= k else rows
@@ -139,6 +143,12 @@ class Compressed:
             chunk = candidates[start : start + _CHUNK]
             cosines[start : start + _CHUNK] = self.vectors(chunk) @ query
         return best(self._all_keys[candidates], cosines, k)
+
+    def _permitted(self, keys: Keys) -> NDArray[np.bool_]:
+        """For every row whether it is not gone and its key is one of these. Keys count from one: a table of them is quickest."""
+        table = np.zeros(max(int(self._all_keys.max()), int(keys.max())) + 1, dtype=bool)
+        table[keys] = True
+        return np.asarray(table[self._all_keys] & ~self._gone)
 
 
 class _StoredVectors:
@@ -194,13 +204,6 @@ def best(keys: Keys, cosines: Vectors, k: int) -> tuple[Keys, Vectors]:
 def lists_for(rows: int) -> int:
     """Inverted lists for so many vectors: about twice the root, a power of two."""
     return 1 << round(float(np.log2(2 * np.sqrt(max(rows, 1)))))
-
-
-def _bits(rows: Rows) -> NDArray[np.uint8]:
-    """The rows as a set of bits."""
-    mask = np.zeros(int(rows.max()) + 1, dtype=bool)
-    mask[rows] = True
-    return np.packbits(mask, bitorder="little")
 
 
 def _write_vectors(path: Path, present: NDArray[np.float16], count: int, vectors: Take) -> None:

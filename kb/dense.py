@@ -147,8 +147,9 @@ class DenseIndex:
         """The k nearest, or all that are allowed, of those that are compared one by one."""
         parameters = None
         if allowed is not None:
-            bits = np.zeros(int(allowed.max()) // 8 + 1, dtype=np.uint8)
-            np.bitwise_or.at(bits, allowed >> 3, (1 << (allowed & 7)).astype(np.uint8))
+            table = np.zeros(int(allowed.max()) + 1, dtype=bool)
+            table[allowed] = True
+            bits = np.packbits(table, bitorder="little")
             selector = faiss.IDSelectorBitmap(bits)
             parameters = faiss.SearchParameters(sel=selector)
         asked = k + 1

@@ -6,6 +6,7 @@ import streamlit as st
 
 from app import cards, layout, pages, resources, sources
 from app.text import escape, with_math
+from kb.counts import counted
 from kb.digest import Choice, Digest
 from kb.export.digest import DIGEST_WRITERS
 from kb.search import Hit
@@ -46,7 +47,7 @@ def show() -> None:
 
 
 def _read(digest: Digest) -> None:
-    st.caption(f"{len(digest.choices)} of {layout.counted(digest.papers, 'paper')}, chosen for what many work on, for code, "
+    st.caption(f"{len(digest.choices)} of {counted(digest.papers, 'paper')}, chosen for what many work on, for code, "
                "and for what is near to your reading lists.")  # fmt: skip
     with st.container(key="digest"):
         for number, choice in enumerate(digest.choices, start=1):

@@ -9,6 +9,7 @@ import streamlit as st
 from app import job_panel, layout, resources, sources
 from app.text import escape, shorten
 from ingest.jobs import Followed, Overview, Planned, State, overview
+from kb.counts import listed
 from kb.papers import Skipped
 from kb.store import Run
 
@@ -75,7 +76,7 @@ def _runs(runs: Sequence[tuple[Run, Sequence[Skipped]]]) -> None:
         st.caption("Nothing was run yet.")
     with st.container(key="runs", gap="xsmall"):
         for run, skipped in runs:
-            counts = ", ".join(f"{n:,} {name}" for name, n in run.counts.items() if n) or "nothing new"
+            counts = listed({name: n for name, n in run.counts.items() if n}) or "nothing new"
             colour = "green" if run.outcome == "done" else "orange" if run.outcome == "partial" else "red"
             asked = f" {run.requests:,} requests." if run.requests else ""
             said = f"{counts}.{asked} {shorten(run.message, 400)}"

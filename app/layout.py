@@ -36,8 +36,3 @@ def column() -> Iterator[None]:
     """A column in the middle of the page, as wide as can be read with ease."""
     with st.container(horizontal=True, horizontal_alignment="center"), st.container(width=_WIDTH):
         yield
-
-
-def counted(n: int, noun: str) -> str:
-    """`1 paper`, `2,000 papers`."""
-    return f"{n:,} {noun}" + ("" if n == 1 else "s")

@@ -10,10 +10,10 @@ from functools import partial
 import streamlit as st
 
 from app import cards, layout, resources
-from app.layout import counted
 from app.note_text import note_markdown
 from app.text import escape, message, shorten
 from kb.bibliography import parse_bibliography, put_on_list
+from kb.counts import counted
 from kb.errors import KnowledgeBaseError, QueryError
 from kb.export import WRITERS, references_of
 from kb.library import Entry, Library, ReadingList

@@ -5,9 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from app import pages, resources
-from app.layout import counted
 from app.scatter import scatter
 from app.text import escape, message, shorten
+from kb.counts import counted
 from kb.errors import KnowledgeBaseError, QueryError
 from kb.library import Entry
 from kb.plot import Plot

@@ -10,8 +10,8 @@ import streamlit as st
 from app import actions, cards, filter_panel, layout, resources
 from app.address import Address, read_or_default
 from app.filter_panel import changed, keep
-from app.layout import counted
 from app.text import escape, shorten
+from kb.counts import counted
 from kb.errors import KnowledgeBaseError
 from kb.search import Hit, Searcher, find_paper
 from kb.spread import spread_of

@@ -10,9 +10,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Lowest first: a module of kb imports only from modules before it.
 KB_ORDER = (
-    "errors", "identifiers", "papers", "progress", "distributed", "latex", "elsewhere", "store", "background", "uploads",
-    "library", "backup", "bibliography", "bert", "bulk", "embed", "vectors", "atlas", "codes", "dense", "shards", "terms",
-    "sentences", "facets", "lexical", "indexing", "checkup", "retrieve", "rerank", "marge", "models", "search", "spread",
+    "errors", "identifiers", "papers", "counts", "progress", "distributed", "latex", "elsewhere", "store", "background",
+    "uploads", "library", "backup", "bibliography", "bert", "bulk", "embed", "vectors", "atlas", "codes", "dense", "shards",
+    "terms", "sentences", "facets", "lexical", "indexing", "checkup", "retrieve", "rerank", "marge", "models", "search", "spread",
     "matching", "explain", "judgements", "evaluate", "recommend", "trends", "digest", "plot", "export", "cli",
 )  # fmt: skip
 MAY_IMPORT = {"kb": {"kb"}, "ingest": {"ingest", "kb"}, "app": {"app", "kb", "ingest"}}

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from kb.cli.console import Json, home, print_json, results, say, settings
 from kb.cli.match import tell_offers
+from kb.counts import counted, listed
 
 
 def status(as_json: Json = False) -> None:
@@ -47,16 +48,15 @@ def status(as_json: Json = False) -> None:
         print_json(facts | {"model": manifest.model_id, "runs": rows})
         return
     results.print(
-        f"{manifest.papers:,} papers, {manifest.notes:,} notes, {manifest.code_links:,} code links; "
+        f"{counted(manifest.papers, 'paper')}, {counted(manifest.notes, 'note')}, {counted(manifest.code_links, 'code link')}; "
         f"{manifest.embedded:,} embedded with {manifest.model_id or 'no model yet'}; generation {manifest.generation}"
     )
     if manifest.embedded < manifest.papers:
-        say(f"{manifest.papers - manifest.embedded:,} papers are not embedded yet: `kb index`.", "yellow")
+        say(f"{counted(manifest.papers - manifest.embedded, 'paper')} not embedded yet: `kb index`.", "yellow")
     tell_offers()
     table = Table("started", "job", "outcome", "counts", "source")
     for run in runs:
-        counts = ", ".join(f"{n:,} {name}" for name, n in run.counts.items())
-        table.add_row(run.started.isoformat(" ", "seconds"), run.job, run.outcome, counts, escape(run.source))
+        table.add_row(run.started.isoformat(" ", "seconds"), run.job, run.outcome, listed(run.counts), escape(run.source))
     results.print(table)
 
 

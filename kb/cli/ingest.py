@@ -13,6 +13,7 @@ from ingest.report import Report
 from kb.cli.console import Json, Ray, bars, home, joined, print_json, say
 from kb.cli.match import tell_offers
 from kb.cli.search import Category
+from kb.counts import counted, listed
 from kb.errors import QueryError
 from kb.identifiers import ArxivId, paper_id
 
@@ -142,9 +143,8 @@ def ingest_code(
 def finish(report: Report, no_index: bool, as_json: bool) -> None:
     """Tells what an ingest did, embeds what it brought, and exits 1 where something was left out."""
     if not as_json:
-        counts = ", ".join(f"{n:,} {name}" for name, n in report.counts.items())
         asked = f"; {report.requests:,} requests, {report.retries:,} of them again" if report.requests else ""
-        say(f"{report.source}: {counts or 'nothing to do'}{asked}")
+        say(f"{report.source}: {listed(report.counts) or 'nothing to do'}{asked}")
         if report.message:
             say(report.message)
         for skipped in report.skipped[:20]:
@@ -172,5 +172,5 @@ def index(ray: Ray = "") -> None:
     place.current_name()  # says at once if there is nothing to index, before a model is loaded
     with joined(ray) as cluster, bars() as progress:
         embedding = run_index(place, load_encoder(), progress, cluster)
-    say(f"Embedded {embedding.embedded:,} texts; {embedding.known:,} were already.")
+    say(f"Embedded {counted(embedding.embedded, 'text')}; {embedding.known:,} were already.")
     tell_offers()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -141,6 +143,17 @@ def test_an_error_beside_a_merge_and_one_in_it_reach_the_caller(home: Home) -> N
     assert not home.exists()
     with home.draft() as draft:
         assert upsert(draft.catalogue, PAPER) == PaperChanges(new=1)
+
+
+def test_ctrl_c_in_the_middle_of_a_query_is_ctrl_c(home: Home) -> None:
+    def long_query() -> None:
+        with home.draft() as draft:
+            threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGINT]).start()
+            draft.catalogue._write("CREATE TEMP TABLE t AS SELECT hash(range) AS h FROM range(50_000_000)")
+
+    with pytest.raises(KeyboardInterrupt):
+        long_query()
+    assert list(home.generations.iterdir()) == []
 
 
 # Notes -------------------------------------------------------------------------------------------------------------------

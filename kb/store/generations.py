@@ -321,6 +321,10 @@ class Home:
                 raise self._out_of_room(error.strerror or str(error)) from error
             except _OUT_OF_ROOM as error:
                 raise self._out_of_room(str(error).splitlines()[0]) from error
+            except RuntimeError as error:
+                if str(error) == "Query interrupted":  # what DuckDB makes of Ctrl-C
+                    raise KeyboardInterrupt from error
+                raise
             finally:
                 if draft is not None:
                     draft.close()

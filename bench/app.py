@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from tempfile import TemporaryDirectory
 from playwright.sync_api import Browser, Page, sync_playwright
 from streamlit.testing.v1 import AppTest
 
+from bench.clock import timed
 from bench.rows import Row, table
 from kb.models import load_encoder
 from kb.search import Searcher
@@ -65,7 +66,7 @@ def measure(home: Home) -> list[Row]:
         first: dict[str, str] = {}
         for text in (_QUESTIONS[0], *_QUESTIONS):
             first[text] = searcher.search(text)[0].paper.title
-        library = median(_timed(partial(searcher.search, text)) for text in _QUESTIONS)
+        library = median(timed(partial(searcher.search, text)) for text in _QUESTIONS)
     with sync_playwright() as playwright:
         path = os.environ.get("KB_CHROMIUM") or shutil.which("chromium")
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
@@ -148,13 +149,7 @@ def _ask(page: Page, text: str, title: str) -> float:
         else:
             page.locator(".st-key-hits strong").first.wait_for(timeout=120_000)
 
-    return _timed(answered)
-
-
-def _timed(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+    return timed(answered)
 
 
 @contextmanager

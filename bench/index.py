@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 import faiss
 import numpy as np
 
+from bench.clock import timed
 from bench.rows import Row, table
 from kb.codes import Rows
 from kb.dense import DENSE_FILE, DenseIndex
@@ -97,9 +98,9 @@ def _size(path: Path, corpus: Corpus, queries: Vectors) -> list[Row]:
     keys = np.arange(1, corpus.count + 1)
     texts = np.arange(corpus.count, dtype=np.int64)
     dimension = queries.shape[1]
-    building = _seconds(lambda: DenseIndex.update(path, keys, _digests(texts), corpus.take, dimension))
+    building = timed(lambda: DenseIndex.update(path, keys, _digests(texts), corpus.take, dimension))
     filters = [None, *(np.sort(np.random.default_rng(3).permutation(keys)[: int(share * len(keys))]) for share in _SHARES)]
-    exact = [_exact(corpus, queries, allowed) for allowed in filters]
+    exact = _exact(corpus, queries, filters)
     index = DenseIndex.read(path)
     ours = [_found(index, queries, allowed, truth) for allowed, (truth, _) in zip(filters, exact, strict=True)]
     (recall, seconds), (_, scan) = ours[0], exact[0]
@@ -112,7 +113,7 @@ def _size(path: Path, corpus: Corpus, queries: Vectors) -> list[Row]:
     texts[chance.choice(kept, changed, replace=False)] += corpus.count  # other texts, and with them other vectors
     keys = np.concatenate([keys[kept], np.arange(corpus.count + 1, corpus.count + 1 + added)])
     texts = np.concatenate([texts[kept], np.arange(2 * corpus.count, 2 * corpus.count + added)])
-    updating = _seconds(lambda: DenseIndex.update(path, keys, _digests(texts), lambda rows: corpus.take(texts[rows]), dimension))
+    updating = timed(lambda: DenseIndex.update(path, keys, _digests(texts), lambda rows: corpus.take(texts[rows]), dimension))
     size = f"{corpus.count:,} vectors"
     rows = [
         Row(
@@ -158,37 +159,40 @@ def _found(index: DenseIndex, queries: Vectors, allowed: Keys | None, truth: Seq
     return met / sum(map(len, truth)), median(times[10:])
 
 
-def _exact(corpus: Corpus, queries: Vectors, allowed: Keys | None) -> tuple[list[Keys], float]:
-    """Keys of the ten nearest of each query, and median seconds of FAISS's exact scan for one, summed over blocks."""
+def _exact(corpus: Corpus, queries: Vectors, filters: Sequence[Keys | None]) -> list[tuple[list[Keys], float]]:
+    """For each filter the keys of the ten nearest of each query, and median seconds of FAISS's exact scan for one, summed over
+    blocks of the vectors."""
     block = 250_000
-    scores = np.empty((len(queries), 0), dtype=np.float32)
-    keys = np.empty((len(queries), 0), dtype=np.int64)
-    seconds = 0.0
+    scores = [np.empty((len(queries), 0), dtype=np.float32)] * len(filters)
+    keys = [np.empty((len(queries), 0), dtype=np.int64)] * len(filters)
+    seconds = [0.0] * len(filters)
     for start in range(0, corpus.count, block):
         rows = np.arange(start, min(start + block, corpus.count))
         flat = faiss.IndexFlatIP(queries.shape[1])
         flat.add(corpus.take(rows))
-        parameters = None
-        if allowed is not None:
-            bits = np.packbits(np.isin(rows + 1, allowed), bitorder="little")
-            parameters = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))
-        # As the index is measured: one query at a time.
-        turns = [_seconds(partial(flat.search, query[None], _K, params=parameters)) for query in queries[:10]]
-        seconds += median(turns)
-        some, at = flat.search(queries, _K, params=parameters)  # padded with row −1 where there are fewer
-        scores, keys = np.concatenate([scores, some], axis=1), np.concatenate([keys, np.where(at < 0, 0, at + start + 1)], axis=1)
-    best = np.take_along_axis(keys, np.argsort(-scores, axis=1, kind="stable")[:, :_K], axis=1)
-    return [row[row > 0] for row in best], seconds
+        for number, allowed in enumerate(filters):
+            parameters = None
+            if allowed is not None:
+                bits = np.packbits(np.isin(rows + 1, allowed), bitorder="little")
+                parameters = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))
+            # As the index is measured: one query at a time.
+            turns = [timed(partial(flat.search, query[None], _K, params=parameters)) for query in queries[:10]]
+            seconds[number] += median(turns)
+            some, at = flat.search(queries, _K, params=parameters)  # padded with row −1 where there are fewer
+            scores[number] = np.concatenate([scores[number], some], axis=1)
+            keys[number] = np.concatenate([keys[number], np.where(at < 0, 0, at + start + 1)], axis=1)
+    best = [_best(*each) for each in zip(keys, scores, strict=True)]
+    return list(zip(best, seconds, strict=True))
+
+
+def _best(keys: Rows, scores: Vectors) -> list[Keys]:
+    """The ten of each row with the highest scores, key 0 left out."""
+    ten = np.take_along_axis(keys, np.argsort(-scores, axis=1, kind="stable")[:, :_K], axis=1)
+    return [row[row > 0] for row in ten]
 
 
 def _digests(texts: Rows) -> Digests:
     return np.stack([texts, texts * 7919], axis=1).view(DIGEST).reshape(-1)
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

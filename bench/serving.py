@@ -14,7 +14,6 @@ import hashlib
 import itertools
 import json
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -31,13 +30,12 @@ from typing import Any
 import numpy as np
 
 from app import resources
+from bench.material import copied, records
 from bench.rows import Row, table
-from bench.snapshot import records
 from kb.background import Background
 from kb.embed import Vectors
 from kb.models import load_encoder
 from kb.search import Hit
-from kb.store import Home
 from kb.vectors import VectorStore, digests
 
 CLIENTS = 8
@@ -141,8 +139,7 @@ def measure(home: Path, snapshot: Path) -> list[Row]:
     encoder = load_encoder()
     queries = {text: encoder.encode([text])[0] for text in questions()}
     with TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
-        place = Home(Path(folder) / "kb")
-        shutil.copytree(home, place.path, ignore=shutil.ignore_patterns("*.lock", "backups", "job"))
+        place = copied(home, Path(folder))
         os.environ["KB_HOME"] = str(place.path)
         imports = []
         for number in range(len(_WORDS)):

@@ -45,6 +45,7 @@ class Compressed:
         self._stored = _StoredVectors(vectors)
         self._all_keys = keys
         self._gone = gone
+        self._highest = int(keys.max(initial=0))
         live = np.flatnonzero(~gone)
         self._rows = live[np.argsort(keys[live], kind="stable")]
         #: Keys of the rows that are not gone, ascending.
@@ -125,7 +126,7 @@ class Compressed:
             rows = self.rows_of(allowed)
             rows = rows[rows >= 0]
         elif allowed is not None:
-            permitted = self._permitted(allowed)
+            permitted = marked(allowed, self._highest)[self._all_keys] & ~self._gone
             rows, bits = np.flatnonzero(permitted), np.packbits(permitted, bitorder="little")
         k = min(k, len(rows))
         candidates = rows
@@ -143,12 +144,6 @@ class Compressed:
             chunk = candidates[start : start + _CHUNK]
             cosines[start : start + _CHUNK] = self.vectors(chunk) @ query
         return best(self._all_keys[candidates], cosines, k)
-
-    def _permitted(self, keys: Keys) -> NDArray[np.bool_]:
-        """For every row whether it is not gone and its key is one of these. Keys count from one: a table of them is quickest."""
-        table = np.zeros(max(int(self._all_keys.max()), int(keys.max())) + 1, dtype=bool)
-        table[keys] = True
-        return np.asarray(table[self._all_keys] & ~self._gone)
 
 
 class _StoredVectors:
@@ -199,6 +194,13 @@ def best(keys: Keys, cosines: Vectors, k: int) -> tuple[Keys, Vectors]:
     """The k highest, best first, of equals the lower key first: an order that does not depend on where they were found."""
     order = np.lexsort((keys, -cosines))[:k]
     return keys[order], cosines[order]
+
+
+def marked(keys: Keys, highest: int = 0) -> NDArray[np.bool_]:
+    """A table with True at each of these keys, up to the highest at least. Keys count from one, so that it is small."""
+    table = np.zeros(max(highest, int(keys.max(initial=0))) + 1, dtype=bool)
+    table[keys] = True
+    return table
 
 
 def lists_for(rows: int) -> int:

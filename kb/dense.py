@@ -20,7 +20,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from kb.codes import Compressed, Take, best, one_thread
+from kb.codes import Compressed, Take, best, marked, one_thread
 from kb.embed import Vectors
 from kb.errors import StoreError
 from kb.store import Keys
@@ -147,9 +147,7 @@ class DenseIndex:
         """The k nearest, or all that are allowed, of those that are compared one by one."""
         parameters = None
         if allowed is not None:
-            table = np.zeros(int(allowed.max()) + 1, dtype=bool)
-            table[allowed] = True
-            bits = np.packbits(table, bitorder="little")
+            bits = np.packbits(marked(allowed), bitorder="little")
             selector = faiss.IDSelectorBitmap(bits)
             parameters = faiss.SearchParameters(sel=selector)
         asked = k + 1

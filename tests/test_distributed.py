@@ -58,12 +58,12 @@ class Machines:
         self._others.remove(lost)
         self._local.remove_node(lost, allow_graceful=False)
         self._others.append(self._local.add_node(**self._size))
-        wait_for(lambda: self._alive() == 3)  # the lost one is counted until the head has missed it
+        wait_for(lambda: lost.node_id not in self._alive() and len(self._alive()) == 3)  # until the head has missed it, it counts
 
-    def _alive(self) -> int:
+    def _alive(self) -> set[str]:
         import ray
 
-        return sum(machine["Alive"] for machine in ray.nodes())
+        return {machine["NodeID"] for machine in ray.nodes() if machine["Alive"]}
 
     def close(self) -> None:
         self._local.shutdown()

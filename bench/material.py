@@ -1,14 +1,17 @@
-"""The records of a snapshot file, from which measurements make what they import."""
+"""What measurements work on: the records of a snapshot file, and copies of knowledge bases."""
 
 from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import zstandard
+
+from kb.store import Home
 
 
 def records(path: Path) -> Iterator[dict[str, Any]]:
@@ -16,3 +19,10 @@ def records(path: Path) -> Iterator[dict[str, Any]]:
     with path.open("rb") as file:
         for line in io.TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(file), encoding="utf-8"):
             yield json.loads(line)
+
+
+def copied(home: Path, folder: Path) -> Home:
+    """A copy of a knowledge base, in this folder, to be written to."""
+    place = Home(folder / "kb")
+    shutil.copytree(home, place.path, ignore=shutil.ignore_patterns("*.lock", "backups", "job"))
+    return place

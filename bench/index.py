@@ -137,7 +137,7 @@ def _size(path: Path, corpus: Corpus, queries: Vectors) -> list[Row]:
         *rows,
         Row(
             f"{size}: update by {sum(_DAY):,} papers added, changed and deleted",
-            f"{updating:.2f} s",
+            f"{updating:.3f} s",
             f"building it: {building:.1f} s",
             f"1/{building / updating:.0f} of its time",
             "grows less than the vectors do",

@@ -162,7 +162,7 @@ def test_markdown_is_the_same_after_a_round_trip(form: str) -> None:
     again = [make_reference(e, None, [CodeLink(url, "notes") for url in r.code]) for e, r in zip(entries, known, strict=True)]
     # What only the catalogue or the library knows, a list read back gets from there.
     kept = [
-        Reference(**{name: getattr(a, name) for name in Reference.__slots__} | {"key": r.key, "read": r.read, "arxiv": r.arxiv})
+        Reference(**{name: getattr(a, name) for name in Reference.__slots__} | {"key": r.key, "arxiv": r.arxiv})
         for a, r in zip(again, known, strict=True)
     ]
     assert WRITERS[form]("My list", kept) == text

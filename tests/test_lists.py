@@ -138,3 +138,28 @@ def test_a_markdown_export_is_imported_as_the_same_list(kb: Kb, stocked: Home, t
     assert imported.returncode == 0, imported.stderr
     kb("export", "L", "--format", "markdown", "-o", str(second))
     assert second.read_text() == first.read_text()
+
+
+@pytest.mark.parametrize("form", ["markdown", "obsidian"])
+def test_what_looks_like_something_else_comes_back_as_it_was(
+    kb: Kb, home: Home, write_snapshot: Callable[..., Path], tmp_path: Path, form: str
+) -> None:
+    titles = ("Congestion Control among Agents (CACC)", "Bounds on ess(f)", "Sign patterns of R(4, 8)", "Solving x⁻¹+g(x)")
+    papers = [record(number, title=title) for number, title in enumerate(titles)]
+    papers.append(record(4, comments="Accepted at ICLR 2021. 12 pages"))  # another year than that of the preprint
+    run_snapshot(home, [write_snapshot(papers)])
+    identifiers = [f"arxiv:{paper['id']}" for paper in papers]
+    kb("list", "new", "L", *identifiers)
+    kb("list", "mark", "L", identifiers[0], identifiers[4], "--read", "--tag", "x")
+    first, second = tmp_path / "one.md", tmp_path / "two.md"
+    kb("export", "L", "--format", form, "-o", str(first))
+    before = json.loads(kb("list", "show", "L", "--json").stdout)["papers"]
+    assert "- Venue: " in first.read_text()
+    kb("list", "delete", "L")
+    assert kb("list", "import", "L", str(first)).returncode == 0
+    after = json.loads(kb("list", "show", "L", "--json").stdout)["papers"]
+    facts = ("id", "title", "authors", "year", "remark", "tags")
+    assert [[paper[fact] for fact in facts] for paper in after] == [[paper[fact] for fact in facts] for paper in before]
+    assert [(paper["read"] or "")[:10] for paper in after] == [(paper["read"] or "")[:10] for paper in before]
+    kb("export", "L", "--format", form, "-o", str(second))
+    assert second.read_text() == first.read_text()

@@ -69,7 +69,7 @@ _AMBIGUOUS = re.compile(
 )
 _INITIALS = re.compile(r"(?:[A-Z]\.[ -]?){1,4}(?:[\w'’-]+ ){0,2}[\w'’-]+")
 _PERSON = re.compile(r"[A-Z][\w'’.-]+(?: [A-Z][\w'’.-]*){1,2}")
-_NICKNAME = re.compile(r"\s*\(([^()]{1,60})\)$")
+_NICKNAME = re.compile(r"\s+\(([^()]{1,60})\)$")
 # What stands in brackets after a title without being a name for the paper.
 _NO_NICKNAME = re.compile(r"\b(?:edition|abstract|version|part|revised|supplement\w*|appendix|vol)\b", re.IGNORECASE)
 _TAG = re.compile(r"</?[A-Za-z][^<>]{0,300}>")

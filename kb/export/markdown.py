@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import datetime
 
 import yaml
 
@@ -90,17 +91,30 @@ def entry_of_note(note: Note) -> Entry:
         names = tuple(name.strip() for name in _unescape(match["names"]).split(","))
         body = body[match.end() :]
     facts = _FACTS.search(body)
+    written_here = bool(match or facts)
+    title = note.title.removeprefix(_UNKNOWN) if note.title == _UNKNOWN + note.paper_id else note.title
+    if written_here and note.tags:  # the reader of notes takes brackets at the end of a title for the paper's nickname
+        title = f"{title} ({note.tags[0]})"
     found = dict(line[2:].split(": ", 1) for line in facts[0].strip().splitlines()) if facts else {}
     remark = body[: facts.start()] if facts else body
     return Entry(
         note.paper_id,
-        note.title.removeprefix(_UNKNOWN) if note.title == _UNKNOWN + note.paper_id else note.title,
+        title,
         tuple(Author.from_name(name) for name in names),
         note.year,
         _unescape(found.get("Venue", "")) or note.venue,
         remark.strip(),
-        tuple(tag.removeprefix("#") for tag in found.get("Tags", "").split()) or note.tags,
+        tuple(tag.removeprefix("#") for tag in found.get("Tags", "").split()) if written_here else note.tags,
+        read=_day(found.get("Read", "")),
     )
+
+
+def _day(text: str) -> datetime | None:
+    """The beginning of that day; `None` where the text is none."""
+    try:
+        return datetime.fromisoformat(text.strip())
+    except ValueError:
+        return None
 
 
 def _unescape(text: str) -> str:

@@ -106,7 +106,7 @@ def _without_controls(text: str) -> str:
 def make_reference(entry: Entry, paper: Paper | None, code: Sequence[CodeLink], key: str = "") -> Reference:
     """The reference for an entry of a list; `paper` is what the catalogue knows, `None` where it does not know it."""
     known = paper or Paper(entry.paper_id, entry.title, authors=entry.authors, year=entry.year, origin="notes")
-    venue = published_venue(known.journal_ref or entry.venue, known.comments)
+    venue = published_venue(known.journal_ref, known.comments) or published_venue(entry.venue, "")
     arxiv = ""
     if known.id.startswith("arxiv:"):
         version = max((v.number for v in known.versions), default=None)

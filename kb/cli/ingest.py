@@ -150,7 +150,7 @@ def finish(report: Report, no_index: bool, as_json: bool) -> None:
         for skipped in report.skipped[:20]:
             say(f"  skipped {skipped.source}:{skipped.line}: {skipped.reason}", "yellow")
         if (left := report.counts.get("skipped", 0) - 20) > 0:
-            say(f"  … and {left:,} more: `kb status --json` lists the runs", "yellow")
+            say(f"  … and {left:,} more: the same command with --json prints them", "yellow")
     if not no_index:
         index()
     if as_json:

@@ -19,20 +19,23 @@ def keep_and_cite(paper: Paper) -> None:
     """Both, each behind a button; what is behind it is made when it is opened. Runs by itself, without the page around it."""
     row = f"keep-and-cite-{paper.id}"
     with st.container(horizontal=True, width="content", gap="small", vertical_alignment="center", key=row):
-        if not resources.read_only():
-            _keep(paper)
+        _keep(paper)
         _cite(paper)
 
 
 def _keep(paper: Paper) -> None:
     library = resources.library()
     on = library.lists_with([paper.id])
-    # Its label stays the same whatever is chosen: with another one it would be another drawer, and a closed one.
-    drawer = st.popover("Add to list", icon=":material/bookmark_add:", type="tertiary", key=f"keep {paper.id}", on_change="rerun")
+    drawer = None
+    if not resources.read_only():
+        # Its label stays the same whatever is chosen: with another one it would be another drawer, and a closed one.
+        drawer = st.popover(
+            "Add to list", icon=":material/bookmark_add:", type="tertiary", key=f"keep {paper.id}", on_change="rerun"
+        )
     if on:
         words = f"on {len(on)} lists" if len(on) > 1 else f"on {escape(shorten(on[0], 40))}"
         st.markdown(f":gray-badge[:material/bookmark: {words}]", width="content")
-    if not drawer.open:
+    if drawer is None or not drawer.open:
         return
     with drawer:
         for summary in library.lists():
@@ -67,7 +70,7 @@ def _create(paper: Paper, key: str) -> None:
 
 def _cite(paper: Paper) -> None:
     drawer = st.popover("Cite", icon=":material/format_quote:", type="tertiary", key=f"cite {paper.id}", on_change="rerun")
-    if not drawer.open:
+    if drawer is None or not drawer.open:
         return
     with drawer, resources.searcher() as searcher:
         alone = ReadingList("", datetime.now(UTC), (Entry.of(paper),))

@@ -16,10 +16,11 @@ _STYLE = """<style>
 [class*=st-key-title-] [data-testid=stPageLink-NavLink]:hover { background: none; text-decoration: underline; }
 [class*=st-key-title-] [data-testid=stPageLink-NavLink]:focus-visible { outline: 2px solid; outline-offset: 2px; }
 [class*=st-key-title-] [data-testid=stPageLink-NavLink] span { white-space: normal; overflow: visible; }
+[class*=st-key-title-] [data-testid=stPageLink-NavLink] .katex span { white-space: nowrap; }
 [class*=st-key-title-] [data-testid=stPageLink-NavLink] p { white-space: normal; overflow-wrap: anywhere; font-size: 1.05rem; }
 [class*=st-key-actions-], [class*=st-key-keep-and-cite-] { row-gap: 0; }
 [data-testid=stLayoutWrapper]:has(> div > [data-testid=stLayoutWrapper] > [class*=st-key-keep-and-cite-]),
-[data-testid=stLayoutWrapper]:has(> [class*=st-key-keep-and-cite-]) { flex: 0 0 auto; max-width: 100%; }
+[data-testid=stLayoutWrapper]:has(> [class*=st-key-keep-and-cite-]) { flex: 0 0 auto; width: auto; max-width: 100%; }
 [data-testid=stMarkdownContainer] blockquote { margin: .2rem 0; }
 .katex { font-size: 1.08em; }
 @media (max-width: 640px) { [data-testid=stMainBlockContainer] { padding-left: .8rem; padding-right: .8rem; } }

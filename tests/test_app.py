@@ -419,6 +419,9 @@ def test_mathematics_is_set_and_prices_are_not(
     page.goto(search_url(serve(own), q="2301.00001"))
     first = titles(page).first
     expect(first.locator(".katex")).to_have_count(2)
+    formula = first.locator(".katex").first.bounding_box()
+    assert formula is not None
+    assert formula["width"] > 3 * formula["height"]  # in one line, not letter under letter
     expect(page.get_by_role("link", name="arXiv:2301.00001")).to_have_attribute("href", "https://arxiv.org/abs/2301.00001")
     assert "for $5 and $10 on" in first.inner_text()
     abstract = page.locator("[data-testid=stExpanderDetails] [data-testid=stMarkdownContainer]").first
@@ -440,6 +443,10 @@ def test_the_page_fits_and_follows_the_theme(app: str, new_page: NewPage, width:
         "Math.max(...[...document.querySelectorAll('.st-key-hits *')].map(e => e.getBoundingClientRect().right))"
     )
     assert wide <= width
+    buttons = page.locator(".st-key-hits [class*=st-key-actions-]").first.get_by_role("button").all()
+    places = [place for button in buttons if (place := button.bounding_box())]
+    assert len(places) == 4
+    assert len({round(place["y"]) for place in places}) == (1 if width == 1600 else 2)  # rows
     background: str = page.evaluate("getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor")
     red = int(re.findall(r"\d+", background)[0])
     assert (red > 200) == (scheme == "light")

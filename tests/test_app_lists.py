@@ -235,6 +235,7 @@ def test_read_only_shows_all_and_changes_nothing(own: Home, new_page: NewPage, t
         expect(page.get_by_test_id("stPopoverBody").locator("pre")).to_contain_text("@")
         settled(page)
         assert page.get_by_text("Add to list").count() == 0
+        expect(card(page, "QLoRA: Efficient Finetuning of Quantized LLMs").get_by_text("on Look")).to_be_visible()
     wished = [(paper.paper_id, "key") for paper in Library(own.path / LIBRARY_FILE).read_list("Look").entries]
     assert Memory(own.path / LIBRARY_FILE).citation_keys(wished, remember=False) == {QLORA: "key"}  # none was given
 

@@ -19,14 +19,14 @@ from conftest import record
 from ingest.jobs import run_index, run_snapshot
 from kb.embed import Encoder, Vectors
 from kb.errors import ModelError
-from kb.marge.corpus import Corpus
+from kb.marge.corpus import Corpus, read_corpus
 from kb.marge.encoder import MargeEncoder, adapted, mixed
 from kb.marge.model import PAD, Adapter, Batch, Marge, Shape, biased_attention
-from kb.marge.pairs import Pairs, grow, mine
+from kb.marge.pairs import Group, Pairs, grow, mine
 from kb.marge.quality import Halves, best_mix, halves
 from kb.marge.reranker import MargeReranker
 from kb.marge.states import TokenStates
-from kb.marge.training import CHECKPOINT, PRESETS, Training
+from kb.marge.training import CHECKPOINT, PRESETS, Training, batch_of
 from kb.marge.weights import SHIPPED, read_adapter, read_facts, read_model, write
 from kb.models import DEFAULT_MODEL, default_folder, load_encoder, load_relevance
 from kb.retrieve import Candidates, Query
@@ -318,6 +318,52 @@ def test_a_run_begins_where_another_model_ended(corpus: Corpus, states: TokenSta
         Training(corpus, states, PRESETS["cpu"], tmp_path / "third", first.model)
 
 
+def test_a_target_reads_neither_itself_nor_its_copies_in_a_batch(states: TokenStates) -> None:
+    texts = made_up(5)
+    vectors = np.zeros((5, 384), dtype=np.float32)
+    vectors[np.arange(5), [0, 0, 1, 2, 3]] = 1.0
+    vectors[1, 5] = 0.2  # the second is a copy of the first, at a cosine of 0.98
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    corpus = Corpus(texts, vectors, [np.arange(5)], np.arange(0))
+    batch = batch_of(Group([0, 2], [0, 1, 2, 3, 4]), corpus, states, PRESETS["tiny"].shape)
+    assert batch.allowed.tolist() == [[False, False, True, True, True], [True, True, False, True, True]]
+
+
+def test_g_is_held_to_its_start_by_as_much_as_the_plan_says(corpus: Corpus, states: TokenStates, tmp_path: Path) -> None:
+    losses = []
+    for name, hold in (("free", 0.0), ("held", 3.0)):
+        training = Training(corpus, states, dataclasses.replace(TINY, hold=hold), tmp_path / name)
+        torch.manual_seed(2)
+        torch.nn.init.normal_(training.model.adapter.up.weight, std=0.3)
+        loss, parts = training.loss(training.batch(next(training._groups(0)), np.random.default_rng(0)))
+        losses.append(loss.item())
+        assert parts["drift"] > 0.01
+    assert losses[1] - losses[0] == pytest.approx(3.0 * parts["drift"], rel=1e-3)
+
+
+def test_shards_are_category_and_quarter_without_what_is_held_out(
+    home: Home, write_snapshot: Callable[..., Path], encoder: Encoder
+) -> None:
+    created = [f"Mon, 1 {month} 2024 00:00:00 GMT" for month in ("Feb", "Mar", "Apr")]
+    papers = [
+        record(n, categories=("cs.LG", "cs.CL stat.ML")[n % 2], versions=[{"version": "v1", "created": created[n // 2 % 3]}])
+        for n in range(240)
+    ]
+    run_snapshot(home, [write_snapshot(papers)])
+    run_index(home, encoder)
+    with Searcher.open(home, encoder) as searcher:
+        found = read_corpus(searcher.catalogue, searcher.index)
+        abstracts = searcher.catalogue.abstracts()
+    held_out = set(found.held_out.tolist())
+    assert len(held_out) == 12  # one in twenty
+    kinds: dict[tuple[str, int], list[int]] = {}
+    for row, paper in enumerate(abstracts):
+        if row not in held_out:
+            kinds.setdefault((paper.category, paper.quarter), []).append(row)
+    assert sorted(kinds) == [("cs.CL", 1), ("cs.CL", 2), ("cs.LG", 1), ("cs.LG", 2)]
+    assert [shard.tolist() for shard in found.shards] == [kinds[kind] for kind in sorted(kinds)]
+
+
 def test_the_ranker_teaches_the_retriever_alone(corpus: Corpus, states: TokenStates, tmp_path: Path) -> None:
     training = Training(corpus, states, dataclasses.replace(TINY, distil=1.0), tmp_path)
     torch.nn.init.normal_(training.model.adapter.up.weight, std=0.3)
@@ -414,6 +460,35 @@ def test_the_reranker_reads_each_candidate_by_itself(trained: Path) -> None:
     assert by_example.shape == (40,) and not np.allclose(by_example, scores)
     one = Candidates(found.keys[:1], fused[:1], fused[:1], fused[:1])
     np.testing.assert_array_equal(reranker.rerank(Query("x"), one), [1])
+
+
+def test_the_reranker_gives_what_a_paper_adds_to_the_likelihood(trained: Path, states: TokenStates) -> None:
+    """(log p(x | z) − log p(x)) / tokens of x, with one paper and with none, by the model itself in single precision."""
+    model = read_model(trained, states.words).eval()
+    text, papers = "pruning attention of a transformer", made_up(3)
+    target, *evidence = states.tokenize([text, *papers])
+    tokens = [target[: model.shape.target_tokens], *(part[: model.shape.evidence_tokens] for part in evidence)]
+    vectors = torch.from_numpy(states.vectors(tokens))
+    expected = []
+    for number, paper in enumerate(tokens[1:], start=1):
+        means = []
+        for reads in (True, False):
+            batch = Batch(
+                torch.from_numpy(tokens[0])[None],
+                vectors[:1],
+                torch.from_numpy(paper),
+                states.of([paper]).float(),
+                torch.zeros(len(paper), dtype=torch.long),
+                vectors[number : number + 1],
+                torch.tensor([[reads]]),
+            )
+            with torch.no_grad():
+                found, counts = model.log_likelihood(batch, model.relevance(batch))
+            means.append(float(found.sum() / counts.sum()))
+        expected.append(means[0] - means[1])
+    assert max(map(abs, expected)) > 0.05  # far more than the tolerance: another sign would be seen
+    reranker = MargeReranker(None, trained, default_folder(), lambda _: {})
+    np.testing.assert_allclose(reranker.gains(text, papers), expected, atol=0.02)
 
 
 def test_a_g_that_is_not_better_is_left_out(corpus: Corpus, encoder: Encoder) -> None:

@@ -335,13 +335,12 @@ class Training:
 
 
 def batch_of(group: Group, corpus: Corpus, states: TokenStates, shape: Shape) -> Batch:
-    """The tensors of a batch in which every target may read all of the evidence but itself and its near-duplicates."""
+    """The tensors of a batch in which every target may read all of the evidence but its near-duplicates, itself among them."""
     targets = [t[: shape.target_tokens] for t in states.tokenize([corpus.texts[row] for row in group.targets])]
     evidence = [t[: shape.evidence_tokens] for t in states.tokenize([corpus.texts[row] for row in group.evidence])]
     padded = np.full((len(targets), max(map(len, targets))), PAD)
     for row, tokens in enumerate(targets):
         padded[row, : len(tokens)] = tokens
-    own = np.asarray(group.targets)[:, None] == np.asarray(group.evidence)[None]
     vectors, others = corpus.vectors[group.targets], corpus.vectors[group.evidence]
     return Batch(
         torch.from_numpy(padded).to(states.device),
@@ -350,7 +349,7 @@ def batch_of(group: Group, corpus: Corpus, states: TokenStates, shape: Shape) ->
         states.of(evidence).clone(),  # an inference tensor takes no part in a gradient
         torch.repeat_interleave(torch.arange(len(evidence)), torch.tensor([len(t) for t in evidence])).to(states.device),
         torch.from_numpy(others).to(states.device),
-        torch.from_numpy(~own & (vectors @ others.T < NEAR_DUPLICATE)).to(states.device),
+        torch.from_numpy(vectors @ others.T < NEAR_DUPLICATE).to(states.device),
     )
 
 

@@ -101,7 +101,7 @@ def test_all_that_is_known_of_a_paper(app: str, rich: Home, new_page: NewPage, e
 def test_a_note_keeps_its_form_and_loses_its_pictures(app: str, new_page: NewPage) -> None:
     page = new_page()
     page.goto(paper_url(app, MIXTRAL))
-    page.get_by_role("heading", name="Notes").wait_for()
+    page.get_by_role("heading", name="Notes", exact=True).wait_for()
     note = main(page).locator("[data-testid=stVerticalBlock]").filter(has_text="reading.md").last
     expect(note.locator("strong", has_text="sparse")).to_be_visible()
     expect(note.locator("em", has_text="two")).to_be_visible()

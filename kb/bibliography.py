@@ -14,6 +14,7 @@ from typing import Any
 
 import rispy
 from bibtexparser.entrypoint import parse_string
+from bibtexparser.exceptions import BlockAbortedException
 from bibtexparser.library import Library as BibtexLibrary
 from bibtexparser.middlewares.names import NameParts, parse_single_name_into_parts, split_multiple_persons_names
 from bibtexparser.model import DuplicateBlockKeyBlock, DuplicateFieldKeyBlock, ParsingFailedBlock
@@ -129,7 +130,8 @@ def _read_bibtex(text: str, source: str) -> _Read:
                     field.value = re.sub(r'\A(?:\{(.*)\}|"(.*)")\Z', r"\1\2", str(field.value).strip(), flags=re.DOTALL)
                 yield _bibtex_entry(found, source, line)
         elif isinstance(block, ParsingFailedBlock):
-            yield Skipped(source, line, f"no BibTeX entry that can be read: {block.error}")
+            reason = block.error.abort_reason if isinstance(block.error, BlockAbortedException) else str(block.error)
+            yield Skipped(source, line, f"no BibTeX entry that can be read, a brace may be missing: {' '.join(reason.split())}")
         elif isinstance(block, BibtexEntry):
             yield _bibtex_entry(block, source, line)
 
@@ -343,7 +345,8 @@ def _identify(*, arxiv: str, doi: str, addresses: Iterable[str], texts: Iterable
     addresses = [re.sub(r"\\url\{([^}]*)\}", r"\1", address).strip() for address in addresses if address]
     named = [f"arxiv:{match[1]}" for text in [*addresses, *texts] for match in _ARXIV_IN_TEXT.finditer(text)]
     candidates = [f"arxiv:{re.sub('^arxiv:', '', arxiv.strip(), flags=re.IGNORECASE)}" if arxiv else "", *named]
-    bare_doi = re.sub(r"^(?:https?://(?:dx\.)?doi\.org/|doi:\s*)", "", to_unicode(doi), flags=re.IGNORECASE)
+    doi = to_unicode(doi) if re.search(r"[\\{}]", doi) else doi.strip()  # two hyphens in it are no dash
+    bare_doi = re.sub(r"^(?:https?://(?:dx\.)?doi\.org/|doi:\s*)", "", doi, flags=re.IGNORECASE)
     candidates += [f"doi:{bare_doi}" if bare_doi else "", *addresses]
     for candidate in filter(None, candidates):
         try:

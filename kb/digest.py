@@ -48,6 +48,8 @@ class Choice:
     code: tuple[CodeLink, ...]
     neighbours: int
     """Other papers of the month that are on much the same."""
+    beside: Paper | None
+    """The nearest of them."""
     close_to: Paper | None
     """The paper of the user's lists that it is near to."""
 
@@ -55,8 +57,9 @@ class Choice:
     def reasons(self) -> list[str]:
         """Why it was chosen, a sentence each."""
         found = [f"Close to “{to_unicode(self.close_to.title)}” on your lists."] if self.close_to else []
-        if self.neighbours > 1:
-            found.append(f"A theme of the month: {self.neighbours} other papers are close to it.")
+        if self.beside and self.neighbours > 1:
+            nearest = f"“{to_unicode(self.beside.title)}” the nearest"
+            found.append(f"A theme of the month: {self.neighbours} other papers are close to it, {nearest}.")
         if self.code:
             stars = self.code[0].stars
             found.append("It has code" + (f" with {stars:,} stars." if stars else "."))
@@ -105,7 +108,7 @@ def make_digest(generation: Generation, month: date, liked: Sequence[str] = (), 
     own = np.asarray([key for i in liked if (key := catalogue.key_of(i)) is not None], dtype=np.int64)
     own = own[index.rows_of(own) >= 0] if len(own) else own
     vectors = index.vectors(keys)
-    neighbours, density = _neighbourhood(vectors)
+    neighbours, beside, density = _neighbourhood(vectors)
     nearest, closeness = _nearest_liked(vectors, index.vectors(own))
     papers = catalogue.papers(keys.tolist())
     code = catalogue.code_of([paper.id for paper in papers.values()])
@@ -122,6 +125,7 @@ def make_digest(generation: Generation, month: date, liked: Sequence[str] = (), 
             key_sentence(paper.abstract),
             tuple(code.get(paper.id, ())),
             int(neighbours[row]),
+            papers[int(keys[beside[row]])] if neighbours[row] else None,
             shown[int(own[nearest[row]])] if len(own) and closeness[row] >= _NEAR else None,
         )
         for row in chosen
@@ -135,17 +139,21 @@ def key_sentence(abstract: str) -> str:
     return next((sentence for sentence in sentences if _CLAIM.search(sentence)), sentences[0])
 
 
-def _neighbourhood(vectors: Vectors) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Of each of n unit vectors, how many others are about the same, and the mean cosine to the ten nearest."""
+def _neighbourhood(vectors: Vectors) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Of each of n unit vectors, how many others are about the same, the row of the nearest, and the mean cosine to ten."""
     counts = np.zeros(len(vectors), dtype=np.int64)
+    beside = np.zeros(len(vectors), dtype=np.int64)
     density = np.zeros(len(vectors))
     for start in range(0, len(vectors), _BLOCK):
         cosines = vectors[start : start + _BLOCK] @ vectors.T
         counts[start : start + _BLOCK] = (cosines >= _NEIGHBOUR).sum(axis=1) - 1
-        nearest = min(11, len(vectors))
-        top = np.partition(cosines, -nearest, axis=1)[:, -nearest:]
-        density[start : start + _BLOCK] = (top.sum(axis=1) - 1.0) / max(nearest - 1, 1)
-    return counts, density
+        own = np.arange(len(cosines))
+        cosines[own, start + own] = -1.0
+        beside[start : start + _BLOCK] = cosines.argmax(axis=1)
+        nearest = min(10, len(vectors) - 1)
+        top = np.partition(cosines, -nearest, axis=1)[:, -nearest:] if nearest else np.zeros((len(cosines), 1))
+        density[start : start + _BLOCK] = top.mean(axis=1)
+    return counts, beside, density
 
 
 def _nearest_liked(vectors: Vectors, liked: Vectors) -> tuple[NDArray[np.int64], Vectors]:

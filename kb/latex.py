@@ -8,14 +8,14 @@ from functools import cache
 
 from pylatexenc.latex2text import LatexNodes2Text
 
-_MARKED = re.compile(r"[\\${}~%]|``|''")
+_MARKED = re.compile(r"[\\${}~%]|``|''|--")
 # A dollar opens mathematics where no blank follows, and closes it where none precedes and no digit follows (pandoc's rule,
 # by which "$5 and $10" is money), or where a command or script stands between the two.
 _MATH = re.compile(
     r"(?<!\\)\$(?:(?P<marked>[^$\\^]*(?:\\[A-Za-z]|\^)(?:[^$\\]|\\.)*)|(?=\S)(?P<plain>[^$\\]+)(?<=\S)(?=\$(?!\d)))\$"
 )
 _SCRIPT = re.compile(r"([\^_])(?:\{\s*([0-9+-]+)\s*\}|([0-9]))")
-_OUTER_SCRIPT = re.compile(r"([\^_])(?:\{\s*([0-9+-]+)\s*\}|(?<=\^)([0-9]))")
+_OUTER_SCRIPT = re.compile(r"([\^_])(?:\{\s*([0-9+-]+)\s*\}|(?<=\^)([0-9]+))")
 _DEGREE = re.compile(r"\^(?:\\circ\b|\{\s*\\circ\s*\})")
 # An accent over a letter, or a letter that ASCII lacks; with the braces around it, if any.
 _COMMAND = (
@@ -35,6 +35,7 @@ _LINK = re.compile(r"\\href\s*\{(?P<address>[^{}]*)\}(?:\s*\{(?P<text>[^{}]*)\})
 _LETTERLIKE = re.compile("[\U0001d400-\U0001d7ff]+")
 _SUPERSCRIPTS = str.maketrans("0123456789+-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻")
 _SUBSCRIPTS = str.maketrans("0123456789+-", "₀₁₂₃₄₅₆₇₈₉₊₋")
+_PUNCTUATION = "\"'“”‘’([{<>}]),.:;!?"
 _SPECIALS = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -56,7 +57,10 @@ def _reader() -> LatexNodes2Text:
 
 
 def to_unicode(text: str) -> str:
-    r"""The text as it is read: accents and symbols for commands, `X²` for `X$^2$`, no braces; a bare `%` is a per cent sign."""
+    r"""The text as it is read: accents and symbols for commands, `X²` for `X$^2$`, no braces, dashes for two or three hyphens.
+
+    A bare `%` is a per cent sign.
+    """
     if not _MARKED.search(text):
         return " ".join(text.split())
     text = _LINK.sub(lambda link: link["text"] or link["address"] or "", _TYPEWRITER.sub(r"\1", text))
@@ -118,29 +122,41 @@ def bibtex_title(title: str) -> str:
     pieces: list[str] = []
     at = 0
     for match in _MATH.finditer(title):
-        pieces.append(_escaped_words(title[at : match.start()]))
+        pieces.append(_escaped_words(title[at : match.start()], after_math=at > 0, before_math=True))
         pieces.append(f"{{${_math(match)}$}}" if _is_harmless(_math(match)) else _escaped_words(match[0]))
         at = match.end()
-    pieces.append(_escaped_words(title[at:]))
+    pieces.append(_escaped_words(title[at:], after_math=at > 0))
     return " ".join("".join(pieces).split())
 
 
-def _escaped_words(text: str) -> str:
+def _escaped_words(text: str, *, after_math: bool = False, before_math: bool = False) -> str:
+    """Text of a title for BibTeX; what touches mathematics, as in R$^2$Gen, is part of a name."""
     if not text.strip():
         return text
     start, end = text[: len(text) - len(text.lstrip())], text[len(text.rstrip()) :]
-    return start + " ".join(map(_protected, to_unicode(text).split(" "))) + end
+    words = to_unicode(text).split(" ")
+    protected = [_protected(word, is_last=not before_math and at == len(words)) for at, word in enumerate(words, start=1)]
+    if after_math and text[0].isalnum():
+        protected[0] = _protected(words[0], is_name=True)
+    if before_math and text[-1].isalnum():
+        protected[-1] = _protected(words[-1], is_name=True)
+    return start + " ".join(protected) + end
 
 
-def _protected(word: str) -> str:
-    """The word escaped, in braces where a style that writes titles in small letters would spoil it: BERT, GANs, 3D.
+def _protected(word: str, *, is_name: bool = False, is_last: bool = False) -> str:
+    """The word escaped, in braces where a style that writes titles in small letters would spoil it: BERT, GANs, 3D, O(1).
 
     Punctuation stays outside: BibTeX keeps the capital after a colon only where it sees the colon.
     """
-    letters = word.strip("\"'“”‘’([{<>}]),.:;!?")
-    if not any(c.isupper() for c in letters[1:]) or _is_compound(letters):
+    letters = word.strip(_PUNCTUATION)
+    if not letters:
         return escape(word)
     before, _, after = word.partition(letters)
+    inner = any(c.isupper() for c in letters[1:]) and not _is_compound(letters)
+    # A capital that stands alone is a name, as in Vitamin C, and so is an A that no word follows: Command A.
+    alone = letters[:1].isupper() and not letters[1:2].isalpha() and (letters != "A" or bool(after) or is_last)
+    if not (inner or alone or (is_name and any(map(str.isupper, letters)))):
+        return escape(word)
     return f"{escape(before)}{{{escape(letters)}}}{escape(after)}"
 
 

@@ -79,9 +79,9 @@ def test_bibtex(tmp_path: Path) -> None:
         ("arxiv:1706.03762", "vaswani_attention_2023"),
         ("doi:10.5555/1390681.1442794", "vandermaaten2008"),
     )
-    assert [(s.line, s.reason.split(":")[0]) for s in found.skipped] == [
+    assert [(s.line, s.reason.split(" `")[0]) for s in found.skipped] == [
         (29, "the entry 'notitle' has no title"),
-        (31, "no BibTeX entry that can be read"),
+        (31, "no BibTeX entry that can be read, a brace may be missing: Unexpectedly reached end of file."),
     ]
 
 

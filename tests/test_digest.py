@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,10 +17,11 @@ from conftest import TOPICS, record
 
 from ingest.jobs import run_index, run_snapshot
 from ingest.notes import parse_document
-from kb.digest import _diverse, key_sentence, make_digest, parse_month
+from kb.digest import Digest, _diverse, key_sentence, make_digest, parse_month
 from kb.embed import Encoder
 from kb.errors import QueryError
 from kb.export.digest import DIGEST_WRITERS
+from kb.papers import CodeLink
 from kb.store import Generation, Home
 from kb.trends import Rise
 
@@ -65,6 +67,23 @@ def test_a_digest_is_diverse_and_of_its_month(generation: Generation) -> None:
         Rise("cs.LG", 20, 1 / 3),
     )
     assert digest == make_digest(generation, date(2024, 5, 1), k=6)
+
+
+def test_every_choice_is_explained(generation: Generation) -> None:
+    choice = next(c for c in make_digest(generation, date(2024, 5, 1), k=6).choices if topic(c.paper.title) >= 0)
+    assert choice.beside is not None
+    assert choice.beside.id != choice.paper.id
+    assert topic(choice.beside.title) == topic(choice.paper.title)
+    theme = f"A theme of the month: 7 other papers are close to it, “{choice.beside.title}” the nearest."
+    code = (CodeLink("https://github.com/a/b", "github", stars=12345), CodeLink("https://github.com/c/d", "abstract"))
+    explained = replace(choice, code=code, close_to=replace(choice.paper, title="The $L^2$ one"))
+    assert explained.reasons == ["Close to “The L² one” on your lists.", theme, "It has code with 12,345 stars."]
+    assert replace(choice, code=code[1:]).reasons == [theme, "It has code."]
+    assert replace(choice, code=(), neighbours=0).reasons == ["Nothing else of the month is like it."]
+    for form, write in DIGEST_WRITERS.items():
+        text = write(Digest(date(2024, 5, 1), 41, (explained,), (), ()))
+        assert "https://github.com/a/b" in text, form
+        assert text.count("12,345 stars") == text.count("stars") == 2, form  # in the reason, and at the link; none where unknown
 
 
 def test_what_the_user_keeps_leads(generation: Generation) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,17 @@ def ingest_archive(catalogue: Catalogue, path: Path, progress: Progress) -> Repo
         report.skip(str(path), number, f"{title!r} is the title of {', '.join(papers)}: which is meant cannot be told")
     report.count("skipped", match.ambiguous_count - len(match.ambiguous))
     links: list[tuple[str, CodeLink]] = []
-    for found in code.matched():
-        judged = judge_listed(found.url, found.title, found.authors, found.official, found.mentioned)
+    repositories = code.matched()
+    listed = Counter(found.paper_id for found in repositories)
+    for found in repositories:
+        judged = judge_listed(
+            found.url,
+            found.title,
+            found.authors,
+            official=found.official,
+            mentioned=found.mentioned,
+            alone=listed[found.paper_id] == 1,
+        )
         link = CodeLink(found.url, SOURCE, found.official, None, judged.confidence, judged.evidence, found.framework)
         links.append((found.paper_id, link))
     code.replace_source(SOURCE, links)

@@ -17,7 +17,7 @@ import pytest
 import zstandard
 from conftest import record
 
-from ingest.evidence import judge_listed, judge_mention
+from ingest.evidence import Judgement, judge_listed, judge_mention
 from ingest.jobs import run_code, run_code_archive, run_snapshot
 from kb.errors import SourceError
 from kb.identifiers import repositories_in
@@ -83,14 +83,23 @@ def test_names_of_repository_and_owner(url: str, title: str, evidence: str) -> N
     assert judge_mention(url, title, AUTHORS, f"Accepted. {url}").evidence == evidence
 
 
-def test_a_listed_repository() -> None:
-    assert judge_listed(URL, "T", (), True, None).confidence == 0.95
-    assert judge_listed(URL, "T", (), None, True).confidence == 0.9
-    assert judge_listed(URL, "T", (), None, False).confidence == 0.45
-    assert judge_listed(URL, "T", (), False, False).confidence == 0.45
-    assert judge_listed(URL, "Repo: A", (), False, False).confidence == 0.75
-    assert judge_listed("https://github.com/vaswani/x", "T", AUTHORS, None, False).confidence == 0.75
-    assert judge_listed("https://github.com/xxx/xxx", "T", (), True, True).confidence == 0.05
+@pytest.mark.parametrize(
+    ("url", "title", "official", "mentioned", "alone", "confidence", "evidence"),
+    [
+        (URL, "T", True, None, False, 0.95, "official by the archive"),
+        (URL, "T", None, True, False, 0.9, "listed by the archive, named in the paper"),
+        (URL, "T", None, False, False, 0.45, "listed by the archive"),
+        (URL, "T", False, False, True, 0.65, "the only one listed by the archive"),
+        (URL, "Repo: A", False, False, False, 0.75, "listed by the archive, named like the paper"),
+        ("https://github.com/vaswani/x", "T", None, False, False, 0.75, "listed by the archive, owned by an author"),
+        ("https://github.com/xxx/xxx", "T", True, True, True, 0.05, "a placeholder"),
+    ],
+)
+def test_a_listed_repository(
+    url: str, title: str, official: bool | None, mentioned: bool | None, alone: bool, confidence: float, evidence: str
+) -> None:
+    judged = judge_listed(url, title, AUTHORS, official=official, mentioned=mentioned, alone=alone)
+    assert judged == Judgement(confidence, evidence)
 
 
 # The labelled sample ---------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ingest.evidence import judge_mention
 from kb.identifiers import repositories_in
 from kb.papers import CodeLink
-from kb.store import Catalogue, CodeCatalogue, PaperChanges, PaperText
+from kb.store import Catalogue, CodeCatalogue, Intake, PaperChanges, PaperText
 
 SOURCES = ("abstract", "comments")
 # A text that does not match holds no repository: it need not leave the database.
@@ -16,14 +16,14 @@ _HOSTS = r"(?i)github|gitlab|bitbucket|codeberg\.org|huggingface\.co|\bhf\.co/"
 
 def merge_and_link(catalogue: Catalogue) -> tuple[PaperChanges, int]:
     """Merges the staged papers and finds the repositories that they name; returns the number of links too."""
-    with catalogue.merging() as changes:
+    with Intake(catalogue).merging() as changes:
         links = _links(CodeCatalogue(catalogue).merging_texts(_HOSTS))
     return changes, catalogue.replace_code_links(links, SOURCES)
 
 
 def link_all(catalogue: Catalogue) -> int:
     """Finds the repositories of every paper anew; returns the number of links."""
-    catalogue.touch_all()
+    Intake(catalogue).touch_all()
     return catalogue.replace_code_links(_links(CodeCatalogue(catalogue).texts(_HOSTS)), SOURCES)
 
 

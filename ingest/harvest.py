@@ -19,7 +19,7 @@ from ingest.report import Report
 from kb.errors import BusyError, SourceError
 from kb.indexing import build_indexes
 from kb.papers import Paper
-from kb.store import Harvest, Home, Ledger, Run
+from kb.store import Harvest, Home, Intake, Ledger, Run
 
 _WAIT = 600  # seconds for another job's publishing, which takes seconds
 _COMPARED = timedelta(days=56)  # the time whose announcements say how many papers one brings
@@ -66,8 +66,9 @@ class HarvestRun:
         with self.home.draft(wait=_WAIT) as draft:
             ledger = Ledger(draft.catalogue)
             if papers:
-                draft.catalogue.begin_papers()
-                draft.catalogue.stage_papers(papers, self._marks_withdrawn)
+                intake = Intake(draft.catalogue)
+                intake.begin()
+                intake.stage(papers, self._marks_withdrawn)
                 changes, links = merge_and_link(draft.catalogue)
                 for name in ("new", "changed", "unchanged"):
                     report.count(name, getattr(changes, name))

@@ -17,8 +17,7 @@ from ingest.compressed import LineBlock, read_lines
 from ingest.report import Report
 from kb.errors import SourceError
 from kb.progress import Progress
-from kb.store import Catalogue
-from kb.store.catalogue import SNAPSHOT_ARROW
+from kb.store import SNAPSHOT_ARROW, Catalogue, Intake
 
 _BLANK = b"\xef\xbb\xbf \t\r"  # before a value, the mark of the byte order among it
 _RECORD = pa.schema([field for field in SNAPSHOT_ARROW if field.name != "line"])
@@ -32,12 +31,13 @@ def ingest_snapshot(
     Raises SourceError where a file cannot be read at all; a record that cannot is reported, and the rest goes in.
     """
     report = Report(source=", ".join(map(str, paths)))
-    catalogue.begin_papers()
+    intake = Intake(catalogue)
+    intake.begin()
     left = limit
     for path in paths:
         progress.start(f"Reading {path.name}", path.stat().st_size if path.is_file() else 0, "B")
         for block in _ahead(_records(path, progress)):
-            staged, bad = catalogue.stage_snapshot(block.rows, categories, left)
+            staged, bad = intake.stage_snapshot(block.rows, categories, left)
             report.add(block.report)
             for line, reason in bad:
                 report.skip(str(path), line, reason)

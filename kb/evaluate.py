@@ -20,7 +20,7 @@ from kb.papers import Paper
 from kb.progress import NoProgress, Progress
 from kb.retrieve import Query
 from kb.search import Searcher, final_scores
-from kb.store import Catalogue, Home
+from kb.store import Catalogue, Home, Intake
 
 STAGES = ("lexical", "dense", "fused", "reranked")
 MEASURES = (nDCG @ 10, R @ 100, AP)
@@ -86,11 +86,12 @@ def collection(judgements: Judgements, folder: Path, vectors: Path, encoder: Enc
     home = Home(folder)
     home.vectors = vectors
     with home.draft() as draft:
-        draft.catalogue.begin_papers()
-        draft.catalogue.stage_papers(
+        intake = Intake(draft.catalogue)
+        intake.begin()
+        intake.stage(
             [Paper(_document_id(number), d.title, d.text) for number, d in enumerate(judgements.documents)], marks_withdrawn=True
         )
-        draft.catalogue.merge_papers()
+        intake.merge()
         draft.publish()
     embed_missing(home, encoder, progress)
     with home.draft() as draft:

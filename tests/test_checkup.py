@@ -22,7 +22,7 @@ from kb.errors import StoreError
 from kb.library import LIBRARY_FILE, Entry, Library
 from kb.progress import NoProgress
 from kb.search import Searcher
-from kb.store import Home
+from kb.store import Home, Intake
 from kb.vectors import VectorStore
 
 Kb = Callable[..., subprocess.CompletedProcess[str]]
@@ -153,9 +153,10 @@ def test_indexes_and_vectors_that_are_whole_but_wrong(damaged: Home, encoder: En
     repair(damaged, [finding], load, NoProgress())
     assert examine(damaged, load) == []
     with damaged.draft() as draft:  # a paper whose text changed behind the indexes' back
-        draft.catalogue.begin_papers()
-        draft.catalogue.stage_papers([replace(draft.catalogue.papers([1])[1], abstract="Something else entirely.", updated=None)])
-        draft.catalogue.merge_papers()
+        intake = Intake(draft.catalogue)
+        intake.begin()
+        intake.stage([replace(draft.catalogue.papers([1])[1], abstract="Something else entirely.", updated=None)])
+        intake.merge()
         draft.publish()
     assert {(f.part, f.place) for f in examine(damaged, load)} == {
         (Part.VECTORS, VectorStore.folder_of(damaged.vectors, encoder.fingerprint).relative_to(damaged.path).as_posix()),

@@ -18,7 +18,7 @@ from kb.indexing import build_indexes, embed_missing
 from kb.papers import Paper
 from kb.search import Searcher
 from kb.sentences import sentences
-from kb.store import Home
+from kb.store import Home, Intake
 
 ABSTRACT = (
     "Deep networks have become large, and running them on a phone remains a challenge. Existing compression methods lack "
@@ -66,9 +66,10 @@ def searcher(home: Home, encoder: Encoder) -> Searcher:
         for n, (problem, method) in enumerate(SHARED, start=1)
     ]
     with home.draft() as draft:
-        draft.catalogue.begin_papers()
-        draft.catalogue.stage_papers(papers)
-        draft.catalogue.merge_papers()
+        intake = Intake(draft.catalogue)
+        intake.begin()
+        intake.stage(papers)
+        intake.merge()
         draft.publish()
     embed_missing(home, encoder)
     with home.draft() as draft:

@@ -15,7 +15,7 @@ from kb.indexing import build_indexes, embed_missing
 from kb.papers import Author, CodeLink, Note, Paper
 from kb.retrieve import DEPTH, Query
 from kb.search import Searcher
-from kb.store import Filters, Home
+from kb.store import Filters, Home, Intake
 
 PAPERS = 10_000
 #: Every how many-th paper: 50 %, 10 %, 1 %, 0.1 % and 0.01 % of them.
@@ -55,9 +55,10 @@ def searcher(tmp_path_factory: pytest.TempPathFactory) -> Searcher:
     home = Home(tmp_path_factory.mktemp("filters") / "kb")
     papers = [paper(number) for number in range(PAPERS)]
     with home.draft() as draft:
-        draft.catalogue.begin_papers()
-        draft.catalogue.stage_papers(papers)
-        draft.catalogue.merge_papers()
+        intake = Intake(draft.catalogue)
+        intake.begin()
+        intake.stage(papers)
+        intake.merge()
         links = [(papers[n].id, CodeLink(f"https://github.com/example/{n}", "abstract")) for n in range(0, PAPERS, 100)]
         draft.catalogue.add_code_links(links)
         draft.catalogue.replace_notes("n.md", [Note("n.md", n, papers[n].id, papers[n].title, "Good.") for n in range(10)], [])

@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 
 from kb.papers import Author, Note, Paper, Version
-from kb.store import Catalogue, Harvest, History, Home, Ledger, TextChange, Withdrawal
+from kb.store import Catalogue, Harvest, History, Home, Intake, Ledger, TextChange, Withdrawal
 from kb.store.schema import migrate
 
 FIRST = Version(1, datetime(2024, 1, 2, 10))
@@ -32,9 +32,10 @@ REVISED = replace(PAPER, title="On parsing well", abstract="We parse well.", upd
 
 
 def put(catalogue: Catalogue, *papers: Paper, marks_withdrawn: bool = True) -> None:
-    catalogue.begin_papers()
-    catalogue.stage_papers(papers, marks_withdrawn)
-    catalogue.merge_papers()
+    intake = Intake(catalogue)
+    intake.begin()
+    intake.stage(papers, marks_withdrawn)
+    intake.merge()
     catalogue.settle()
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from kb.errors import BusyError, QueryError, StoreError
 from kb.papers import Author, CodeLink, Mention, Note, Paper, Skipped, Version
-from kb.store import Catalogue, CodeCatalogue, Filters, Home, PaperChanges, Run
+from kb.store import Catalogue, CodeCatalogue, Filters, Home, Intake, PaperChanges, Run
 
 PAPER = Paper(
     id="arxiv:1706.03762",
@@ -36,9 +36,10 @@ def with_changes(paper: Paper, **changes: object) -> Paper:
 
 
 def upsert(catalogue: Catalogue, *papers: Paper) -> PaperChanges:
-    catalogue.begin_papers()
-    catalogue.stage_papers(papers)
-    changes = catalogue.merge_papers()
+    intake = Intake(catalogue)
+    intake.begin()
+    intake.stage(papers)
+    changes = intake.merge()
     catalogue.settle()
     return changes
 
@@ -108,8 +109,9 @@ def test_what_a_merge_is_about_to_write_can_be_read_meanwhile(home: Home) -> Non
     with home.draft() as draft:
         catalogue = draft.catalogue
         upsert(catalogue, known, kept)
-        catalogue.begin_papers()
-        catalogue.stage_papers(
+        intake = Intake(catalogue)
+        intake.begin()
+        intake.stage(
             [
                 with_changes(PAPER, title="Another title", abstract=""),
                 kept,
@@ -118,7 +120,7 @@ def test_what_a_merge_is_about_to_write_can_be_read_meanwhile(home: Home) -> Non
                 with_changes(PAPER, id="arxiv:1901.00002", abstract="Names nothing."),
             ]
         )
-        with catalogue.merging() as changes:
+        with intake.merging() as changes:
             texts = list(CodeCatalogue(catalogue).merging_texts("(?i)github"))
         assert changes == PaperChanges(new=2, changed=1, unchanged=2)
         assert sorted((text.id, text.title, text.abstract) for text in texts) == [
@@ -131,9 +133,10 @@ def test_what_a_merge_is_about_to_write_can_be_read_meanwhile(home: Home) -> Non
 
 def test_an_error_beside_a_merge_and_one_in_it_reach_the_caller(home: Home) -> None:
     def interrupted(catalogue: Catalogue) -> None:
-        catalogue.begin_papers()
-        catalogue.stage_papers([PAPER])
-        with catalogue.merging():
+        intake = Intake(catalogue)
+        intake.begin()
+        intake.stage([PAPER])
+        with intake.merging():
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt), home.draft() as draft:
@@ -285,7 +288,7 @@ def test_filters(home: Home) -> None:
     with home.draft() as draft:
         catalogue = draft.catalogue
         upsert(catalogue, *papers)
-        catalogue.touch_all()
+        Intake(catalogue).touch_all()
         catalogue.replace_code_links([("arxiv:1901.00001", CodeLink("https://github.com/a/b", "abstract"))], ["abstract"])
         catalogue.replace_notes("/notes.md", [note("arxiv:1801.00001", "B"), note("doi:10.5/y", "Only noted", year=2020)], [])
         catalogue.settle()

@@ -1,8 +1,9 @@
 """Where the catalogue is kept: DuckDB files, published in generations. The only package with DuckDB's SQL."""
 
-from kb.store.catalogue import Catalogue, DocumentBatch, Filters, Keys, NoteChanges, PaperChanges, Run, parse_years
+from kb.store.catalogue import Catalogue, DocumentBatch, Filters, Keys, NoteChanges, Run, parse_years
 from kb.store.code import CodeCatalogue, NamedRepository, PaperText, RepositoryState
 from kb.store.generations import CATALOGUE, Draft, Generation, Home, Manifest, checksum
+from kb.store.intake import SNAPSHOT_ARROW, Intake, PaperChanges
 from kb.store.ledger import Harvest, History, Ledger, TextChange, Withdrawal
 from kb.store.matches import MatchCatalogue, NoteMatch, UntitledNote
 from kb.store.mentions import Mentioned, Mentions
@@ -11,6 +12,7 @@ from kb.store.texts import SearchText, SearchTexts
 
 __all__ = [
     "CATALOGUE",
+    "SNAPSHOT_ARROW",
     "Catalogue",
     "CodeCatalogue",
     "DocumentBatch",
@@ -20,6 +22,7 @@ __all__ = [
     "Harvest",
     "History",
     "Home",
+    "Intake",
     "Keys",
     "Ledger",
     "Manifest",

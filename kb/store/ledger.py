@@ -10,7 +10,7 @@ from itertools import pairwise
 import pyarrow as pa
 
 from kb.papers import Skipped, Version
-from kb.store.catalogue import _IN_CATEGORIES, Catalogue
+from kb.store.catalogue import IN_CATEGORIES, Catalogue
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +117,14 @@ class Ledger:
     def papers_by_day(self, category: str, first: date, last: date) -> dict[date, int]:
         """Number of papers of a category, or archive, by the day on which version 1 was submitted."""
         rows = self._catalogue._read(
-            f"SELECT published, count(*) FROM papers WHERE published BETWEEN ? AND ? AND {_IN_CATEGORIES} GROUP BY published",
+            f"SELECT published, count(*) FROM papers WHERE published BETWEEN ? AND ? AND {IN_CATEGORIES} GROUP BY published",
             [first, last, [category], [category]],
         )
         return {day: int(n) for day, n in rows}
 
     def first_day(self, category: str) -> date | None:
         """The day on which the oldest paper of a category was submitted."""
-        rows = self._catalogue._read(f"SELECT min(published) FROM papers WHERE {_IN_CATEGORIES}", [[category], [category]])
+        rows = self._catalogue._read(f"SELECT min(published) FROM papers WHERE {IN_CATEGORIES}", [[category], [category]])
         return rows[0][0]  # type: ignore[no-any-return]
 
     # Datestamps ----------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import pages, resources
+from app.filter_panel import keep
 from app.scatter import scatter
 from app.text import escape, message, shorten
 from kb.counts import counted
@@ -26,45 +27,51 @@ def show() -> None:
             st.info("There is no map yet. Run `kb index`: it gives every paper its place.", icon=":material/map:")
             return
         plot, packed = _chosen(searcher)
-        opened, area = scatter(plot, packed)
-        if opened:
-            st.switch_page(pages.paper(), query_params={"id": opened})
+        area = scatter(packed)
         st.caption("Drag to move, turn the wheel to go nearer, click a point to open its paper. Shift and drag selects an area.")
         if area is not None:
             _selection(searcher, plot.within(area))
 
 
 def _chosen(searcher: Searcher) -> tuple[Plot, bytes]:
-    """What the boxes at the top ask for."""
+    """What the address asks for, which the boxes at the top show and change."""
     library = resources.library()
     lists = {
         summary.name: frozenset(entry.paper_id for entry in library.read_list(summary.name).entries)
         for summary in library.lists()
     }
+    text = " ".join(st.query_params.get("q", "").split())
+    name = st.query_params.get("list", "")
+    colour = st.query_params.get("colour", "")
+    colour = colour if colour in _COLOURS else "category"
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        text = st.text_input(
-            "Search", key="q", placeholder="All papers; or only what this finds …", bind="query-params", width=340
+        keep("map q", text)
+        st.text_input(
+            "Search", key="map q", placeholder="All papers; or only what this finds …", width=340, on_change=_changed, args=("q",)
         )
-        name = st.selectbox(
+        keep("map list", name or None)
+        st.selectbox(
             "Reading list",
-            list(lists),
+            [*lists, *([name] if name and name not in lists else [])],
             index=None,
             placeholder="Any",
             format_func=_shown,
-            key="list",
-            bind="query-params",
+            key="map list",
             width=220,
+            on_change=_changed,
+            args=("list",),
         )
-        colour = st.segmented_control(
+        keep("map colour", colour)
+        st.segmented_control(
             "Colour",
             list(_COLOURS),
             format_func=_COLOURS.__getitem__,
-            default="category",
             required=True,
-            key="colour",
-            bind="query-params",
+            key="map colour",
+            on_change=_changed,
+            args=("colour",),
         )
-    found: frozenset[str] | None = lists[name] if name else None
+    found = frozenset(library.papers_of(name)) if name else None
     if text:
         hits = frozenset(hit.paper.id for hit in searcher.search(text, MAX_K))
         found = hits if found is None else found & hits
@@ -72,6 +79,12 @@ def _chosen(searcher: Searcher) -> tuple[Plot, bytes]:
     if not len(plot):
         st.info("None of these papers is on the map.", icon=":material/filter_alt:")
     return plot, packed
+
+
+def _changed(parameter: str) -> None:
+    """Takes a box's new value into the address."""
+    address = st.query_params.to_dict() | {parameter: st.session_state[f"map {parameter}"]}
+    st.query_params.from_dict({name: value for name, value in address.items() if value})
 
 
 def _selection(searcher: Searcher, plot: Plot) -> None:

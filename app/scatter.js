@@ -1,12 +1,13 @@
 // The map: points by WebGL, and what a person does with them. Texts from papers are only ever set as textContent.
 const VERTEX = `#version 300 es
 in vec2 place; in float group;
-uniform vec2 centre, scale; uniform float size; uniform vec4 colours[12];
+uniform vec2 centre, scale, sizes; uniform float marked; uniform vec4 colours[12];
 out vec4 colour;
 void main() {
   colour = colours[int(group + .5)];
-  gl_Position = colour.a > 0. ? vec4((place - centre) * scale, 0., 1.) : vec4(9.);
-  gl_PointSize = size;
+  bool above = group + .5 < marked;
+  gl_Position = colour.a > 0. ? vec4((place - centre) * scale, above ? -.5 : 0., 1.) : vec4(9.);
+  gl_PointSize = above ? sizes.y : sizes.x;
 }`;
 const FRAGMENT = `#version 300 es
 precision mediump float; in vec4 colour; out vec4 shown;
@@ -17,6 +18,7 @@ void main() {
 }`;
 const CELLS = 128; // of the grid in which the nearest point is looked for, a side
 const FEWEST = 8000; // points of a frame, however slow the machine
+const FEW = 0.1; // share of all points, up to which those of named groups are drawn above the rest, and larger
 const [SLOW, FAST] = [36, 22]; // milliseconds between frames, from which on they get fewer points, and more
 const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
 
@@ -26,11 +28,16 @@ function unpack(bytes) {
   const head = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length)));
   let start = 4 + length;
   const places = new Float32Array(bytes.slice(start, start += 8 * head.n).buffer);
-  const ends = new Uint32Array(bytes.slice(start, start += 4 * head.n).buffer);
-  const groups = bytes.slice(start, start += head.n), titles = bytes.subarray(start);
-  const title = (i) => new TextDecoder().decode(titles.subarray(i && ends[i - 1], ends[i])).replace(CONTROLS, "\ufffd");
-  return { ...head, places, groups, title };
+  const ends = new Uint32Array(bytes.slice(start, start += 8 * head.n).buffer);
+  const groups = bytes.slice(start, start += head.n), texts = bytes.subarray(start);
+  const text = (i) => new TextDecoder().decode(texts.subarray(i && ends[i - 1], ends[i]));
+  const [title, id] = [(i) => text(2 * i + 1).replace(CONTROLS, "\ufffd"), (i) => text(2 * i)];
+  // Where few points have a group of their own, as those of a reading list, groups below this number are drawn above the rest.
+  const named = groups.reduce((n, group) => n + (group < head.rest), 0), marked = named < FEW * head.n ? head.rest : 0;
+  return { ...head, places, groups, title, id, marked };
 }
+
+let left = null; // the view of the map when a paper was opened: whoever comes back finds it again
 
 class PaperMap {
   constructor(root) {
@@ -93,9 +100,11 @@ class PaperMap {
     gl.linkProgram(program);
     gl.useProgram(program);
     gl.enable(gl.BLEND);
+    gl.enable(gl.DEPTH_TEST);
+    gl.depthFunc(gl.LEQUAL);
     gl.blendFuncSeparate(gl.SRC_ALPHA, gl.ONE_MINUS_SRC_ALPHA, gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
     this.uniforms = {};
-    for (const name of ["centre", "scale", "size", "colours"]) this.uniforms[name] = gl.getUniformLocation(program, name);
+    for (const name of ["centre", "scale", "sizes", "marked", "colours"]) this.uniforms[name] = gl.getUniformLocation(program, name);
     this.buffers = [["place", 2, gl.FLOAT], ["group", 1, gl.UNSIGNED_BYTE]].map(([name, size, type]) => {
       const at = gl.getAttribLocation(program, name), buffer = gl.createBuffer();
       gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
@@ -106,9 +115,9 @@ class PaperMap {
   }
 
   // Sends the points to the graphics memory, once for a plot: a frame changes uniforms only. They go in an order drawn by lot,
-  // always the same, so that the first so many of them are a fair picture of all.
+  // always the same, so that the first so many of them are a fair picture of all; before them those that are drawn above the rest.
   upload() {
-    const gl = this.gl, { places, groups, n } = this.plot;
+    const gl = this.gl, { places, groups, marked, n } = this.plot;
     const order = Uint32Array.from({ length: n }, (_, i) => i);
     let state = 1;
     for (let i = n - 1; i > 0; i--) {
@@ -117,7 +126,8 @@ class PaperMap {
       [order[i], order[j]] = [order[j], order[i]];
     }
     const shuffled = [new Float32Array(2 * n), new Uint8Array(n)];
-    order.forEach((row, i) => {
+    const above = (row) => groups[row] < marked;
+    [...order.filter(above), ...order.filter((row) => !above(row))].forEach((row, i) => {
       shuffled[0][2 * i] = places[2 * row];
       shuffled[0][2 * i + 1] = places[2 * row + 1];
       shuffled[1][i] = groups[row];
@@ -136,10 +146,13 @@ class PaperMap {
     this.upload();
     this.hiddenGroups = new Set();
     this.index();
+    this.point(-1);
     this.drawLegend();
     const box = this.box.join();
     if (box !== this.fitted) this.fit();
     this.fitted = box;
+    if (left?.digest === plot.digest) [this.middle, this.unit] = [left.middle, left.unit];
+    left = null;
     this.draw();
   }
 
@@ -254,36 +267,41 @@ class PaperMap {
   aim(width, height) {
     this.fresh = false;
     this.drawn = 0;
-    const gl = this.gl, { centre, scale, size, colours } = this.uniforms, ratio = window.devicePixelRatio || 1;
+    const gl = this.gl, { centre, scale, sizes, marked, colours } = this.uniforms, ratio = window.devicePixelRatio || 1;
     const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
     if (this.canvas.width !== w || this.canvas.height !== h) [this.canvas.width, this.canvas.height] = [w, h];
     gl.viewport(0, 0, w, h);
-    gl.clear(gl.COLOR_BUFFER_BIT);
+    gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
     gl.uniform2f(centre, ...this.middle);
     gl.uniform2f(scale, 2 * this.unit / width, -2 * this.unit / height);
     // Few points, or a view from near by, leave room for larger ones.
     const nearer = this.unit / this.whole, room = Math.max(Math.sqrt(width * height / Math.max(this.plot.n, 1)) / 2.2, 2.2);
-    gl.uniform1f(size, Math.min(room * Math.sqrt(nearer), 12) * ratio);
+    const size = Math.min(room * Math.sqrt(nearer), 12);
+    gl.uniform2f(sizes, size * ratio, Math.max(1.5 * size, 11) * ratio);
+    gl.uniform1f(marked, this.plot.marked);
     const opacity = this.plot.n > 20000 ? Math.min(0.55 + 0.1 * Math.log2(Math.max(nearer, 1)), 0.9) : 0.85;
     const rgba = new Float32Array(48);
     this.plot.colours.forEach((hex, i) => {
       for (let c = 0; c < 3; c++) rgba[4 * i + c] = parseInt(hex.slice(1 + 2 * c, 3 + 2 * c), 16) / 255;
-      rgba[4 * i + 3] = this.hiddenGroups.has(i) ? 0 : opacity;
+      rgba[4 * i + 3] = this.hiddenGroups.has(i) ? 0 : i < this.plot.marked ? 1 : opacity;
     });
     gl.uniform4fv(colours, rgba);
     this.drawFrame();
   }
 
-  // The point nearest to a pixel, among those that show, at most so many pixels away; -1 where there is none.
+  // The point nearest to a pixel, among those that show, at most so many pixels away; -1 where there is none. Those drawn above
+  // the rest come first.
   nearest(x, y, reach) {
-    const [mx, my] = this.toMap(x, y), far = reach / this.unit, { places, groups } = this.plot;
+    const [mx, my] = this.toMap(x, y), far = reach / this.unit, { places, groups, marked } = this.plot;
     let best = -1, limit = far * far;
     for (let i = this.cellOf(mx - far, 0); i <= this.cellOf(mx + far, 0); i++) {
       for (let j = this.cellOf(my - far, 1); j <= this.cellOf(my + far, 1); j++) {
         const cell = i * (CELLS + 1) + j;
         for (let k = this.starts[cell]; k < this.starts[cell + 1]; k++) {
           const point = this.order[k], d = (places[2 * point] - mx) ** 2 + (places[2 * point + 1] - my) ** 2;
-          if (d < limit && !this.hiddenGroups.has(groups[point])) [best, limit] = [point, d];
+          if (d >= far * far || this.hiddenGroups.has(groups[point])) continue;
+          const rank = groups[point] < marked ? d - far * far : d;
+          if (rank < limit) [best, limit] = [point, rank];
         }
       }
     }
@@ -312,7 +330,15 @@ class PaperMap {
     this.area = area;
     this.select(false);
     this.draw();
-    this.tell("area", area);
+    this.tell(area);
+  }
+
+  // Goes to a paper's page as a link within the app does: Streamlit follows the address, as after the back button. By way of the
+  // server, the history would keep an address of the map that has the paper's id in the place of what the map shows.
+  open(point) {
+    left = { digest: this.plot.digest, middle: this.middle, unit: this.unit };
+    history.pushState({}, "", `paper?${new URLSearchParams({ id: this.plot.id(point) })}`);
+    dispatchEvent(new PopStateEvent("popstate"));
   }
 
   drawFrame() {
@@ -364,7 +390,7 @@ class PaperMap {
       drag = null;
       if (selecting) return this.choose(moved ? this.area : null);
       const found = this.nearest(...at(event), 8);
-      if (!moved && found >= 0) this.tell("opened", found);
+      if (!moved && found >= 0) this.open(found);
     };
     canvas.onpointercancel = (event) => { pointers.delete(event.pointerId); drag = null; };
     canvas.onpointerleave = () => this.point(-1);
@@ -377,7 +403,7 @@ class PaperMap {
       ArrowLeft: () => this.move(-step(), 0), ArrowRight: () => this.move(step(), 0), ArrowUp: () => this.move(0, -step()),
       ArrowDown: () => this.move(0, step()), "+": () => this.zoom(1.5), "=": () => this.zoom(1.5), "-": () => this.zoom(1 / 1.5),
       0: () => this.fit(), s: () => this.choose([...this.toMap(0, 0), ...this.toMap(canvas.clientWidth, canvas.clientHeight)]),
-      Escape: () => this.choose(null), Enter: () => this.pointed >= 0 && this.tell("opened", this.pointed),
+      Escape: () => this.choose(null), Enter: () => this.pointed >= 0 && this.open(this.pointed),
     };
     canvas.onkeydown = (event) => {
       const act = !event.ctrlKey && !event.metaKey && keys[event.key];
@@ -389,10 +415,10 @@ class PaperMap {
   }
 }
 
-export default function ({ data, parentElement, setStateValue, setTriggerValue }) {
+export default function ({ data, parentElement, setStateValue }) {
   const root = parentElement.querySelector(".map");
   const map = (root.paperMap ??= new PaperMap(root));
-  map.tell = (name, value) => (name === "opened" ? setTriggerValue : setStateValue)(name, value);
+  map.tell = (area) => setStateValue("area", area);
   const plot = unpack(data);
   if (map.plot?.digest !== plot.digest) map.show(plot); // a rerun of the page brings the same plot again
 }

@@ -26,25 +26,24 @@ _component = st.components.v2.component(
 )
 
 
-def scatter(plot: Plot, packed: bytes) -> tuple[str, Area | None]:
-    """Draws the plot; gives the id of the paper that was just opened, or '', and the area that is selected.
-
-    `packed` is the same plot, made ready by `pack`.
-    """
-    result: Any = _component(key="map", data=packed, on_opened_change=_nothing, on_area_change=_nothing)
-    opened = plot.ids[result.opened] if isinstance(result.opened, int) and 0 <= result.opened < len(plot) else ""
-    return opened, _area(result.area)
+def scatter(packed: bytes) -> Area | None:
+    """Draws a plot that `pack` made ready, each point a link to its paper; gives the area that is selected."""
+    result: Any = _component(key="map", data=packed, on_area_change=_nothing)
+    return _area(result.area)
 
 
 def pack(plot: Plot) -> bytes:
-    """The plot as the component reads it: length of the head, the head as JSON, places, ends of titles, groups, titles."""
+    """The plot as the component reads it: length of the head, the head as JSON, places, ends of texts, groups, texts.
+
+    The texts are each paper's id and title, in turn.
+    """
     places = np.ascontiguousarray(plot.places, dtype="<f4").tobytes()
-    titles = [title.encode("utf-8", "replace") for title in plot.titles]
-    ends = np.cumsum([len(title) for title in titles], dtype="<u4").tobytes()
-    body = b"".join([places, ends, plot.groups.tobytes(), *titles])
+    texts = [text.encode("utf-8", "replace") for row in zip(plot.ids, plot.titles, strict=True) for text in row]
+    ends = np.cumsum([len(text) for text in texts], dtype="<u4").tobytes()
+    body = b"".join([places, ends, plot.groups.tobytes(), *texts])
     named = len(plot.names) - plot.rest
     colours = [*PALETTE[:named], *([REST] if plot.rest else [])]
-    facts = {"n": len(plot), "names": plot.names, "colours": colours, "digest": md5(body).hexdigest()}
+    facts = {"n": len(plot), "names": plot.names, "rest": named, "colours": colours, "digest": md5(body).hexdigest()}
     head = json.dumps(facts).encode()
     return struct.pack("<I", len(head)) + head + body
 

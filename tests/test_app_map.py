@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import NewPage, Serve, map_of, pixel, plot_of, press, settled, write_papers
+from browser import NewPage, Serve, answered, enter, map_of, pixel, plot_of, press, settled, write_papers
 from playwright.sync_api import expect
 
 from app.scatter import pack
@@ -17,7 +17,7 @@ from ingest.jobs import run_index, run_snapshot
 from kb.digest import make_digest
 from kb.embed import Encoder
 from kb.export.digest import DIGEST_WRITERS
-from kb.library import LIBRARY_FILE, Library
+from kb.library import LIBRARY_FILE, Entry, Library
 from kb.plot import Area, Plot
 from kb.store import Home
 from kb.store.trends import Trends
@@ -43,6 +43,61 @@ def test_the_map_shows_titles_and_opens_papers(app: str, built: Home, new_page: 
     page.mouse.click(*pixel(shown, plot, QLORA))
     page.wait_for_url("**/paper?id=arxiv*2305.14314")
     page.get_by_text("QLoRA: Efficient Finetuning of Quantized LLMs").first.wait_for()
+
+
+def test_who_comes_back_from_a_paper_finds_the_map_as_it_was(app: str, built: Home, new_page: NewPage) -> None:
+    plot = plot_of(built)
+    page = new_page()
+    page.goto(f"{app}/map")
+    shown = map_of(page)
+    box = page.get_by_role("textbox", name="Search", exact=True)
+    enter(box, "fine-tuning")
+    page.mouse.move(*pixel(shown, plot, QLORA))
+    expect(shown.locator(".tip")).to_be_visible()
+    year = page.get_by_role("radio", name="Year", exact=True)
+    with answered(page):
+        year.press("Space")
+    expect(shown.locator(".tip")).to_be_hidden()  # it told of a point of another map
+    shown.locator("canvas").press("+")
+    view = "root => [root.paperMap.unit, ...root.paperMap.middle, root.paperMap.plot.n, ...root.paperMap.plot.names]"
+    left = shown.evaluate(view)
+    with answered(page):
+        shown.locator("canvas").press("Enter")
+    page.wait_for_url("**/paper?id=*")
+    page.get_by_role("heading", name="Like this").wait_for()
+    with answered(page):
+        page.go_back()
+    assert page.url == f"{app}/map?q=fine-tuning&colour=year"
+    expect(box).to_have_value("fine-tuning")
+    expect(year).to_be_checked()
+    assert map_of(page).evaluate(view) == left
+    with answered(page):
+        page.go_back()
+    assert page.url == f"{app}/map?q=fine-tuning"
+    with answered(page):
+        page.go_back()
+    assert page.url == f"{app}/map"
+    expect(box).to_have_value("")
+
+
+def test_papers_of_a_short_list_are_drawn_above_all_others(own: Home, serve: Serve, new_page: NewPage) -> None:
+    Library(own.path / LIBRARY_FILE).create("Mine", [Entry(QLORA, "QLoRA")])
+    page = new_page(viewport={"width": 400, "height": 900})
+    page.goto(f"{serve(own)}/map?colour=list&list=Mine")
+    assert map_of(page).evaluate("root => root.paperMap.plot.n") == 1
+    page.goto(page.url.replace("&list=Mine", ""))
+    shown = map_of(page)
+    assert shown.evaluate("root => root.paperMap.plot.names") == ["Mine", "on no list"]
+    middle = """root => { const m = root.paperMap, [w, h] = [m.canvas.width, m.canvas.height], found = new Uint8Array(4);
+        m.plot.places.fill(0); m.middle = [0, 0]; m.upload(); m.draw();
+        while (m.fresh || m.drawn < m.plot.n) m.paint(performance.now());
+        m.gl.readPixels(w / 2, h / 2, 1, 1, m.gl.RGBA, m.gl.UNSIGNED_BYTE, found); return [...found] }"""
+    assert shown.evaluate(middle) == [0x1A, 0x7F, 0xC4, 255]  # though all points lie on one another
+    shown.evaluate("root => root.paperMap.index()")
+    assert shown.evaluate("root => { const m = root.paperMap; return m.plot.id(m.nearest(...m.toPixel(0), 8)) }") == QLORA
+    canvas, legend = shown.locator("canvas").bounding_box(), shown.locator(".legend").bounding_box()
+    assert canvas is not None and legend is not None
+    assert legend["y"] >= canvas["y"] + canvas["height"]
 
 
 def test_an_area_becomes_a_reading_list(own: Home, serve: Serve, new_page: NewPage) -> None:
@@ -74,7 +129,7 @@ def test_an_area_becomes_a_reading_list(own: Home, serve: Serve, new_page: NewPa
 
 def test_the_map_of_a_search_and_by_keyboard(app: str, built: Home, new_page: NewPage) -> None:
     page = new_page()
-    page.goto(f"{app}/map?q=image+generation&colour=Year")
+    page.goto(f"{app}/map?q=image+generation&colour=year")
     shown = map_of(page)
     assert shown.evaluate("root => root.paperMap.plot.names")[0] == str(plot_of(built).years.max())
     expect(page.get_by_label("Search", exact=True)).to_have_value("image generation")
@@ -128,17 +183,20 @@ def test_the_packed_plot_is_small_and_whole() -> None:
     places = rng.normal(size=(n, 2)).astype(np.float32)
     titles = [f"Title {i} \ud800" for i in range(n)]
     groups = (np.arange(n) % 3).astype(np.uint8)
-    plot = Plot(np.arange(n), [""] * n, titles, np.zeros(n, np.int32), [""] * n, places, groups, ("a", "b", "rest"), True)
+    ids = [f"arxiv:{i}" for i in range(n)]
+    plot = Plot(np.arange(n), ids, titles, np.zeros(n, np.int32), [""] * n, places, groups, ("a", "b", "rest"), True)
     data = pack(plot)
     length = int.from_bytes(data[:4], "little")
     head = json.loads(data[4 : 4 + length])
     assert (head["n"], head["names"], head["colours"][2]) == (n, ["a", "b", "rest"], "#8a8f98")
+    assert head["rest"] == 2
     body = data[4 + length :]
     np.testing.assert_array_equal(np.frombuffer(body[: 8 * n], "<f4").reshape(n, 2), places)
-    ends = np.frombuffer(body[8 * n : 12 * n], "<u4")
-    assert body[12 * n : 13 * n] == groups.tobytes()
-    assert body[13 * n :][ends[6] : ends[7]].decode() == "Title 7 ?"
-    assert len(body) == 13 * n + ends[-1]
+    ends = np.frombuffer(body[8 * n : 16 * n], "<u4")
+    assert body[16 * n : 17 * n] == groups.tobytes()
+    assert body[17 * n :][ends[13] : ends[14]].decode() == "arxiv:7"
+    assert body[17 * n :][ends[14] : ends[15]].decode() == "Title 7 ?"
+    assert len(body) == 17 * n + ends[-1]
 
 
 # Months -------------------------------------------------------------------------------------------------------------------

@@ -45,7 +45,12 @@ def load_encoder(name: str | None = None) -> Encoder:
 def load_relevance(encoder: str) -> Relevance:
     """g and β of the trained model that KB_MODEL names, else of the one that comes along, for vectors of the encoder with that
     fingerprint."""
-    return Relevance.read(_trained(os.environ.get("KB_MODEL") or "") or SHIPPED, encoder)
+    return Relevance.read(relevance_folder(), encoder)
+
+
+def relevance_folder() -> Path:
+    """The folder of the trained model by which papers are compared with examples."""
+    return _trained(os.environ.get("KB_MODEL") or "") or SHIPPED
 
 
 def default_folder() -> Path:

@@ -22,7 +22,7 @@ from kb.distributed import Cluster
 from kb.embed import Encoder, Vectors
 from kb.errors import ClusterError, QueryError
 from kb.indexing import embed_missing
-from kb.marge.pairs import mine
+from kb.marge.pairs import hard_negatives, mine
 from kb.search import Searcher
 from kb.shards import ShardedIndex, write_shards
 from kb.store import Home, Keys
@@ -186,6 +186,10 @@ def test_pairs_are_those_of_one_process(cluster: Cluster, mutual: bool) -> None:
     assert len(here.target) > 500
     np.testing.assert_array_equal(here.target, there.target)
     np.testing.assert_array_equal(here.evidence, there.evidence)
+    alone, together = (hard_negatives(vectors, start, shards, here, 4, machines) for machines in (None, cluster))
+    assert len(alone.target) > 500
+    np.testing.assert_array_equal(alone.target, together.target)
+    np.testing.assert_array_equal(alone.evidence, together.evidence)
 
 
 # Search over shards -------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -20,10 +21,11 @@ from ingest.jobs import run_index, run_snapshot
 from kb.embed import Encoder, Vectors
 from kb.errors import ModelError
 from kb.marge.corpus import Corpus, read_corpus
-from kb.marge.encoder import MargeEncoder, adapted, mixed
+from kb.marge.distillation import contest, judged
+from kb.marge.encoder import MargeEncoder, Relevance, adapted, mixed
 from kb.marge.model import PAD, Adapter, Batch, Marge, Shape, biased_attention
-from kb.marge.pairs import Group, Pairs, grow, mine
-from kb.marge.quality import Halves, best_mix, halves
+from kb.marge.pairs import Group, Pairs, grow, hard_negatives, mine
+from kb.marge.quality import Halves, Verdict, halves, verdict
 from kb.marge.reranker import MargeReranker
 from kb.marge.states import TokenStates
 from kb.marge.training import CHECKPOINT, PRESETS, Training, batch_of
@@ -184,6 +186,25 @@ def test_mutual_pairs_are_among_the_nearest_of_each_other() -> None:
     assert found.by_target() == {0: [1], 1: [0]}
 
 
+def test_hard_negatives_are_the_nearest_that_are_no_evidence() -> None:
+    """At 0°, 20°, 45° and 110° as above: each target's others by nearness; the fourth paper has no evidence, and is no target."""
+    vectors = angles(0, 20, 45, 110)
+    pairs = mine(vectors, vectors, [np.arange(4)], neighbours=2, kept=1)
+    assert hard_negatives(vectors, vectors, [np.arange(4)], pairs, 2).by_target() == {0: [2, 3], 1: [3], 2: [0, 3]}
+    assert hard_negatives(vectors, vectors, [np.arange(4)], pairs, 1).by_target() == {0: [2], 1: [3], 2: [0]}
+
+
+def test_copies_and_other_shards_are_no_hard_negatives() -> None:
+    """The second is a copy of the first by the start, wherever g puts it; the last is of another shard."""
+    shards = [np.array([0, 1, 2, 3]), np.array([4])]
+    pairs = Pairs(np.array([0, 1]), np.array([2, 2]))
+    found = hard_negatives(angles(0, 50, 60, 80, 10), angles(0, 1, 60, 80, 10), shards, pairs, 3)
+    assert found.by_target() == {0: [3], 1: [3]}
+    assert (
+        hard_negatives(angles(0, 1), angles(0, 1), [np.arange(2)], Pairs(np.empty(0, int), np.empty(0, int)), 3).by_target() == {}
+    )
+
+
 def test_batches_hold_each_target_once_with_all_its_evidence() -> None:
     random = np.random.default_rng(0)
     vectors = unit(*random.normal(size=(200, 6)).tolist())
@@ -297,6 +318,21 @@ def test_a_killed_run_ends_as_an_undisturbed_one(corpus: Corpus, states: TokenSt
     assert [entry["step"] for entry in ends[0]["log"]] == [entry["step"] for entry in ends[1]["log"]]
 
 
+def test_a_checkpoint_is_on_disk_before_it_has_its_name(
+    corpus: Corpus, states: TokenStates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+
+    def fsync(descriptor: int, really: Callable[[int], None] = os.fsync) -> None:
+        really(descriptor)
+        synced.append(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    Training(corpus, states, dataclasses.replace(TINY, steps=2), tmp_path).run(nothing_measured)
+    assert {(tmp_path / name).stat().st_ino for name in (CHECKPOINT, "log.jsonl")} <= set(synced)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [CHECKPOINT, "log.jsonl"]
+
+
 def test_a_run_of_another_plan_is_not_continued(corpus: Corpus, states: TokenStates, tmp_path: Path) -> None:
     Training(corpus, states, dataclasses.replace(TINY, steps=2), tmp_path).run(nothing_measured)
     with pytest.raises(ModelError, match="other settings"):
@@ -364,16 +400,90 @@ def test_shards_are_category_and_quarter_without_what_is_held_out(
     assert [shard.tolist() for shard in found.shards] == [kinds[kind] for kind in sorted(kinds)]
 
 
-def test_the_ranker_teaches_the_retriever_alone(corpus: Corpus, states: TokenStates, tmp_path: Path) -> None:
-    training = Training(corpus, states, dataclasses.replace(TINY, distil=1.0), tmp_path)
-    torch.nn.init.normal_(training.model.adapter.up.weight, std=0.3)
-    groups = training._groups(0)
-    batch = training.batch(next(groups), np.random.default_rng(0))
-    loss = training.distillation(batch, training.model.relevance(batch))
-    loss.backward()
-    assert loss.item() > 0
-    taught = {name for name, p in training.model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
-    assert taught == {f"adapter.{part}.{kind}" for part in ("down", "up") for kind in ("weight", "bias")}
+def test_each_target_reads_its_candidates_one_by_one(model: Marge, batch: Batch) -> None:
+    one = dataclasses.replace(
+        batch, targets=batch.targets[1:, :3], target_vectors=batch.target_vectors[1:], allowed=batch.allowed[1:]
+    )
+    with torch.no_grad():
+        scores, relevance = judged(model, one)
+        torch.testing.assert_close(relevance, model.relevance(one)[0])
+        for paper in range(3):
+            alone = dataclasses.replace(one, allowed=torch.arange(3)[None] == paper)
+            found, counts = model.log_likelihood(alone, model.relevance(alone))
+            assert float(scores[paper]) == pytest.approx(float(found.sum() / counts.sum()), abs=0.02)  # bfloat16
+    assert float(scores.max() - scores.min()) > 0.05
+
+
+def test_the_score_teaches_the_ranker_and_the_relevance_the_retriever(model: Marge, batch: Batch) -> None:
+    one = dataclasses.replace(
+        batch, targets=batch.targets[:1], target_vectors=batch.target_vectors[:1], allowed=batch.allowed[:1]
+    )
+    scores, relevance = judged(model, one)
+    parameters = dict(model.named_parameters())
+
+    def reached(value: torch.Tensor) -> set[str]:
+        found = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
+        return {
+            name for name, gradient in zip(parameters, found, strict=True) if gradient is not None and gradient.abs().sum() > 0
+        }
+
+    adapter = {name for name in parameters if name.startswith("adapter.")}
+    assert reached(relevance[0]) == adapter
+    taught = reached(scores[0])
+    assert "layers.0.memory.weight" in taught and "beta" in taught and not taught & adapter
+
+
+def test_the_losses_of_retriever_and_ranker_by_hand() -> None:
+    """p_φ is 1/4 for the evidence and 3/4 for its negative; p_θ is 2/3 and 1/3."""
+    scores = (0.5 * torch.tensor([1.0, 3.0]).log()).requires_grad_()
+    relevance = (0.1 * torch.tensor([2.0, 1.0]).log()).requires_grad_()
+    beta = torch.tensor(10.0, requires_grad=True)
+    ranker, retriever = contest(scores, relevance, 0.5, beta)
+    assert ranker.item() == pytest.approx(np.log(4))
+    assert retriever.item() == pytest.approx(0.25 * np.log(0.25 / (2 / 3)) + 0.75 * np.log(0.75 / (1 / 3)))
+    (ranker + retriever).backward()
+    assert scores.grad is not None and relevance.grad is not None and beta.grad is None
+    # What each descends along is its probability less that which it should have, by the scale of its logits.
+    np.testing.assert_allclose(scores.grad, [(1 / 4 - 1) / 0.5, (3 / 4) / 0.5], rtol=1e-5)
+    np.testing.assert_allclose(relevance.grad, [10 * (2 / 3 - 1 / 4), 10 * (1 / 3 - 3 / 4)], rtol=1e-5)
+
+
+def test_the_ranker_learns_to_tell_the_evidence_from_hard_negatives(corpus: Corpus, states: TokenStates, tmp_path: Path) -> None:
+    plan = dataclasses.replace(TINY, distil=1.0, steps=12, rate=1e-2, negatives=3)
+    training = Training(corpus, states, plan, tmp_path)
+    group = next(training._groups(0))
+    asked = [target for target in group.targets if target in training._hard]
+    assert asked
+    for target in asked:
+        shard = next(shard for shard in corpus.shards if target in shard)
+        hard = training._hard[target]
+        assert 0 < len(hard) <= 3 and set(hard) <= set(shard.tolist()) - {target, *training._evidence[target]}
+
+    def ranker() -> float:
+        return training.distillation(group, np.random.default_rng(0))[1]["ranker"]
+
+    before = ranker()
+    training.run(nothing_measured)
+    assert training.log[-1].keys() >= {"ranker", "distillation"}
+    training._groups(0)
+    assert ranker() < before
+
+
+def test_hard_negatives_are_mined_only_for_distillation_and_kept_with_the_pairs(
+    corpus: Corpus, states: TokenStates, tmp_path: Path
+) -> None:
+    plain = Training(corpus, states, dataclasses.replace(TINY, steps=2), tmp_path / "plain")
+    plain.run(nothing_measured)
+    assert len(plain._pairs.target) and not len(plain._negatives.target) and "ranker" not in plain.log[-1]
+    plan = dataclasses.replace(TINY, distil=1.0, steps=2)
+    first = Training(corpus, states, plan, tmp_path / "distilled")
+    first.run(nothing_measured)
+    resumed = Training(corpus, states, plan, tmp_path / "distilled")
+    resumed._groups(0)
+    assert len(resumed._negatives.target)
+    np.testing.assert_array_equal(resumed._negatives.target, first._negatives.target)
+    np.testing.assert_array_equal(resumed._negatives.evidence, first._negatives.evidence)
+    assert resumed._hard == first._hard and resumed._evidence == first._evidence
 
 
 # Its two uses --------------------------------------------------------------------------------------------------------------
@@ -491,29 +601,56 @@ def test_the_reranker_gives_what_a_paper_adds_to_the_likelihood(trained: Path, s
     np.testing.assert_allclose(reranker.gains(text, papers), expected, atol=0.02)
 
 
-def test_a_g_that_is_not_better_is_left_out(corpus: Corpus, encoder: Encoder) -> None:
-    measured = Halves(dataclasses.replace(corpus, held_out=np.arange(60)), encoder)
-    assert len(measured.queries) == len(measured.documents) == 60
-    mix, before, after = best_mix(measured, lambda vectors: vectors)
-    assert (mix, before) == (0.0, after)
-    one = measured.reciprocal_ranks(lambda vectors: np.ones_like(vectors))
+def eye(number: int) -> Vectors:
+    return np.eye(number, dtype=np.float32)
+
+
+@pytest.fixture
+def measured(corpus: Corpus, encoder: Encoder) -> Halves:
+    """Six papers; each first half lies nearer to the second half of the next paper (2/√5) than to its own (1/√5)."""
+    found = Halves(dataclasses.replace(corpus, held_out=np.arange(60)), encoder)
+    assert len(found.queries) == len(found.documents) == 60
+    one = found.reciprocal_ranks(lambda vectors: np.ones_like(vectors))
     np.testing.assert_allclose(one, 1 / 60)  # to which all texts are one
-    measured.queries, measured.documents = np.eye(6, dtype=np.float32), np.eye(6, dtype=np.float32)
-    assert best_mix(measured, lambda vectors: np.roll(vectors, 1, axis=1)) == (0.0, 1.0, 1.0)
+    eye = np.eye(6, dtype=np.float32)
+    found.queries, found.documents = eye, unit(*(eye + 2 * np.roll(eye, -1, axis=1)).tolist())
+    return found
 
 
-def test_a_g_is_measured_beside_the_model_that_it_began_with(corpus: Corpus, encoder: Encoder) -> None:
-    measured = Halves(dataclasses.replace(corpus, held_out=np.arange(60)), encoder)
-    measured.queries = np.eye(6, dtype=np.float32)
-    measured.documents = unit(*(np.eye(6) + 2 * np.roll(np.eye(6), 1, axis=0)).tolist())  # another is the nearest
+def itself(vectors: Vectors) -> Vectors:
+    return vectors
 
-    def undone(vectors: Vectors) -> Vectors:
-        return vectors if vectors is measured.queries else np.eye(6, dtype=np.float32)
 
-    assert best_mix(measured, lambda vectors: vectors) == (0.0, 0.5, 0.5)
-    assert best_mix(measured, lambda vectors: vectors, undone) == (0.0, 1.0, 0.5)
-    mix, before, after = best_mix(measured, undone, undone)
-    assert (mix, before, after) == (0.5, 1.0, 1.0)
+def right_for(measured: Halves, *papers: int) -> Callable[[Vectors], Vectors]:
+    """A g to which the first halves of these papers are their second halves, and all else is as it was."""
+
+    def g(vectors: Vectors) -> Vectors:
+        if vectors is not measured.queries:
+            return vectors
+        return np.where(np.isin(np.arange(6), papers)[:, None], measured.documents, vectors)
+
+    return g
+
+
+def test_quality_is_of_the_papers_that_no_share_is_chosen_by(measured: Halves) -> None:
+    np.testing.assert_allclose(measured.reciprocal_ranks(itself), 0.5)
+    g = right_for(measured, 1, 3)
+    np.testing.assert_allclose(measured.reciprocal_ranks(g), [0.5, 1, 0.5, 1, 0.5, 0.5])
+    assert measured.quality(g) == pytest.approx(2.5 / 3)
+    assert measured.share(g) == 0  # nothing is better for the first, the third and the fifth
+    # A quarter of the way: 3/4 · 1/√5 + 1/4 · 1 = 0.585 for the own half, 3/4 · 2/√5 + 1/4 · 2/5 = 0.771 for another.
+    assert measured.share(right_for(measured, 0)) == 0.5 and measured.share(itself) == 0
+
+
+def test_a_g_is_compared_with_each_that_there_was(measured: Halves) -> None:
+    good, middling = right_for(measured, 0, 1, 2, 3, 4, 5), right_for(measured, 0, 1, 2, 3)
+    assert verdict(measured, itself, {}) == Verdict(0, 0.5, "the encoder", 0.5)
+    assert not verdict(measured, itself, {}).better  # as good is not better
+    assert verdict(measured, good, {"one": itself}) == Verdict(0.5, 1, "the encoder", 0.5)
+    beaten = verdict(measured, middling, {"one": itself, "another": good, "a third": middling})
+    assert beaten == Verdict(0.5, pytest.approx(2.5 / 3), "another", 1) and not beaten.better
+    won = verdict(measured, good, {"one": itself, "a third": middling})
+    assert won == Verdict(0.5, 1, "a third", pytest.approx(2.5 / 3)) and won.better
 
 
 def test_an_abstract_is_cut_at_a_sentence() -> None:
@@ -521,19 +658,57 @@ def test_an_abstract_is_cut_at_a_sentence() -> None:
     assert halves("Only one is here.") == ("Only one is here.", "")
 
 
-def test_kb_train_marge_ends_with_a_verdict(
-    kb: Callable[..., subprocess.CompletedProcess[str]], home: Home, write_snapshot: Callable[..., Path], encoder: Encoder
-) -> None:
-    import json
-
+@pytest.fixture
+def papers(home: Home, write_snapshot: Callable[..., Path], encoder: Encoder) -> Home:
+    """An indexed knowledge base that is just large enough to train on."""
     records = [record(i, title=text.split(".")[0], abstract=text, comments=None) for i, text in enumerate(made_up(210))]
     run_snapshot(home, [write_snapshot(records)])
     run_index(home, encoder)
+    return home
+
+
+TrainMarge = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_kb_train_marge_ends_with_a_verdict(kb: TrainMarge, papers: Home) -> None:
     assert "neither `marge` nor" in kb("train", "marge", "--from", "nowhere").stderr
     answer = kb("train", "marge", "--preset", "tiny", "--steps", "12", "--json")
     said = json.loads(answer.stdout)
     assert said["installed"] == (said["after"] > said["before"]) == (answer.returncode == 0), answer.stderr
     assert said["log"][-1]["step"] == PRESETS["tiny"].steps
-    assert (home.path / "models" / "marge").is_dir() == said["installed"]
+    assert (papers.path / "models" / "marge").is_dir() == said["installed"]
     assert ("was not installed" in answer.stderr) != said["installed"]
     assert DEFAULT_MODEL.endswith("MiniLM-L6-v2")
+
+
+def test_a_better_model_that_is_installed_stays(kb: TrainMarge, papers: Home, encoder: Encoder, states: TokenStates) -> None:
+    """The installed one has learned the very halves that are asked for: it is better than whatever twelve steps bring."""
+    with Searcher.open(papers, encoder) as searcher:
+        halves = Halves(read_corpus(searcher.catalogue, searcher.index), encoder)
+    torch.manual_seed(0)
+    model = Marge(PRESETS["tiny"].shape, states.words, torch.arange(1000, 1512))
+    optimizer = torch.optim.Adam(model.adapter.parameters(), lr=0.02)
+    queries, documents = torch.from_numpy(halves.queries), torch.from_numpy(halves.documents)
+    for _ in range(60):
+        cosines = model.adapter(queries) @ model.adapter(documents).T
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(20 * cosines, torch.arange(len(cosines))).backward()
+        optimizer.step()
+    folder = papers.path / "models" / "marge"
+    write(folder, model, encoder.fingerprint, 1.0)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert halves.quality(Relevance.read(folder, encoder.fingerprint).adapt) == 1 > halves.quality(itself)
+    answer = kb("train", "marge", "--preset", "tiny", "--mutual", "--json")
+    said = json.loads(answer.stdout)
+    assert answer.returncode == 1 and not said["installed"]
+    assert (said["before"], said["best before"]) == (1, f"the model in {folder}") and said["after"] < 1
+    assert f"1.0000 with the model in {folder}. The new one is not better ({said['after'] - 1:+.4f})" in " ".join(
+        answer.stderr.split()
+    )
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    # Where papers are compared by that one, it is the one to beat wherever it lies.
+    elsewhere = folder.rename(papers.path / "mine")
+    answer = kb("train", "marge", "--preset", "tiny", "--json", KB_MODEL=str(elsewhere))
+    assert answer.returncode == 1
+    assert json.loads(answer.stdout)["best before"] == "the model by which papers are compared now"
+    assert not folder.exists()

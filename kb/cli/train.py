@@ -36,33 +36,44 @@ def marge(
         str | None, typer.Option("--from", help="Begin with this trained model: a folder, or `marge`, which comes along.")
     ] = None,
     mutual: Annotated[bool, typer.Option("--mutual", help="Learn from mutual nearest neighbours only.")] = False,
-    distil: Annotated[bool, typer.Option("--distil", help="Let the ranker teach the retriever as well.")] = False,
+    distil: Annotated[
+        bool,
+        typer.Option("--distil", help="Let the ranker tell evidence from near papers that are none, and teach the retriever."),
+    ] = False,
     ray: Ray = "",
     as_json: Json = False,
 ) -> None:
     """Train the retriever and reranker that explain a paper by others, without labels.
 
     A run that is stopped goes on where it was. The model is installed into the knowledge base's folder if it finds the other
-    half of held-out abstracts better than its start does: the encoder, and the model that it began with.
+    half of held-out abstracts better than each that there was: the encoder, the model that it began with, the one by which papers
+    are compared now, and one installed before.
     """
     from dataclasses import replace
 
     from ingest.jobs import run_index, run_snapshot
     from kb.marge.corpus import read_corpus
-    from kb.marge.encoder import MargeEncoder
-    from kb.marge.quality import Halves, best_mix
+    from kb.marge.encoder import MargeEncoder, Relevance
+    from kb.marge.quality import Halves, verdict
     from kb.marge.states import TokenStates
     from kb.marge.training import CHECKPOINT, PRESETS, Training
-    from kb.marge.weights import read_model, write
-    from kb.models import DEFAULT_MODEL, default_folder, load_encoder, trained_folder
+    from kb.marge.weights import FACTS, read_model, write
+    from kb.models import DEFAULT_MODEL, default_folder, load_encoder, relevance_folder, trained_folder
     from kb.search import Searcher
     from kb.store import Home
 
     preset_plan = PRESETS[preset]
     plan = replace(preset_plan, steps=steps or preset_plan.steps, mutual=mutual, distil=1.0 if distil else 0.0)
     models = home().path / "models"
-    work = models / f"training-{preset}"
+    work, installed = models / f"training-{preset}", models / "marge"
     encoder = load_encoder(DEFAULT_MODEL)
+    folder = trained_folder(begin) if begin else None
+    if folder:
+        MargeEncoder(encoder, folder, str(begin))  # says so where it was trained over another encoder
+    there = {relevance_folder(): "the model by which papers are compared now"}
+    there |= {folder: "the model that it began with"} if folder else {}
+    there |= {installed: f"the model in {installed}"} if (installed / FACTS).is_file() else {}
+    rivals = {name: Relevance.read(place, encoder.fingerprint).adapt for place, name in there.items()}
     source = home()
     with joined(ray) as cluster, bars() as progress:
         if file is not None:
@@ -76,20 +87,22 @@ def marge(
         progress.start("Embedding held-out halves", 2 * len(corpus.held_out), "texts")
         halves = Halves(corpus, encoder, progress.advance)
         states = TokenStates(default_folder())
-        folder = trained_folder(begin) if begin else None
         start = read_model(folder, states.words) if folder else None
         training = Training(corpus, states, plan, work, start, cluster)
-        training.run(lambda adapt: {"MRR of halves": float(halves.reciprocal_ranks(adapt).mean())}, progress)
-    begun = MargeEncoder(encoder, folder, str(begin)).derive if folder else None
-    mix, before, after = best_mix(halves, training.adapt, begun)
-    installed = after > before
-    if installed:
-        write(models / "marge", training.model, encoder.fingerprint, mix)
+        training.run(lambda adapt: {"MRR of halves": halves.quality(adapt)}, progress)
+    found = verdict(halves, training.adapt, rivals)
+    if found.better:
+        write(installed, training.model, encoder.fingerprint, found.share)
     (work / CHECKPOINT).unlink()  # the next run is a new one
     if as_json:
-        print_json({"mix": mix, "before": before, "after": after, "installed": installed, "log": training.log})
-    said = f"The other half of a held-out abstract: mean reciprocal rank {after:.4f}, {before:.4f} before"
-    if not installed:
-        raise ModelError(f"{said}. The model is not better than its start and was not installed; {work} holds its log.")
-    say(f"{said}, with {mix:.0%} of what was learned. Installed in {models / 'marge'}.")
-    say(f"To use it, set KB_MODEL={models / 'marge'} and run `kb index`; KB_RERANKER takes the same folder.")
+        print_json(
+            {"mix": found.share, "before": found.to_beat, "best before": found.rival, "after": found.quality}
+            | {"installed": found.better, "log": training.log}
+        )
+    gain = found.quality - found.to_beat
+    said = f"The other half of a held-out abstract: mean reciprocal rank {found.quality:.4f}"
+    said = f"{said}, {found.to_beat:.4f} with {found.rival}"
+    if not found.better:
+        raise ModelError(f"{said}. The new one is not better ({gain:+.4f}) and was not installed; {work} holds its log.")
+    say(f"{said}; {found.share:.0%} of what was learned. Installed in {installed}.")
+    say(f"To use it, set KB_MODEL={installed} and run `kb index`; KB_RERANKER takes the same folder.")

@@ -56,30 +56,62 @@ def mine(
     mine_shard = partial(_mine_shard, neighbours=neighbours, kept=kept, mutual=mutual)
     parts = ((vectors[shard], start[shard]) for shard in shards)
     found = cluster.map(mine_shard, parts) if cluster else map(mine_shard, parts)
-    pairs = [(shard[target], shard[evidence]) for shard, (target, evidence) in zip(shards, found, strict=True)]
+    return _joined([(shard[target], shard[evidence]) for shard, (target, evidence) in zip(shards, found, strict=True)])
+
+
+def hard_negatives(
+    vectors: Vectors, start: Vectors, shards: Sequence[Rows], evidence: Pairs, number: int, cluster: Cluster | None = None
+) -> Pairs:
+    """For every target that has evidence, the nearest papers of its shard that are none: at most so many, the nearest first.
+
+    What the retriever of AR2 brings before its ranker (Zhang et al. 2022, arXiv 2110.03611). A target itself and its
+    near-duplicates are no negatives either. Arguments as for `mine`.
+    """
+    known = evidence.by_target()
+    shards = [shard for shard in shards if len(shard) > 1]
+    nearest = partial(_nearest, wanted=number + max(map(len, known.values()), default=0))
+    parts = ((vectors[shard], start[shard]) for shard in shards)
+    found = cluster.map(nearest, parts) if cluster else map(nearest, parts)
+    pairs = []
+    for shard, (_, near, usable) in zip(shards, found, strict=True):
+        for row, target in enumerate(shard.tolist()):
+            if target in known:
+                others = [paper for paper in shard[near[row, usable[row]]].tolist() if paper not in known[target]][:number]
+                pairs.append((np.full(len(others), target), np.asarray(others, dtype=np.int64)))
+    return _joined(pairs)
+
+
+def _joined(pairs: Sequence[tuple[Rows, Rows]]) -> Pairs:
     if not pairs:
         return Pairs(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
-    return Pairs(np.concatenate([target for target, _ in pairs]), np.concatenate([evidence for _, evidence in pairs]))
+    return Pairs(np.concatenate([target for target, _ in pairs]), np.concatenate([paper for _, paper in pairs]))
 
 
 def _mine_shard(part: tuple[Vectors, Vectors], neighbours: int, kept: int, mutual: bool) -> tuple[Rows, Rows]:
     """Targets and their evidence, as rows of the shard whose vectors, and vectors at the start, these are."""
+    scores, near, usable = _nearest(part, neighbours)
+    own = np.repeat(np.arange(len(near)), near.shape[1]).reshape(near.shape)
+    if mutual:
+        there = set(zip(own[usable].tolist(), near[usable].tolist(), strict=True))
+        usable &= np.array([[(z, x) in there for z in row] for x, row in enumerate(near.tolist())])
+    score, target, found = scores[usable], own[usable], near[usable]
+    best = np.argsort(-score, kind="stable")[: kept * len(near)]
+    best = best[np.lexsort((-score[best], target[best]))]
+    return target[best], found[best]
+
+
+def _nearest(part: tuple[Vectors, Vectors], wanted: int) -> tuple[Vectors, Rows, NDArray[np.bool_]]:
+    """Cosines to the nearest papers, those papers as rows of the shard, and which of them are the `wanted` nearest that are
+    neither a paper itself nor its near-duplicates; all of shape (n, k)."""
     vectors, start = part
     # Over all cores the scan waits for its slowest thread, as any product does on a busy machine.
     faiss.omp_set_num_threads(1)
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(np.ascontiguousarray(vectors))
-    scores, near = index.search(np.ascontiguousarray(vectors), min(neighbours + _SPARE, len(vectors)))
-    own = np.repeat(np.arange(len(vectors)), near.shape[1]).reshape(near.shape)
-    usable = (near != own) & (_cosines(start, near) < NEAR_DUPLICATE)
-    usable &= np.cumsum(usable, axis=1) <= neighbours
-    if mutual:
-        there = set(zip(own[usable].tolist(), near[usable].tolist(), strict=True))
-        usable &= np.array([[(z, x) in there for z in row] for x, row in enumerate(near.tolist())])
-    score, target, found = scores[usable], own[usable], near[usable]
-    best = np.argsort(-score, kind="stable")[: kept * len(vectors)]
-    best = best[np.lexsort((-score[best], target[best]))]
-    return target[best], found[best]
+    scores, near = index.search(np.ascontiguousarray(vectors), min(wanted + _SPARE, len(vectors)))
+    usable = (near != np.arange(len(vectors))[:, None]) & (_cosines(start, near) < NEAR_DUPLICATE)
+    usable &= np.cumsum(usable, axis=1) <= wanted
+    return scores, near, usable
 
 
 def _cosines(vectors: Vectors, near: Rows) -> Vectors:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +14,16 @@ from kb.marge.encoder import mixed
 from kb.sentences import sentences
 
 #: Shares of g that are tried; with 0 the encoder stays as it was.
-_MIXES = (0.25, 0.5, 0.75, 1.0)
+_SHARES = (0.25, 0.5, 0.75, 1.0)
+#: A retriever, as what it makes of the encoder's vectors, shape (n, d).
+Adapt = Callable[[Vectors], Vectors]
 
 
 class Halves:
-    """Held-out papers cut in two. Queries are the first halves, documents the second ones."""
+    """Held-out papers cut in two. Queries are the first halves, documents the second ones.
+
+    By every other paper the share of g is chosen; the rest, which nothing is chosen by, tell the quality.
+    """
 
     def __init__(self, corpus: Corpus, encoder: Encoder, progress: Callable[[int], None] | None = None) -> None:
         pairs = [halves(corpus.texts[row]) for row in corpus.held_out.tolist()]
@@ -25,11 +31,55 @@ class Halves:
         vectors = encoder.encode([half for pair in pairs for half in pair], progress)
         self.queries, self.documents = vectors[::2], vectors[1::2]
 
-    def reciprocal_ranks(self, adapt: Callable[[Vectors], Vectors]) -> NDArray[np.float64]:
+    def reciprocal_ranks(self, adapt: Adapt) -> NDArray[np.float64]:
         """1 / rank of the other half among all second halves, shape (papers,); behind those that are as near, or a retriever
         to which all texts are one would be perfect."""
         cosines = adapt(self.queries) @ adapt(self.documents).T
         return np.asarray(1 / (cosines >= cosines.diagonal()[:, None]).sum(axis=1), dtype=np.float64)
+
+    def quality(self, adapt: Adapt) -> float:
+        """Mean reciprocal rank of the papers that nothing is chosen by."""
+        return float(self.reciprocal_ranks(adapt)[1::2].mean())
+
+    def share(self, adapt: Adapt) -> float:
+        """Share of g that is best by the other papers, the smallest of equals; 0 where none is better than the encoder."""
+        found = {share: self.reciprocal_ranks(_shared(adapt, share))[::2].mean() for share in (0.0, *_SHARES)}
+        return max(found, key=lambda share: (float(found[share]), -share))
+
+
+def _shared(adapt: Adapt, share: float) -> Adapt:
+    return lambda vectors: mixed(vectors, adapt(vectors), share) if share else vectors
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a newly trained g compares with the best of those that there were."""
+
+    share: float
+    """Share of g with which it is best, see Halves.share."""
+    quality: float
+    """Mean reciprocal rank with that share, see Halves.quality."""
+    rival: str
+    """Name of the best retriever that there was."""
+    to_beat: float
+    """Its quality, with its best share."""
+
+    @property
+    def better(self) -> bool:
+        """Whether the new one is better than each that there was."""
+        return self.quality > self.to_beat
+
+
+def verdict(halves: Halves, adapt: Adapt, rivals: Mapping[str, Adapt]) -> Verdict:
+    """Compares g with the encoder as it is, and with the g of other models by their names, each with the share that is best."""
+
+    def best(g: Adapt) -> tuple[float, float]:
+        share = halves.share(g)
+        return share, halves.quality(_shared(g, share))
+
+    before = {name: best(g)[1] for name, g in {"the encoder": lambda vectors: vectors, **rivals}.items()}
+    rival = max(before, key=before.__getitem__)
+    return Verdict(*best(adapt), rival, before[rival])
 
 
 def halves(text: str) -> tuple[str, str]:
@@ -39,21 +89,3 @@ def halves(text: str) -> tuple[str, str]:
     while parts and sum(map(len, first)) < len(text) / 2:
         first.append(parts.pop(0))
     return " ".join(first), " ".join(parts)
-
-
-def best_mix(
-    halves: Halves, adapt: Callable[[Vectors], Vectors], begun: Callable[[Vectors], Vectors] | None = None
-) -> tuple[float, float, float]:
-    """Share of g that is best on every other held-out paper, and what it is on the rest: mean before and after.
-
-    Before is the encoder, or the model that training has begun with, if that is the better one. The share is 0, and the mean
-    after it the encoder's, where no share is better than the encoder.
-    """
-
-    def ranks(mix: float) -> NDArray[np.float64]:
-        return halves.reciprocal_ranks(lambda vectors: mixed(vectors, adapt(vectors), mix) if mix else vectors)
-
-    found = {mix: ranks(mix) for mix in (0.0, *_MIXES)}
-    mix = max(found, key=lambda m: (float(found[m][::2].mean()), -m))
-    starts = [found[0.0], *([halves.reciprocal_ranks(begun)] if begun else [])]
-    return mix, max(float(start[1::2].mean()) for start in starts), float(found[mix][1::2].mean())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,15 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from kb.dense import NEAR_DUPLICATE
 from kb.distributed import Cluster
 from kb.embed import Vectors
 from kb.errors import ModelError
 from kb.marge.corpus import Corpus
+from kb.marge.distillation import contest, judged
 from kb.marge.model import PAD, Batch, Marge, Shape
-from kb.marge.pairs import Group, Pairs, Rows, grow, mine
+from kb.marge.pairs import Group, Pairs, Rows, grow, hard_negatives, mine
 from kb.marge.states import TokenStates
 from kb.marge.weights import replace_file
 from kb.progress import NoProgress, Progress
@@ -61,9 +62,11 @@ class Plan:
     mutual: bool = False
     """Mine pairs of mutual nearest neighbours only (CRISS)."""
     distil: float = 0.0
-    """Weight of the ranker's judgement in the retriever's loss (AR2); 0 for none."""
+    """Weight in the loss of retriever against ranker (AR2), see kb.marge.distillation; 0 for none."""
     judged: int = 4
-    """Targets a batch that the ranker judges for it."""
+    """Targets a batch whose evidence the ranker tells from hard negatives."""
+    negatives: int = 7
+    """Hard negatives of each: the nearest papers of its shard that are not its evidence, mined with the pairs."""
     temperature: float = 0.1
     """Nats per token by which the ranker's judgement is sharpened."""
     measure: int = 100
@@ -107,7 +110,9 @@ class Training:
         self._cluster = cluster
         self._losses: list[dict[str, float]] = []  # since the last entry of the log
         self._mined = -1
-        self._pairs = Pairs(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+        self._pairs = self._negatives = Pairs(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+        self._evidence: dict[int, list[int]] = {}
+        self._hard: dict[int, list[int]] = {}
         torch.manual_seed(plan.seed)
         if begin is not None and begin.shape != plan.shape:
             raise ModelError("The model to begin with is of another size than the preset. Choose that which it was trained by.")
@@ -187,47 +192,18 @@ class Training:
         drift = self.model.drift(torch.cat([batch.target_vectors, batch.evidence_vectors]))
         loss = reconstruction + plan.hold * drift
         parts = {"loss": float(reconstruction.detach()), "drift": float(drift.detach()), "beta": float(self.model.beta.detach())}
-        if plan.distil:
-            judged = self.distillation(batch, relevance)
-            loss = loss + plan.distil * judged
-            parts["distillation"] = float(judged.detach())
         return loss, parts
 
-    def distillation(self, batch: Batch, relevance: Tensor) -> Tensor:
-        """KL(ranker ‖ retriever) over the evidence of the first targets, near and far, with the ranker held still.
-
-        As the retriever is regularised by the ranker in AR2 (Zhang et al. 2022, Adversarial Retriever-Ranker for dense text
-        retrieval, arXiv 2110.03611); the ranker's score of a paper is log p(x | z) of it alone.
-        """
-        rows = torch.nonzero(batch.allowed.sum(dim=1) > 1)[: self.plan.judged, 0]
-        if not len(rows):
-            return relevance.new_zeros(())
-        judgement = self.likelihood_of_each(batch, rows)
-        closed = ~batch.allowed[rows]
-        teacher = functional.softmax(judgement.masked_fill(closed, -torch.inf) / self.plan.temperature, dim=1)
-        student = functional.log_softmax((self.model.beta.detach() * relevance[rows]).masked_fill(closed, -1e4), dim=1)
-        return functional.kl_div(student, teacher, reduction="batchmean")
-
-    @torch.no_grad()
-    def likelihood_of_each(self, batch: Batch, rows: Tensor) -> Tensor:
-        """Mean of log p(x | z) over the tokens of x, for these targets and every paper by itself; shape (rows, M)."""
-        papers = len(batch.evidence_vectors)
-        each = torch.eye(papers, dtype=torch.bool, device=rows.device)
-        found = []
-        for row in rows.tolist():
-            alone = Batch(
-                batch.targets[row].expand(papers, -1),
-                batch.target_vectors[row].expand(papers, -1),
-                batch.evidence,
-                batch.states,
-                batch.paper,
-                batch.evidence_vectors,
-                each,
-            )
-            with torch.autocast(self._states.device.type, dtype=torch.bfloat16):
-                likelihood, counts = self.model.log_likelihood(alone, self.model.relevance(alone))
-            found.append(likelihood.sum(dim=1) / counts.sum(dim=1).clamp(min=1))
-        return torch.stack(found)
+    def distillation(self, group: Group, random: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Retriever against ranker over the first targets that have negatives, each with one paper of its evidence, drawn."""
+        targets = [target for target in group.targets if target in self._hard][: self.plan.judged]
+        ranker, retriever = self.model.beta.new_zeros(2)
+        for target in targets:
+            papers = [int(random.choice(self._evidence[target])), *self._hard[target]]
+            candidates = batch_of(Group([target], papers), self.corpus, self._states, self.plan.shape)
+            losses = contest(*judged(self.model, candidates), self.plan.temperature, self.model.beta)
+            ranker, retriever = ranker + losses[0] / len(targets), retriever + losses[1] / len(targets)
+        return ranker + retriever, {"ranker": float(ranker.detach()), "distillation": float(retriever.detach())}
 
     # Steps -----------------------------------------------------------------------------------------------------------
 
@@ -238,6 +214,9 @@ class Training:
         def gradients(number: int) -> tuple[tuple[Tensor | None, ...], dict[str, float]]:
             random = np.random.default_rng((self.plan.seed, self.step, number))
             loss, parts = self.loss(self.batch(groups[number], random))
+            if self.plan.distil:
+                against, more = self.distillation(groups[number], random)
+                loss, parts = loss + self.plan.distil * against, parts | more
             return torch.autograd.grad(loss, parameters, allow_unused=True), parts
 
         found = list(pool.map(gradients, range(len(groups))))
@@ -259,8 +238,9 @@ class Training:
         """The batches of this mining, from the place that the run has reached in them."""
         plan = self.plan
         if self._mined != mined:
-            self._pairs = self._mine(mined)
+            self._pairs, self._negatives = self._mine(mined)
             self._mined = mined
+        self._evidence, self._hard = self._pairs.by_target(), self._negatives.by_target()
         if not len(self._pairs.target):
             raise ModelError("No two papers of a shard are near enough to explain each other. Train on more papers.")
         behind = (self.step - mined * plan.refresh) * plan.batches
@@ -278,8 +258,8 @@ class Training:
             next(groups)
         return groups
 
-    def _mine(self, mined: int) -> Pairs:
-        """The pairs of so many shards, drawn anew each time, as hold the targets until the next mining."""
+    def _mine(self, mined: int) -> tuple[Pairs, Pairs]:
+        """The pairs of so many shards, drawn anew each time, as hold the targets until the next mining, and hard negatives."""
         plan, corpus = self.plan, self.corpus
         enough = plan.refresh * plan.batches * plan.targets
         shards: list[Rows] = []
@@ -289,7 +269,9 @@ class Training:
         rows = np.concatenate(shards)
         adapted = np.zeros_like(corpus.vectors)
         adapted[rows] = self.adapt(corpus.vectors[rows])
-        return mine(adapted, corpus.vectors, shards, plan.neighbours, plan.kept, mutual=plan.mutual, cluster=self._cluster)
+        pairs = mine(adapted, corpus.vectors, shards, plan.neighbours, plan.kept, mutual=plan.mutual, cluster=self._cluster)
+        number = plan.negatives if plan.distil else 0
+        return pairs, hard_negatives(adapted, corpus.vectors, shards if number else [], pairs, number, self._cluster)
 
     def _written(self) -> Tensor:
         """Ids of the tokens that the decoder can write: the most frequent of the training papers, the most frequent first."""
@@ -306,7 +288,7 @@ class Training:
         replace_file(self._folder / LOG, "".join(json.dumps(row) + "\n" for row in self.log).encode())
 
     def _save(self) -> None:
-        temporary = self._folder / f"{CHECKPOINT}.tmp"
+        content = io.BytesIO()
         torch.save(
             {
                 "determined": self._determined,
@@ -314,13 +296,14 @@ class Training:
                 "log": self.log,
                 "losses": self._losses,
                 "mined": self._mined,
-                "pairs": (torch.from_numpy(self._pairs.target), torch.from_numpy(self._pairs.evidence)),
+                "pairs": _tensors(self._pairs),
+                "negatives": _tensors(self._negatives),
                 "model": self.model.state_dict(),
                 "optimizer": self._optimizer.state_dict(),
             },
-            temporary,
+            content,
         )
-        temporary.replace(self._folder / CHECKPOINT)
+        replace_file(self._folder / CHECKPOINT, content.getvalue())
 
     def _resume(self) -> None:
         state: dict[str, Any] = torch.load(self._folder / CHECKPOINT, weights_only=True, map_location=self._states.device)
@@ -328,8 +311,7 @@ class Training:
             raise ModelError(f"{self._folder} holds a run with other settings or papers. Delete it, or train with those.")
         self.step, self.log, self._mined = state["step"], state["log"], state["mined"]
         self._losses = state["losses"]
-        target, evidence = state["pairs"]
-        self._pairs = Pairs(target.cpu().numpy(), evidence.cpu().numpy())
+        self._pairs, self._negatives = (Pairs(*(rows.cpu().numpy() for rows in state[part])) for part in ("pairs", "negatives"))
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
 
@@ -351,6 +333,10 @@ def batch_of(group: Group, corpus: Corpus, states: TokenStates, shape: Shape) ->
         torch.from_numpy(others).to(states.device),
         torch.from_numpy(vectors @ others.T < NEAR_DUPLICATE).to(states.device),
     )
+
+
+def _tensors(pairs: Pairs) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(pairs.target), torch.from_numpy(pairs.evidence)
 
 
 def _determined(plan: Plan, corpus: Corpus, begin: Marge | None) -> str:

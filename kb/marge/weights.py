@@ -80,7 +80,9 @@ def read_model(folder: Path, words: Tensor) -> Marge:
         model = Marge(Shape(**facts.shape), words, tensors["written"])
         model.load_state_dict(tensors)
     except (KeyError, TypeError, RuntimeError) as error:
-        raise ModelError(f"{folder / WEIGHTS} and {FACTS} do not fit ({error}). Train anew: `kb train marge`.") from error
+        raise ModelError(
+            f"{folder / WEIGHTS} and {FACTS} do not fit ({error}). Delete it and train anew: `kb train marge`."
+        ) from error
     return model.eval()
 
 
@@ -98,7 +100,7 @@ def _read(folder: Path, prefix: str = "") -> dict[str, Floats]:
         with safe_open(folder / WEIGHTS, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118  (no mapping)
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"{folder / WEIGHTS} cannot be read ({error}). Train anew: `kb train marge`.") from error
+        raise ModelError(f"{folder / WEIGHTS} cannot be read ({error}). Delete it and train anew: `kb train marge`.") from error
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -8,7 +8,7 @@ from functools import cache
 
 from pylatexenc.latex2text import LatexNodes2Text
 
-_MARKED = re.compile(r"[\\${}~%]|``|''|--")
+_MARKED = re.compile(r"[\\${}~%^]|``|''|--")
 # A dollar opens mathematics where no blank follows, and closes it where none precedes and no digit follows (pandoc's rule,
 # by which "$5 and $10" is money), or where a command or script stands between the two.
 _MATH = re.compile(
@@ -28,6 +28,8 @@ _OPERATOR = re.compile(
     r"((?<=[A-Za-z0-9)}])\s*)?(\\(?:log|ln|exp|sin|cos|tan|min|max|lim|sup|inf|det|dim)(?![A-Za-z]))"
     r"(\s*(?=\{?[A-Za-z0-9]|\\(?!left)[A-Za-z]))?"
 )
+# The converter reads every root as a square root.
+_ROOT = re.compile(r"\\sqrt\s*\[\s*([0-9])\s*\]")
 # The converter drops the argument of typewriter letters, a method's name most often, and fails at a link.
 _TYPEWRITER = re.compile(r"\\(?:texttt|mathtt)\s*\{([^{}]*)\}")
 _LINK = re.compile(r"\\href\s*\{(?P<address>[^{}]*)\}(?:\s*\{(?P<text>[^{}]*)\})?|\\href(?![A-Za-z])")
@@ -96,6 +98,7 @@ def _math(match: re.Match[str]) -> str:
 
 
 def _readable(math: str) -> str:
+    math = _ROOT.sub(lambda root: root[1].translate(_SUPERSCRIPTS) + r"\sqrt", math)
     return _OPERATOR.sub(_apart, _SCRIPT.sub(_script, _DEGREE.sub("°", math)))
 
 

@@ -19,7 +19,7 @@ from ingest.notes import parse_document
 from kb.bibliography import read_bibliography
 from kb.export import WRITERS, Reference
 from kb.export.markdown import entry_of_note
-from kb.export.reference import make_reference, wished_key, wished_keys, with_keys
+from kb.export.reference import clean_authors, make_reference, wished_key, wished_keys, with_keys
 from kb.export.venue import Venue, published_venue
 from kb.latex import bibtex_title, to_unicode
 from kb.library import Entry, Memory
@@ -201,6 +201,20 @@ def test_citation_keys(family: str, year: int | None, title: str, key: str) -> N
     assert wished_key((Author(family, "X."),), year, title) == key
 
 
+@pytest.mark.parametrize(
+    ("served", "written"),
+    [
+        (Author("Veen", "M. H. van der", "Jr."), Author("van der Veen", "M. H.", "Jr.")),
+        (Author("Rijke", "Maarten de"), Author("de Rijke", "Maarten")),
+        (Author("Minh", "Van"), Author("Minh", "Van")),
+        (Author("Zu", "al"), Author("Zu", "al")),
+        (Author("Maaten", "Laurens v."), Author("Maaten", "Laurens v.")),
+    ],
+)
+def test_a_particle_goes_with_the_family_name(served: Author, written: Author) -> None:
+    assert clean_authors([served]) == (written,)
+
+
 def test_keys_do_not_change_when_a_list_does(tmp_path: Path) -> None:
     memory = Memory(tmp_path / "library.sqlite")
     twins = [make_reference(Entry(f"arxiv:2001.0000{n}", "Deep nets", (Author("Li", "A."),), 2020), None, ()) for n in (1, 2, 3)]
@@ -280,6 +294,8 @@ def test_venues(journal_ref: str, comments: str, venue: Venue | None) -> None:
         ("Super-Resolution ($\\times$4)", "Super-Resolution (×4)", "Super-Resolution ({$\\times$}4)"),
         ("$\\mathcal{O}(n^2)$ to $O(n\\log n)$", "O(n²) to O(n log n)", "{$\\mathcal{O}(n^2)$} to {$O(n\\log n)$}"),
         ("$\\log\\log{n}$, $2\\sin \\theta$, $\\log_2 n$", "log log n, 2 sin θ, log₂ n", None),
+        ("$O(\\sqrt[3]{\\log n})$", "O(³√(log n))", "{$O(\\sqrt[3]{\\log n})$}"),
+        ("GF(2^10), F_3^97", "GF(2¹⁰), F_3⁹⁷", None),
         ("costs $5 and $10, 50% off", "costs $5 and $10, 50% off", "costs \\$5 and \\$10, 50\\% off"),
         ("Schr\\\"odinger {\\'E}cole \\o", "Schrödinger École ø", "Schrödinger École ø"),
         ("R&D #1 a_b ~ {c}", "R&D #1 a_b c", "{R\\&D} \\#1 a\\_b c"),

@@ -95,7 +95,16 @@ def _ascii(text: str) -> str:
 def clean_authors(authors: Sequence[Author]) -> tuple[Author, ...]:
     """The names in Unicode; what stands between an organisation and its members (`NVIDIA, :, …`) is no author."""
     named = (Author(*(to_unicode(_without_controls(part)) for part in (a.family, a.given, a.suffix))) for a in authors)
-    return tuple(a for a in named if re.search(r"\w", a.family))
+    return tuple(_with_its_particle(a) for a in named if re.search(r"\w", a.family))
+
+
+def _with_its_particle(author: Author) -> Author:
+    """arXiv takes `van der` for given names; in a bibliography it goes with the family name."""
+    words = author.given.split()
+    start = len(words)
+    while start > 1 and words[start - 1] in _PARTICLES:
+        start -= 1
+    return Author(" ".join([*words[start:], author.family]), " ".join(words[:start]), author.suffix)
 
 
 def _without_controls(text: str) -> str:

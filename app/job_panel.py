@@ -10,6 +10,7 @@ from app import resources
 from app.text import escape, message
 from kb.background import Background, Job
 from kb.errors import KnowledgeBaseError
+from kb.progress import Standing
 
 _STARTED_HERE = "job started here"
 
@@ -49,12 +50,27 @@ def _running() -> None:
             if not resources.read_only():
                 st.button("Stop", icon=":material/stop_circle:", key="stop job", on_click=background.stop, width="content")
         if standing is None:
-            st.progress(0.0, "Starting …")
+            st.markdown("Starting …")
         else:
-            done = f"{standing.done:,} of {standing.total:,} {standing.unit}" if standing.unit != "B" else f"{standing.share:.0%}"
-            st.progress(standing.share, escape(f"{standing.task}: {done}" + (f", {standing.rate}" if standing.rate else "")))
+            _standing(standing)
         if log := background.log():
             st.code(log, language=None, wrap_lines=True, height=120)
+
+
+def _standing(standing: Standing) -> None:
+    """How far the task is, with a bar where it is known how much there is; and what it waits for."""
+    share = standing.share
+    if share is None:
+        done = f"{standing.done:,} {standing.unit}" if standing.done else "nothing yet"
+    else:
+        done = f"{share:.0%}" if standing.unit == "B" else f"{standing.done:,} of {standing.total:,} {standing.unit}"
+    told = escape(f"{standing.task}: {done}" + (f", {standing.rate}" if standing.rate else ""))
+    if share is None:
+        st.markdown(told)
+    else:
+        st.progress(share, told)
+    if standing.wait:
+        st.warning(f"{escape(standing.wait)}.", icon=":material/hourglass_top:")
 
 
 def _ended(job: Job, log: str) -> None:

@@ -22,6 +22,7 @@ from ingest.far_side import API_URL, FarSide, SaidNoError, UnsoundError, parse_x
 from kb.errors import IdentifierError, QueryError, SourceError
 from kb.identifiers import ArxivId
 from kb.papers import Author, Paper, Version
+from kb.progress import Progress
 
 _PAGE = 1000  # papers to a request; the server allows 2,000 and is slow with them
 _IDS = 100  # ids to a request: what an address can hold
@@ -80,11 +81,14 @@ class FeedCheck:
 
 
 class ArxivApi:
-    """The API at KB_ARXIV_API_URL. `page` is the number of papers to a request, `timeout` in seconds."""
+    """The API at KB_ARXIV_API_URL. `page` is the number of papers to a request, `timeout` in seconds.
 
-    def __init__(self, page: int = _PAGE, timeout: float = 60.0) -> None:
+    `progress` is told what is waited for.
+    """
+
+    def __init__(self, page: int = _PAGE, timeout: float = 60.0, progress: Progress | None = None) -> None:
         self._check = FeedCheck()
-        self.far_side = FarSide(self._check, timeout)
+        self.far_side = FarSide(self._check, timeout, progress)
         self._page = page
 
     def windows(self, query: str, first: datetime, last: datetime) -> Iterator[tuple[datetime, list[Paper], list[str]]]:

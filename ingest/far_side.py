@@ -24,6 +24,7 @@ from platformdirs import user_state_path
 from urllib3.exceptions import ReadTimeoutError
 
 from kb.errors import SourceError
+from kb.progress import NoProgress, Progress
 
 API_URL = "https://export.arxiv.org/api/query"
 OAI_URL = "https://oaipmh.arxiv.org/oai"
@@ -95,13 +96,17 @@ class Turn:
         self._note = folder / "arxiv.last"
         self._delay = seconds
 
+    def wait(self) -> float:
+        """Seconds until a request may be sent."""
+        state, at, leave_alone = self._read()
+        now = time.time()
+        pause = self._delay if state == "started" else max(0.0, min(at + self._delay - now, self._delay))
+        return max(pause, min(leave_alone - now, _LONGEST_WAIT))
+
     def __enter__(self) -> Turn:
         self._lock.acquire()
         try:
-            state, at, leave_alone = self._read()
-            now = time.time()
-            pause = self._delay if state == "started" else max(0.0, min(at + self._delay - now, self._delay))
-            wait = max(pause, min(leave_alone - now, _LONGEST_WAIT))
+            wait = self.wait()
             if wait > 0:
                 time.sleep(wait)
             self._write("started", 0.0)
@@ -138,14 +143,16 @@ class FarSide(requests.Session):
     """A session whose every `get` waits its turn, has time-outs, and tries again what may pass.
 
     `timeout` is in seconds: for the connection, for a silence in the answer, and five times that for a whole answer.
+    `progress` is told of the pauses before it tries again.
     """
 
-    def __init__(self, check: Check, timeout: float = 60.0) -> None:
+    def __init__(self, check: Check, timeout: float = 60.0, progress: Progress | None = None) -> None:
         super().__init__()
         self.headers["User-Agent"] = f"paper-kb/{version('paper-kb')}"
         self.traffic = Traffic()
         self._check = check
         self._timeout = timeout
+        self._progress = progress or NoProgress()
         self._delay = delay()
         self._turn = Turn(state_folder(), self._delay)
 
@@ -161,11 +168,17 @@ class FarSide(requests.Session):
         for attempt in range(_ATTEMPTS):
             if attempt:
                 self.traffic.retries += 1
-                time.sleep(min(2 ** (attempt - 1), _CEILING) * self._delay)
+                pause = min(2 ** (attempt - 1), _CEILING) * self._delay
+                reason = problem if problem.endswith("?") else f"{problem}."
+                attempts = f"Attempt {attempt + 1} of {_ATTEMPTS}"
+                self._progress.wait(f"arXiv cannot be read: {reason} {attempts}", max(pause, self._turn.wait()))
+                time.sleep(pause)
             try:
                 response = self._follow(address)
                 if response.status_code == 200:
                     self._check(address, response.content)
+                    if attempt:
+                        self._progress.advance(0)
                     return response
                 problem = f"it answered {response.status_code} {response.reason}"
                 if response.status_code not in _PASSING:

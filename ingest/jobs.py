@@ -69,33 +69,33 @@ def run_snapshot(
 
 def run_category(home: Home, category: str, since: date | None = None, progress: Progress | None = None) -> Report:
     """Asks arXiv's API for the papers of a category, or archive, submitted since the last run."""
-    return harvest_query(home, ArxivApi(), category_query(category), category, since, progress or NoProgress())
+    return harvest_query(home, ArxivApi(progress=progress), category_query(category), category, since, progress or NoProgress())
 
 
 def run_query(home: Home, query: str, since: date | None = None, progress: Progress | None = None) -> Report:
     """Asks arXiv's API for the papers of a query, in the API's own syntax, submitted since the last run."""
-    return harvest_query(home, ArxivApi(), query, "", since, progress or NoProgress())
+    return harvest_query(home, ArxivApi(progress=progress), query, "", since, progress or NoProgress())
 
 
 def run_gaps(home: Home, category: str, since: date | None = None, progress: Progress | None = None) -> Report:
     """Asks arXiv's API for the days of a category on which papers are missing."""
-    return fill_gaps(home, ArxivApi(), category, since, progress or NoProgress())
+    return fill_gaps(home, ArxivApi(progress=progress), category, since, progress or NoProgress())
 
 
 def run_ids(home: Home, identifiers: Sequence[ArxivId], progress: Progress | None = None) -> Report:
     """Asks arXiv's API for papers by their ids."""
-    return fetch_ids(home, ArxivApi(), identifiers, progress or NoProgress())
+    return fetch_ids(home, ArxivApi(progress=progress), identifiers, progress or NoProgress())
 
 
 def run_missing(home: Home, progress: Progress | None = None) -> Report:
     """Asks arXiv's API for the metadata of papers that only notes tell of."""
-    return fetch_missing(home, ArxivApi(), progress or NoProgress())
+    return fetch_missing(home, ArxivApi(progress=progress), progress or NoProgress())
 
 
 def run_oai(home: Home, name: str, since: date | None = None, repair: bool = False, progress: Progress | None = None) -> Report:
     """Asks arXiv's OAI-PMH for what changed in a set, or category, since the last run; `repair` for all that is missing."""
     work = repair_set if repair else harvest_set
-    return work(home, ArxivOai(), set_of(name), since, progress or NoProgress())
+    return work(home, ArxivOai(progress=progress), set_of(name), since, progress or NoProgress())
 
 
 def run_code_archive(home: Home, path: Path, progress: Progress | None = None) -> Report:

@@ -19,6 +19,7 @@ from kb.errors import IdentifierError, QueryError
 from kb.identifiers import ArxivId
 from kb.latex import to_unicode
 from kb.papers import Author, Paper, Skipped, Version
+from kb.progress import Progress
 
 _OAI = "{http://www.openarchives.org/OAI/2.0/}"
 _RAW = "{http://arxiv.org/OAI/arXivRaw/}"
@@ -86,10 +87,10 @@ def check_answer(_address: str, content: bytes) -> None:
 
 
 class ArxivOai:
-    """The service at KB_ARXIV_OAI_URL. `timeout` is in seconds."""
+    """The service at KB_ARXIV_OAI_URL. `timeout` is in seconds; `progress` is told what is waited for."""
 
-    def __init__(self, timeout: float = 60.0) -> None:
-        self.far_side = FarSide(check_answer, timeout)
+    def __init__(self, timeout: float = 60.0, progress: Progress | None = None) -> None:
+        self.far_side = FarSide(check_answer, timeout, progress)
 
     def records(self, set_name: str, first: date | None, last: date | None = None) -> Page:
         """The first page of the records changed in these days, both ends included, in the order of their change."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +24,10 @@ class Progress(Protocol):
         """So many more units of the current task are done."""
         ...
 
+    def wait(self, what: str, seconds: float) -> None:
+        """Nothing is done until `what` comes, in so many seconds; the next word of progress ends the wait."""
+        ...
+
 
 class NoProgress:
     """Shows nothing."""
@@ -31,6 +35,8 @@ class NoProgress:
     def start(self, task: str, total: int, unit: str) -> None: ...
 
     def advance(self, done: int) -> None: ...
+
+    def wait(self, what: str, seconds: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +50,21 @@ class Standing:
     """Such as 'papers'; 'B' for bytes."""
     seconds: float
     """Since it began."""
+    awaited: str = ""
+    """What it waits for; empty while it goes on."""
+    until: float = 0.0
+    """When that comes, in seconds since 1970."""
 
     @property
-    def share(self) -> float:
-        """From 0 to 1."""
-        return min(self.done / self.total, 1.0) if self.total else 1.0
+    def share(self) -> float | None:
+        """From 0 to 1; `None` where nobody knows beforehand how much there is."""
+        return min(self.done / self.total, 1.0) if self.total else None
+
+    @property
+    def wait(self) -> str:
+        """What is waited for, and for how long still; empty while the task goes on."""
+        left = self.until - time.time()
+        return "" if not self.awaited else f"{self.awaited} in {left:.0f} s" if left >= 1 else f"{self.awaited} now"
 
     @property
     def rate(self) -> str:
@@ -81,10 +97,14 @@ class ProgressFile:
         self._write()
 
     def advance(self, done: int) -> None:
-        now = time.monotonic()
+        now, waited = time.monotonic(), self._now.awaited
         self._now = Standing(self._now.task, self._now.done + done, self._now.total, self._now.unit, now - self._began)
-        if now - self._written >= _PAUSE or self._now.done >= self._now.total:
+        if waited or now - self._written >= _PAUSE or self._now.done >= self._now.total:
             self._write()
+
+    def wait(self, what: str, seconds: float) -> None:
+        self._now = replace(self._now, awaited=what, until=time.time() + seconds)
+        self._write()
 
     def _write(self) -> None:
         self._written = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,20 @@ def test_what_is_followed_shows_and_a_job_is_run_watched_and_stopped(followed: H
     assert not Background(followed).running()
     last = Background(followed).last()
     assert last is not None and last.stopped
+
+
+def test_what_a_job_waits_for_is_told(followed: Home, serve: Serve, new_page: NewPage) -> None:
+    configuration = CONFIGURATION.replace("schedule run", "ingest oai")
+    (followed.path / "config.toml").write_text(configuration, encoding="utf-8")
+    page = new_page()
+    page.goto(f"{serve(followed)}/ingest")
+    press(page.get_by_role("button", name="Run now"))
+    job = page.locator(".st-key-job")
+    job.get_by_text(re.compile(r"^Records of .*: nothing yet$")).wait_for()
+    job.get_by_text(re.compile(r"the connection failed; is this machine online\? Attempt \d of 8 (in \d+ s|now)\.$")).wait_for()
+    assert job.get_by_role("progressbar").count() == 0  # nobody knows how much there is
+    Background(followed).stop()
+    job.wait_for(state="detached")
 
 
 def test_categories_are_followed_and_what_was_written_stays(followed: Home, serve: Serve, new_page: NewPage) -> None:

@@ -102,6 +102,8 @@ class Told:
     def advance(self, done: int) -> None:
         list(self.tasks.values())[-1][0] += done
 
+    def wait(self, what: str, seconds: float) -> None: ...
+
 
 def atlas(home: Home) -> Atlas:
     generation = home.open()

@@ -100,6 +100,26 @@ def test_the_progress_file_says_how_far_a_task_is(tmp_path: Path) -> None:
     assert Standing("Embedding", 50, 200, "texts", 2.0).rate == "25 texts/s"
     assert Standing("Reading", 50_000_000, 100_000_000, "B", 2.0).rate == "25 MB/s"
     assert Standing("Reading", 50, 200, "B", 2.0).share == 0.25
+    assert Standing("Records", 50, 0, "records", 2.0).share is None
+
+
+def test_the_progress_file_says_what_a_task_waits_for_and_that_it_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "progress.json"
+
+    def told() -> str:
+        standing = Standing.read(path)
+        assert standing is not None
+        return standing.wait
+
+    progress = ProgressFile(path)
+    progress.start("Records", 0, "records")
+    assert told() == ""
+    progress.wait("Attempt 2 of 8", 60.4)
+    assert told() == "Attempt 2 of 8 in 60 s"
+    progress.wait("Attempt 2 of 8", 0.0)
+    assert told() == "Attempt 2 of 8 now"
+    progress.advance(0)
+    assert told() == ""
 
 
 # Files that are dropped ---------------------------------------------------------------------------------------------------

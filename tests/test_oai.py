@@ -206,6 +206,31 @@ def test_a_misbehaviour_that_lasts_is_a_clear_error_and_the_next_run_completes(
     assert stored(home) == expected()
 
 
+class Told(NoProgress):
+    """What is told of a harvest, in its order."""
+
+    def __init__(self) -> None:
+        self.words: list[tuple[str, float] | int] = []
+
+    def advance(self, done: int) -> None:
+        self.words.append(done)
+
+    def wait(self, what: str, seconds: float) -> None:
+        self.words.append((what, seconds))
+
+
+def test_what_is_waited_for_is_told_and_that_it_came(home: Home, server: ArxivServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KB_ARXIV_DELAY", "0.02")
+    server.faults = {2: "503", 3: "reset"}
+    told = Told()
+    assert harvest_set(home, ArxivOai(timeout=0.3, progress=told), "cs", None, told).complete
+    first, second = (
+        f"arXiv cannot be read: {reason} Attempt {n} of 8"
+        for reason, n in (("it answered 503 Service Unavailable.", 2), ("the connection failed; is this machine online?", 3))
+    )
+    assert told.words[:5] == [60, (first, 0.02), (second, 0.04), 0, 60]
+
+
 def test_two_short_lists_that_leave_out_the_same_do_not_hide_it(home: Home, server: ArxivServer) -> None:
     server.oai_page = 1000
     server.faults = {1: "short", 2: "short"}

@@ -96,10 +96,16 @@ class Bars:
         self._file.advance(done)
         self._progress.advance(self._task, done)
         task = self._progress.tasks[self._task]
+        rate = ""
         if task.speed:
             number = f"{task.speed:,.0f}" if task.speed >= 10 else f"{task.speed:.1f}"  # a step of training takes a second
             rate = f"{task.speed / 1e6:.0f} MB/s" if self._unit == "B" else f"{number} {self._unit}/s"
-            self._progress.update(self._task, rate=rate)
+        self._progress.update(self._task, rate=rate)
+
+    def wait(self, what: str, seconds: float) -> None:
+        self._file.wait(what, seconds)
+        if self._task is not None:
+            self._progress.update(self._task, rate=f"{escape(what)} in {seconds:.0f} s")
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Puts the schedule into the machine's own: a systemd timer of the user, or cron where there is none.
 
-Either looks every five minutes for jobs whose time has come; what was missed while the machine was off is caught up.
+Either looks every five minutes for jobs whose time has come; what was missed while the machine was off is caught up. Searches
+go first: a job takes the processor time that they leave.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ Description=Jobs of the paper knowledge base in {home}
 
 [Service]
 Type=oneshot
+Nice=10
+CPUWeight=20
 ExecStart={command}
 """
 _TIMER = """[Unit]
@@ -64,7 +67,7 @@ def _install_systemd(home: Home, name: str, command: list[str]) -> str:
 def _install_cron(name: str, command: list[str]) -> str:
     listed = subprocess.run(["crontab", "-l"], capture_output=True, text=True, check=False)  # fails where there is no table yet
     kept = [line for line in listed.stdout.splitlines() if not line.endswith(f"# {name}")]
-    line = f"*/5 * * * * {shlex.join(command)}".replace("%", "\\%") + f" # {name}"
+    line = f"*/5 * * * * nice -n 10 {shlex.join(command)}".replace("%", "\\%") + f" # {name}"
     _run("crontab", "-", text="\n".join([*kept, line]) + "\n")
     return f"Installed a line in your crontab, marked {name}. Remove it with `crontab -e`."
 

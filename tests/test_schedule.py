@@ -294,6 +294,7 @@ def test_a_systemd_timer(home: Home, machine: Callable[[str, str], Path], tmp_pa
     assert "Persistent=true" in timer.read_text()
     service = timer.with_suffix(".service").read_text()
     assert f'"--home" "{home.path.resolve()}" "schedule" "run" "--due"' in service
+    assert "\nNice=10\nCPUWeight=20\n" in service
     install(home)  # once more replaces it
     assert len(list(timer.parent.iterdir())) == 2
 
@@ -307,7 +308,7 @@ def test_cron_where_there_is_no_systemd(home: Home, machine: Callable[[str, str]
     install(home)
     theirs, ours = table.read_text().splitlines()
     assert theirs == "5 4 * * * theirs"
-    assert ours.startswith("*/5 * * * * ")
+    assert ours.startswith("*/5 * * * * nice -n 10 ")
     assert f"--home {home.path.resolve()} schedule run --due # paper-kb-" in ours
 
 

@@ -20,7 +20,8 @@ _FOUND_IN = {
     "abstract": "named in the abstract",
     "comments": "named in the authors' comments",
     "notes": "named in your notes",
-    "archive": "known from the Papers-with-Code archive",
+    "paperswithcode": "known from the Papers-with-Code archive",
+    "huggingface": "named by Hugging Face Papers",
 }
 
 
@@ -95,7 +96,7 @@ def _badge(code: CodeLink) -> str:
 
 def found_in(code: CodeLink) -> str:
     """Where a repository is known from, in words."""
-    return _FOUND_IN.get(code.source, f"known from {code.source}")
+    return _FOUND_IN[code.source]
 
 
 def marked(text: str, sentence: str) -> str:

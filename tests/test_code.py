@@ -17,6 +17,9 @@ import pytest
 import zstandard
 from conftest import record
 
+from app.cards import found_in
+from ingest.code import SOURCES
+from ingest.code_archive import SOURCE as ARCHIVE
 from ingest.evidence import Judgement, judge_listed, judge_mention
 from ingest.jobs import run_code, run_code_archive, run_snapshot
 from kb.errors import SourceError
@@ -349,3 +352,13 @@ def test_show_tells_all_that_is_known_of_a_link(stocked: Home, kb: Callable[...,
     assert [link["url"] for link in shown["code"]] == [own["url"], "https://github.com/hf/page"]
     assert [link["url"] for link in shown["mentioned"]] == ["https://github.com/big/toolkit"]
     assert shown["project_page"] == "https://page.example.org"
+
+
+def test_the_app_says_of_every_source_what_it_is() -> None:
+    assert [found_in(CodeLink(URL, source)) for source in (*SOURCES, "notes", "huggingface", ARCHIVE)] == [
+        "named in the abstract",
+        "named in the authors' comments",
+        "named in your notes",
+        "named by Hugging Face Papers",
+        "known from the Papers-with-Code archive",
+    ]

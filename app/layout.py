@@ -21,6 +21,7 @@ _STYLE = """<style>
 [class*=st-key-actions-], [class*=st-key-keep-and-cite-] { row-gap: 0; }
 [data-testid=stLayoutWrapper]:has(> div > [data-testid=stLayoutWrapper] > [class*=st-key-keep-and-cite-]),
 [data-testid=stLayoutWrapper]:has(> [class*=st-key-keep-and-cite-]) { flex: 0 0 auto; width: auto; max-width: 100%; }
+.st-key-hits, .st-key-entries { scroll-margin-top: 4.5rem; }
 [data-testid=stMarkdownContainer] blockquote { margin: .2rem 0; }
 .katex { font-size: 1.08em; }
 @media (max-width: 640px) { [data-testid=stMainBlockContainer] { padding-left: .8rem; padding-right: .8rem; } }

@@ -9,7 +9,7 @@ from functools import partial
 
 import streamlit as st
 
-from app import cards, layout, resources
+from app import cards, keyboard, layout, resources
 from app.note_text import note_markdown
 from app.text import escape, message, shorten
 from kb.bibliography import parse_bibliography, put_on_list
@@ -194,7 +194,7 @@ def _entries(found: ReadingList) -> None:
     # Above the papers it is drawn below: its value is needed first.
     papers, below = st.container(key="entries"), st.container(horizontal_alignment="center")
     with below:
-        number = st.pagination(pages, key=f"page of {found.name}") if pages > 1 else 1
+        number = st.pagination(pages, key=f"page of {found.name}", on_change=keyboard.turned) if pages > 1 else 1
     first = (min(number, pages) - 1) * _PAGE
     shown = found.entries[first : first + _PAGE]
     known = resources.papers([entry.paper_id for entry in shown])
@@ -237,25 +237,25 @@ def _entry(found: ReadingList, entry: Entry, place: int, known: Paper | None) ->
 
 
 def _edit(found: ReadingList, entry: Entry, place: int) -> None:
-    drawer = st.popover("Edit", icon=":material/edit_note:", type="tertiary", key=f"edit {entry.paper_id}", on_change="rerun")
+    key = f"edit {entry.paper_id}"
+    drawer = st.popover("Edit", icon=":material/edit_note:", type="tertiary", key=key, on_change="rerun")
     if not drawer.open:
         return
-    with drawer, st.form(f"form {entry.paper_id}", border=False):
-        remark = st.text_area("Remark", entry.remark)
-        tags = st.text_input("Tags", " ".join(entry.tags), placeholder="With blanks between them")
-        target = int(st.number_input("Place", 1, len(found.entries), place))
-        if not st.form_submit_button("Save"):
-            return
-    wanted = {tag.strip("#,") for tag in tags.split()} - {""}
+    remark, tags, target = (f"{field} {entry.paper_id}" for field in ("remark", "tags", "place"))
 
     def save() -> None:
-        library = resources.library()
-        library.mark(found.name, [entry.paper_id], remark=remark, tags=wanted, untag=set(entry.tags) - wanted)
-        if target != place:
-            library.move(found.name, entry.paper_id, target)
+        state, library = st.session_state, resources.library()
+        wanted = {tag.strip("#,") for tag in state[tags].split()} - {""}
+        library.mark(found.name, [entry.paper_id], remark=state[remark], tags=wanted, untag=set(entry.tags) - wanted)
+        if state[target] != place:
+            library.move(found.name, entry.paper_id, state[target])
+        state[key] = False  # closes the drawer
 
-    _change(save)
-    st.rerun()
+    with drawer, st.form(f"form {entry.paper_id}", border=False):
+        st.text_area("Remark", entry.remark, key=remark)
+        st.text_input("Tags", " ".join(entry.tags), key=tags, placeholder="With blanks between them")
+        st.number_input("Place", 1, len(found.entries), place, key=target)
+        st.form_submit_button("Save", on_click=partial(_change, save))
 
 
 # What to read next ----------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import first_run, layout, pages, resources, sign_in
+from app import first_run, keyboard, layout, pages, resources, sign_in
 from app.text import message
 from kb.errors import KnowledgeBaseError
 
@@ -21,3 +21,4 @@ if sign_in.admitted():
         with layout.column():
             st.error(message(error), icon=":material/error:")
     sign_in.show_who()
+    keyboard.show()

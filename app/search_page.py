@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from app import actions, cards, filter_panel, layout, resources
+from app import actions, cards, filter_panel, keyboard, layout, resources
 from app.address import Address, read_or_default
 from app.filter_panel import changed, keep
 from app.text import escape, shorten
@@ -144,6 +144,7 @@ def _turn(number: int, found: int) -> None:
     def turned() -> None:
         address, _ = read_or_default()
         replace(address, page=st.session_state[key]).go()
+        keyboard.turned()
 
     with st.container(horizontal_alignment="center"):
         st.pagination(-(-found // _PAGE), default=number, key=key, on_change=turned)

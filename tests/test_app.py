@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import NewPage, Serve, card, enter, expect_titles, press, search_url, served, settled, titles, write_papers
+from browser import NewPage, Serve, answered, card, enter, expect_titles, press, search_url, served, settled, titles, write_papers
 from conftest import record as numbered
 from playwright.sync_api import Locator, Page, expect
 from thirty_papers import QLORA_CODE
@@ -128,6 +128,9 @@ def test_the_pages_of_an_answer_are_addresses_of_their_own(app: str, new_page: N
     press(page.get_by_role("button", name="Page 2"))
     expect_titles(page, every[10:20])
     assert "page=2" in page.url
+    first = page.locator(".st-key-hits").get_by_role("link").first
+    expect(first).to_be_focused()
+    expect(first).to_be_in_viewport()
     press(page.get_by_role("button", name="Page 3"))
     expect_titles(page, every[20:30])
     page.go_back()
@@ -163,6 +166,36 @@ def test_what_an_answer_consists_of_narrows_it(app: str, new_page: NewPage, libr
     press(page.get_by_role("button", name=f"with code {with_code}").or_(page.get_by_role("radio", name=f"with code {with_code}")))
     expect_titles(page, found(library, filters=Filters(has_code=True)))
     assert "code=1" in page.url
+
+
+def test_the_keyboard_leads_into_a_drawer_and_back(app: str, new_page: NewPage) -> None:
+    page = new_page()
+    page.goto(search_url(app, q="1706.03762"))
+    hit = card(page, "Attention Is All You Need")
+    button, drawer = hit.get_by_role("button", name="Add to list"), page.get_by_test_id("stPopoverBody")
+    field = drawer.get_by_role("textbox", name="New list")
+
+    def open_drawer() -> None:
+        button.focus()
+        with answered(page):
+            page.keyboard.press("Enter")
+        field.wait_for()
+
+    open_drawer()
+    page.keyboard.press("Tab")
+    expect(field).to_be_focused()
+    page.keyboard.press("Shift+Tab")
+    expect(button).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    expect(hit.get_by_role("button", name="Cite")).to_be_focused()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Tab")
+    expect(field).to_be_focused()
+    with answered(page):
+        page.keyboard.press("Escape")
+    expect(drawer).to_have_count(0)
+    expect(button).to_be_focused()
 
 
 # Filters ----------------------------------------------------------------------------------------------------------------

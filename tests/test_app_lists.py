@@ -107,6 +107,7 @@ def test_order_remark_tags_and_what_was_read(app: str, shelf: Home, library: Lib
     form.get_by_label("Tags").fill("#lora, classic")
     form.get_by_label("Place").fill("1")
     press(form.get_by_role("button", name="Save"))
+    expect(form).to_have_count(0)
     expect(entries(page).first).to_contain_text("QLoRA")
     expect(entry(page, "QLoRA").locator("strong", has_text="section 3")).to_be_visible()
     expect(entry(page, "QLoRA").locator(".katex")).to_have_count(1)

@@ -1,7 +1,11 @@
-"""The MARGE-style model, part by part: does it use its evidence, and does it find what held-out papers cite.
+"""The MARGE-style model, part by part: does it use its evidence, and does it find what is judged relevant.
 
-`python -m bench.marge MODEL HOME` takes a folder that `kb train marge` wrote, and the knowledge base with the papers that it was
-trained on; it prints Markdown. Vectors of the 34,943 papers that are cited are kept in the cache: the first run embeds them.
+    python -m bench.marge reconstruction MODEL --home HOME    nats per token of held-out papers, with each part taken away
+    python -m bench.marge retriever MODEL…                    g by example and in all vectors, at every stage
+    python -m bench.marge reranker MODEL                      the reranker beside the default, and what a search costs
+
+The last two ask by held-out citing papers for what they cite, or, with --folder, by judged queries. Each prints Markdown.
+Vectors are kept in the cache: the first run embeds, the 34,943 papers that are cited among them.
 """
 
 from __future__ import annotations
@@ -13,7 +17,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,9 +30,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kb.embed import Encoder
-from kb.evaluate import Evaluation, Interval, collection, evaluate, names_of, paired_bootstrap, questions
+from kb.evaluate import Evaluation, Question, collection, evaluate, names_of, paired_bootstrap, questions
 from kb.indexing import build_indexes, embed_missing
-from kb.judgements import Document, Judgements, Qrels
+from kb.judgements import Document, Judgements, Qrels, read_judgements
 from kb.marge.corpus import Corpus, read_corpus
 from kb.marge.encoder import Relevance
 from kb.marge.model import Batch, Marge
@@ -35,14 +40,13 @@ from kb.marge.pairs import Group, Pairs, grow
 from kb.marge.states import TokenStates
 from kb.marge.training import PRESETS, Plan, batch_of
 from kb.marge.weights import read_model
-from kb.models import DEFAULT_MODEL, default_folder, load_encoder
+from kb.models import DEFAULT_MODEL, default_folder, load_encoder, trained_folder
 from kb.retrieve import Query
 from kb.search import Searcher
 from kb.store import Home
 
 Split = Literal["train", "dev", "test"]
 _TARGETS = 480  # held-out papers that are reconstructed
-_RERANKED = 150  # citing papers by which the reranker is measured
 
 
 def split_of(paper: str) -> Split:
@@ -67,18 +71,18 @@ def citations(shared: Path, split: Split) -> Judgements:
     return Judgements(f"citations-{split}", tuple(documents.values()), queries, qrels)
 
 
-def retriever_test(
-    shared: Path,
-    ways: Sequence[tuple[Encoder, Relevance]],
-    vectors: Path,
-    split: Split = "test",
-    limit: int | None = None,
-) -> list[Evaluation]:
-    """What each encoder, and comparing papers with examples so, finds of what a citing paper cites, itself being the example.
+def judged(shared: Path, folder: Path | None, split: Split, *, binary: bool) -> Judgements:
+    """A folder of judgements, or without one the citing papers of that part."""
+    return read_judgements(folder, split, binary) if folder else citations(shared, split)
 
-    A derived encoder follows its base, so that nothing is embedded twice. `limit` takes the first so many citing papers only.
+
+def retriever_test(
+    judgements: Judgements, ways: Sequence[tuple[Encoder, Relevance]], vectors: Path, limit: int | None = None
+) -> list[Evaluation]:
+    """What each encoder, and comparing papers with examples so, finds.
+
+    A derived encoder follows its base, so that nothing is embedded twice. `limit` draws so many of the queries.
     """
-    judgements = citations(shared, split)
     found: list[Evaluation] = []
     with TemporaryDirectory() as place:
         home = collection(judgements, Path(place) / "kb", vectors, ways[0][0])
@@ -88,37 +92,41 @@ def retriever_test(
                 build_indexes(draft, encoder)
                 draft.publish()
             with Searcher.open(home, encoder, relevance) as searcher:
-                found.append(_by_example(searcher, judgements, limit))
+                asked = _asked(searcher, judgements, limit)
+                found.append(evaluate(searcher, asked, names_of(judgements.documents, searcher.catalogue)))
     return found
 
 
 def reranker_test(
-    shared: Path, rerankers: Sequence[str], vectors: Path, split: Split = "test", limit: int | None = None
-) -> list[tuple[Evaluation, float]]:
+    judgements: Judgements, rerankers: Sequence[str], vectors: Path, limit: int | None = None
+) -> list[tuple[Evaluation, float, float]]:
     """The same with the default encoder and each of these rerankers, by the names that KB_RERANKER takes, and the seconds of
-    processor time that a search took."""
-    judgements = citations(shared, split)
+    processor and of wall time that a search took."""
     encoder = load_encoder(DEFAULT_MODEL)
-    found: list[tuple[Evaluation, float]] = []
+    found: list[tuple[Evaluation, float, float]] = []
     with TemporaryDirectory() as place:
         home = collection(judgements, Path(place) / "kb", vectors, encoder)
         for reranker in rerankers:
             os.environ["KB_RERANKER"] = reranker
             with Searcher.open(home, encoder) as searcher:
-                _by_example(searcher, judgements, 1)  # what is read once is no cost of a search
-                began = time.process_time()
-                evaluation = _by_example(searcher, judgements, limit)
-                found.append((evaluation, (time.process_time() - began) / evaluation.queries))
+                asked = _asked(searcher, judgements, limit)
+                names = names_of(judgements.documents, searcher.catalogue)
+                evaluate(searcher, asked[:1], names)  # what is read once is no cost of a search
+                processor, wall = time.process_time(), time.perf_counter()
+                evaluation = evaluate(searcher, asked, names)
+                taken = time.process_time() - processor, time.perf_counter() - wall
+                found.append((evaluation, *(seconds / evaluation.queries for seconds in taken)))
     return found
 
 
-def _by_example(searcher: Searcher, judgements: Judgements, limit: int | None) -> Evaluation:
+def _asked(searcher: Searcher, judgements: Judgements, limit: int | None) -> list[Question]:
+    """The queries, those that are a document of the collection as examples; `limit` of them, drawn with a fixed seed."""
     asked = [
-        replace(question, query=Query(like=(question.own,)))
+        question if question.own is None else replace(question, query=Query(like=(question.own,)))
         for question in questions(judgements, searcher.catalogue)
-        if question.own is not None
     ]
-    return evaluate(searcher, asked[:limit], names_of(judgements.documents, searcher.catalogue))
+    drawn = np.sort(np.random.default_rng(0).permutation(len(asked))[:limit])
+    return [asked[number] for number in drawn.tolist()]
 
 
 def held_out_groups(corpus: Corpus, plan: Plan) -> list[Group]:
@@ -160,41 +168,74 @@ def reconstruction(model: Marge, corpus: Corpus, states: TokenStates, plan: Plan
     return {name: np.asarray(values) for name, values in found.items()}
 
 
-def _said(interval: Interval) -> str:
+def _gain(before: NDArray[np.float64], after: NDArray[np.float64]) -> str:
+    interval = paired_bootstrap(after - before)
     return f"{interval.mean:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
 
 
-def main() -> int:
-    folder, home = Path(sys.argv[1]), Home(Path(sys.argv[2]))
-    shared = Path(os.environ.get("KB_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared"))
-    vectors = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "paper-kb" / "vectors"
+def _reconstruction(folder: Path, home: Home) -> Iterator[str]:
     states = TokenStates(default_folder())
     model = read_model(folder, states.words)
-    with Searcher.open(home) as searcher:
+    with Searcher.open(home, load_encoder(DEFAULT_MODEL)) as searcher:
         corpus = read_corpus(searcher.catalogue, searcher.index)
     losses = reconstruction(model, corpus, states, replace(PRESETS["cpu"], shape=model.shape))
     whole = losses["as trained"]
-    print(f"| reconstruction of {len(whole)} held-out papers | nats per token | worse by |\n| --- | --- | --- |")  # noqa: T201
+    yield f"| reconstruction of {len(whole)} held-out papers | nats per token | worse by |\n| --- | --- | --- |"
     for name, values in losses.items():
-        print(f"| {name} | {values.mean():.4f} | {_said(paired_bootstrap(values - whole))} |")  # noqa: T201
+        yield f"| {name} | {values.mean():.4f} | {_gain(whole, values)} |"
+
+
+def _retriever(folders: Sequence[Path], judgements: Judgements, vectors: Path, limit: int | None) -> Iterator[str]:
     base, as_it_is = load_encoder(DEFAULT_MODEL), Relevance(1.0, None)
-    ways = [(base, as_it_is), (base, Relevance.read(folder, base.fingerprint)), (load_encoder(str(folder)), as_it_is)]
-    start, by_example, everywhere = retriever_test(shared, ways, vectors)
-    print(f"\n| what {start.queries} held-out papers cite | start | examples compared by g | gain | g in all vectors | gain |")  # noqa: T201
-    print("| --- | --- | --- | --- | --- | --- |")  # noqa: T201
+    ways = {"start": (base, as_it_is)}
+    for folder in folders:
+        ways[f"{folder}, examples compared by g"] = base, Relevance.read(folder, base.fingerprint)
+        ways[f"{folder}, in all vectors"] = load_encoder(str(folder)), as_it_is
+    start, *others = retriever_test(judgements, list(ways.values()), vectors, limit)
+    yield f"{judgements.name}: {start.queries} queries over {start.documents:,} documents; gains over the start"
+    yield f"\n| stage | measure | {' | gain | '.join(ways)} | gain |".replace("start | gain", "start")
+    yield f"| --- | --- | --- {'| --- | --- ' * len(others)}|"
     for stage, measures in start.values.items():
-        for measure in ("R@100", "nDCG@10"):
-            told = [f"{measures[measure].mean():.4f}"]
-            for other in (by_example, everywhere):
-                after = other.values[stage][measure]
-                told += [f"{after.mean():.4f}", str(_said(paired_bootstrap(after - measures[measure])))]
-            print(f"| {stage}, {measure} | {' | '.join(told)} |")  # noqa: T201
-    (start, cost), (trained, dearer) = reranker_test(shared, ["feedback", str(folder)], vectors, limit=_RERANKED)
-    print(f"\n| reranked, {start.queries} of those papers | default | trained | gain |\n| --- | --- | --- | --- |")  # noqa: T201
+        for measure, before in measures.items():
+            after = [other.values[stage][measure] for other in others]
+            told = [f"{before.mean():.4f}", *(f"{values.mean():.4f} | {_gain(before, values)}" for values in after)]
+            yield f"| {stage} | {measure} | {' | '.join(told)} |"
+
+
+def _reranker(folder: Path, judgements: Judgements, vectors: Path, limit: int | None) -> Iterator[str]:
+    (start, *cost), (trained, *dearer) = reranker_test(judgements, ["feedback", str(folder)], vectors, limit)
+    yield f"| {judgements.name}, {start.queries} queries | default | with the reranker | gain |\n| --- | --- | --- | --- |"
     for measure, before in start.values["reranked"].items():
         after = trained.values["reranked"][measure]
-        print(f"| {measure} | {before.mean():.4f} | {after.mean():.4f} | {_said(paired_bootstrap(after - before))} |")  # noqa: T201
-    print(f"| processor time of a search, ms | {1e3 * cost:.0f} | {1e3 * dearer:.0f} | × {dearer / cost:.1f} |")  # noqa: T201
+        yield f"| {measure} | {before.mean():.4f} | {after.mean():.4f} | {_gain(before, after)} |"
+    for name, one, other in zip(("processor", "wall"), cost, dearer, strict=True):
+        yield f"| {name} time of a search, ms | {1e3 * one:.0f} | {1e3 * other:.0f} | × {other / one:.1f} |"
+
+
+def main() -> int:
+    parser = ArgumentParser(prog="python -m bench.marge", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=("reconstruction", "retriever", "reranker"))
+    parser.add_argument("model", nargs="+", type=trained_folder, help="`marge`, or folders that `kb train marge` wrote")
+    parser.add_argument("--home", type=Path, help="the knowledge base with the papers that the model was trained on")
+    parser.add_argument("--folder", type=Path, help="judgements, instead of what papers cite")
+    parser.add_argument("--split", choices=("train", "dev", "test"), default="test")
+    parser.add_argument("--binary", action="store_true", help="count every grade above 0 alike")
+    parser.add_argument("--limit", type=int, help="so many queries, drawn with a fixed seed")
+    asked = parser.parse_args()
+    shared = Path(os.environ.get("KB_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared"))
+    vectors = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "paper-kb" / "vectors"
+    if asked.part == "reconstruction":
+        if asked.home is None:
+            parser.error("reconstruction needs --home")
+        lines = _reconstruction(asked.model[0], Home(asked.home))
+    else:
+        judgements = judged(shared, asked.folder, asked.split, binary=asked.binary)
+        if asked.part == "retriever":
+            lines = _retriever(asked.model, judgements, vectors, asked.limit)
+        else:
+            lines = _reranker(asked.model[0], judgements, vectors, asked.limit)
+    for line in lines:
+        print(line, flush=True)  # noqa: T201
     return 0
 
 

@@ -572,6 +572,21 @@ def test_the_reranker_reads_each_candidate_by_itself(trained: Path) -> None:
     np.testing.assert_array_equal(reranker.rerank(Query("x"), one), [1])
 
 
+def test_the_reranker_computes_with_the_calling_thread_alone(trained: Path) -> None:
+    reranker = MargeReranker(None, trained, default_folder(), lambda _: {})
+    seen: list[int] = []
+    for module in (reranker._model.layers[0].own, reranker._states._model):
+        module.register_forward_pre_hook(lambda *_: seen.append(torch.get_num_threads()))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        reranker.gains("pruning attention", made_up(2))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1, 1]
+
+
 def test_the_reranker_gives_what_a_paper_adds_to_the_likelihood(trained: Path, states: TokenStates) -> None:
     """(log p(x | z) − log p(x)) / tokens of x, with one paper and with none, by the model itself in single precision."""
     model = read_model(trained, states.words).eval()

@@ -15,7 +15,7 @@ import torch
 from conftest import record
 from test_marge import made_up
 
-from bench.marge import citations, held_out_groups, main, reconstruction, split_of
+from bench.marge import Split, citations, held_out_groups, main, reconstruction, split_of
 from ingest.jobs import run_index, run_snapshot
 from kb.embed import Encoder
 from kb.marge.corpus import Corpus
@@ -80,31 +80,69 @@ def test_what_each_part_of_the_model_is_worth(model: Marge, states: TokenStates)
         torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
 
 
-def test_the_whole_report(
-    home: Home,
+@pytest.fixture
+def report(
     shared: Path,
     model: Marge,
     encoder: Encoder,
-    write_snapshot: Callable[..., Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+) -> Callable[..., str]:
+    """What a part of the report says of an untrained model."""
+    write(tmp_path / "model", model, encoder.fingerprint, 0.5)
+    monkeypatch.setenv("KB_SHARED_DATA", str(shared))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("KB_RERANKER", "feedback")  # which the report changes
+
+    def say(part: str, *options: str) -> str:
+        monkeypatch.setattr("sys.argv", ["bench.marge", part, str(tmp_path / "model"), *options])
+        assert main() == 0
+        return capsys.readouterr().out
+
+    return say
+
+
+def test_the_report_of_reconstruction(
+    report: Callable[..., str], home: Home, encoder: Encoder, write_snapshot: Callable[..., Path]
 ) -> None:
     records = [record(i, title=text.split(".")[0], abstract=text, comments=None) for i, text in enumerate(made_up(210))]
     run_snapshot(home, [write_snapshot(records)])
     run_index(home, encoder)
-    write(tmp_path / "model", model, encoder.fingerprint, 0.5)
-    monkeypatch.setattr("sys.argv", ["bench.marge", str(tmp_path / "model"), str(home.path)])
-    monkeypatch.setenv("KB_SHARED_DATA", str(shared))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("KB_RERANKER", "feedback")  # which the report changes
-    assert main() == 0
-    said = capsys.readouterr().out
-    asked = len(citations(shared, "test").qrels)
-    assert asked > 0
+    said = report("reconstruction", "--home", str(home.path))
     assert "reconstruction of 10 held-out papers" in said
-    assert f"| what {asked} held-out papers cite | start | examples compared by g |" in said
+    assert "| as trained | " in said and "| no evidence | " in said
+    with pytest.raises(SystemExit):
+        report("reconstruction")
+
+
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_the_reports_of_retriever_and_reranker(report: Callable[..., str], shared: Path, tmp_path: Path, split: Split) -> None:
+    asked = len(citations(shared, split).qrels)
+    assert asked > 2
+    said = report("retriever", "--split", split)
+    assert f"citations-{split}: {asked} queries over 40 documents" in said
+    model = tmp_path / "model"
+    assert f"| stage | measure | start | {model}, examples compared by g | gain | {model}, in all vectors | gain |" in said
     # Forty papers are all among the first hundred, and the models agree on that.
     same = "1.0000 | +0.0000 [+0.0000, +0.0000]"
-    assert f"| dense, R@100 | 1.0000 | {same} | {same} |" in said
-    assert "| nDCG@10 | " in said and "| processor time of a search, ms | " in said
+    assert f"| dense | R@100 | 1.0000 | {same} | {same} |" in said
+    said = report("reranker", "--split", split, "--limit", "2")
+    assert f"| citations-{split}, 2 queries | default | with the reranker | gain |" in said
+    assert "| processor time of a search, ms | " in said and "| wall time of a search, ms | " in said
+
+
+def test_the_report_of_judged_phrases(report: Callable[..., str], tmp_path: Path) -> None:
+    """Two documents of which each query has one for an answer, the one of grade 2; the first query is found, the second not."""
+    folder = tmp_path / "judged"
+    (folder / "qrels").mkdir(parents=True)
+    texts = {"a": "Pruning the attention heads of a transformer.", "b": "Energy of a molecule by a graph network."}
+    (folder / "corpus.jsonl").write_text("".join(json.dumps({"_id": i, "title": "", "text": t}) + "\n" for i, t in texts.items()))
+    asked = {"1": "pruning attention heads", "2": "pruning a transformer"}
+    (folder / "queries.jsonl").write_text("".join(json.dumps({"_id": i, "text": t}) + "\n" for i, t in asked.items()))
+    (folder / "qrels" / "test.tsv").write_text("1\ta\t2\n1\tb\t1\n2\tb\t1\n")
+    (folder / "qrels" / "train.tsv").write_text("1\ta\t1\n")
+    # nDCG of the second is 1/log₂3 = 0.6309; the first's is whole by grades, and as one grade.
+    assert "judged: 2 queries over 2 documents" in (said := report("retriever", "--folder", str(folder), "--binary"))
+    assert "| fused | nDCG@10 | 0.8155 | 0.8155 | " in said
+    assert "judged: 1 queries over 2 documents" in report("retriever", "--folder", str(folder), "--split", "train")

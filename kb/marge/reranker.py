@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,17 @@ _SIDE_BY_SIDE = 10  # of them at a time: a target could read the others' tokens 
 # Chosen on SciFact's training claims, which larger weights make worse, and on citing papers as examples, which gain at 0.1.
 _WEIGHT = 0.05
 _WEIGHT_OF_EXAMPLES = 0.1
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """torch with the calling thread alone: products of this size gain nothing from a second one, which waits by counting."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class MargeReranker:
@@ -53,6 +65,7 @@ class MargeReranker:
             found[rest] += min(0.0, float(found[best].min() - scores[rest].max()))
         return np.asarray(found, dtype=np.float32)
 
+    @one_thread()
     def gains(self, text: str, candidates: Sequence[str]) -> Vectors:
         """Mean over the text's tokens of log p(x | z) − log p(x) for every candidate z, in nats, shape (n,)."""
         shape = self._model.shape

@@ -185,12 +185,12 @@ def _reconstruction(folder: Path, home: Home) -> Iterator[str]:
         yield f"| {name} | {values.mean():.4f} | {_gain(whole, values)} |"
 
 
-def _retriever(folders: Sequence[Path], judgements: Judgements, vectors: Path, limit: int | None) -> Iterator[str]:
+def _retriever(models: Sequence[str], judgements: Judgements, vectors: Path, limit: int | None) -> Iterator[str]:
     base, as_it_is = load_encoder(DEFAULT_MODEL), Relevance(1.0, None)
     ways = {"start": (base, as_it_is)}
-    for folder in folders:
-        ways[f"{folder}, examples compared by g"] = base, Relevance.read(folder, base.fingerprint)
-        ways[f"{folder}, in all vectors"] = load_encoder(str(folder)), as_it_is
+    for model in models:
+        ways[f"{model}, examples compared by g"] = base, Relevance.read(trained_folder(model), base.fingerprint)
+        ways[f"{model}, in all vectors"] = load_encoder(model), as_it_is
     start, *others = retriever_test(judgements, list(ways.values()), vectors, limit)
     yield f"{judgements.name}: {start.queries} queries over {start.documents:,} documents; gains over the start"
     yield f"\n| stage | measure | {' | gain | '.join(ways)} | gain |".replace("start | gain", "start")
@@ -202,8 +202,8 @@ def _retriever(folders: Sequence[Path], judgements: Judgements, vectors: Path, l
             yield f"| {stage} | {measure} | {' | '.join(told)} |"
 
 
-def _reranker(folder: Path, judgements: Judgements, vectors: Path, limit: int | None) -> Iterator[str]:
-    (start, *cost), (trained, *dearer) = reranker_test(judgements, ["feedback", str(folder)], vectors, limit)
+def _reranker(model: str, judgements: Judgements, vectors: Path, limit: int | None) -> Iterator[str]:
+    (start, *cost), (trained, *dearer) = reranker_test(judgements, ["feedback", model], vectors, limit)
     yield f"| {judgements.name}, {start.queries} queries | default | with the reranker | gain |\n| --- | --- | --- | --- |"
     for measure, before in start.values["reranked"].items():
         after = trained.values["reranked"][measure]
@@ -215,7 +215,7 @@ def _reranker(folder: Path, judgements: Judgements, vectors: Path, limit: int | 
 def main() -> int:
     parser = ArgumentParser(prog="python -m bench.marge", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=("reconstruction", "retriever", "reranker"))
-    parser.add_argument("model", nargs="+", type=trained_folder, help="`marge`, or folders that `kb train marge` wrote")
+    parser.add_argument("model", nargs="+", help="`marge`, or folders that `kb train marge` wrote")
     parser.add_argument("--home", type=Path, help="the knowledge base with the papers that the model was trained on")
     parser.add_argument("--folder", type=Path, help="judgements, instead of what papers cite")
     parser.add_argument("--split", choices=("train", "dev", "test"), default="test")
@@ -227,7 +227,7 @@ def main() -> int:
     if asked.part == "reconstruction":
         if asked.home is None:
             parser.error("reconstruction needs --home")
-        lines = _reconstruction(asked.model[0], Home(asked.home))
+        lines = _reconstruction(trained_folder(asked.model[0]), Home(asked.home))
     else:
         judgements = judged(shared, asked.folder, asked.split, binary=asked.binary)
         if asked.part == "retriever":

@@ -7,7 +7,7 @@ from pathlib import PurePath
 import streamlit as st
 
 from app import pages
-from app.text import escape, link, shorten, visible, with_math
+from app.text import escape, link, shorten, with_math
 from kb.latex import accents_to_unicode
 from kb.papers import CodeLink, Paper, plain_text
 from kb.search import Hit
@@ -32,7 +32,7 @@ def show(hit: Hit) -> None:
     # Two blanks at the end break the line without the gap between paragraphs.
     st.markdown("  \n".join([*([f":small[{names}]"] if names else []), f"{facts(hit)} {code_badges(hit.code)}"]))
     if hit.matched and hit.paper.abstract:
-        st.markdown(f":small[:material/format_quote: {marked(hit.matched, hit.matched)}]")
+        st.markdown(f":small[:material/format_quote: {with_math(hit.matched, hit.matched)}]")
     for note in hit.notes[:_NOTES]:
         text = with_math(shorten(plain_text(note.body), _NOTE))
         st.markdown(f"> :small[:material/edit_note: **{escape(PurePath(note.source).name)}**&ensp;{text}]")
@@ -43,7 +43,7 @@ def show_details(hit: Hit) -> None:
     paper = hit.paper
     with st.expander("Abstract and scores" if paper.abstract else "Scores", type="compact"):
         if paper.abstract:
-            st.markdown(marked(paper.abstract, hit.matched))
+            st.markdown(with_math(paper.abstract, hit.matched))
         scores = {"score": hit.score} | hit.scores
         st.caption(" · ".join(f"{escape(stage)} {score:.3f}" for stage, score in scores.items()))
 
@@ -97,13 +97,3 @@ def _badge(code: CodeLink) -> str:
 def found_in(code: CodeLink) -> str:
     """Where a repository is known from, in words."""
     return _FOUND_IN[code.source]
-
-
-def marked(text: str, sentence: str) -> str:
-    """The text as Markdown, with the sentence in it on coloured ground."""
-    text, sentence = visible(text), visible(sentence)
-    before, found, after = text.partition(sentence) if sentence else (text, "", "")
-    if not found:
-        return with_math(text)
-    blank = " " if before.endswith(" ") else ""
-    return f"{with_math(before)}{blank}:yellow-background[{with_math(found)}]{' ' if after else ''}{with_math(after.lstrip())}"

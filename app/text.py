@@ -13,7 +13,7 @@ import unicodedata
 
 from kb.errors import IdentifierError
 from kb.identifiers import clean_url
-from kb.latex import accents_to_unicode
+from kb.latex import accents_to_unicode, words_to_unicode
 
 _JOINER = "\N{WORD JOINER}"
 _REPLACED = re.compile(
@@ -54,16 +54,40 @@ def escape(text: str) -> str:
     return _PUNCTUATION.sub(lambda match: f"\\{match[1]}" if match[1] else match[0], joined)
 
 
-def with_math(text: str) -> str:
-    """Markdown that shows the text literally, but for well-formed `$…$` or `$$…$$`, which is set as mathematics in the line."""
-    shown: list[str] = []
-    end = 0
-    text = visible(accents_to_unicode(text))
-    for match in DOLLARS.finditer(text):
-        if is_math(match[2]):
-            shown += [escape_part(text[end : match.start()]), f"${match[2]}$"]
-            end = match.end()
-    return "".join([*shown, escape_part(text[end:])])
+def with_math(text: str, sentence: str = "") -> str:
+    """Markdown that shows the text literally, but for LaTeX: words without its commands, well-formed mathematics set in the line.
+
+    `sentence`, where it is part of the text, stands on coloured ground.
+    """
+    aside: list[str] = []  # Markdown that is ready; the text has its place
+
+    def put_aside(markdown: str) -> str:
+        aside.append(markdown)
+        return f"\ue000{len(aside) - 1}\ue001"
+
+    def formula(match: re.Match[str]) -> str:
+        source = next(part for part in match.groups()[1:] if part is not None).strip()
+        if is_math(source):
+            return put_aside(f"${source}$")
+        if match[1] is None:
+            return match[3] or match[4] or match[0]
+        if _IN_WORDS.fullmatch(source):
+            return source
+        # As it is written, commands too: but where the sentence begins or ends within it, that is kept.
+        parts = _PLACE.split(match[0])
+        return "".join(f"\ue000{part}\ue001" if i % 2 else put_aside(escape_part(part)) for i, part in enumerate(parts))
+
+    whole, sentence = visible(accents_to_unicode(text)), visible(accents_to_unicode(sentence))
+    ends: list[str] = []
+    if sentence and sentence in whole:
+        before, after = whole.split(sentence, 1)
+        ends = [put_aside(":yellow-background["), put_aside("]")]
+        whole = f"{before}{ends[0]}{sentence}{ends[1]}{after}"
+    shown = words_to_unicode(_FORMULA.sub(formula, whole))
+    if not all(end in shown for end in ends):  # one was in a citation or an address, which are left out
+        return with_math(text)
+    parts = _PLACE.split(shown)
+    return "".join(aside[int(part)] if i % 2 else escape_part(part) for i, part in enumerate(parts))
 
 
 def escape_part(text: str) -> str:
@@ -94,8 +118,15 @@ _COMMAND = re.compile(r"`((?:kb|pip) [\w .=-]{1,80})`")
 
 # Mathematics ----------------------------------------------------------------------------------------------------------
 
-# As in Pandoc: no blank inside the dollars' ends, and no digit behind them, so that prices stay prices.
-DOLLARS = re.compile(r"(?<![\\$])(\$\$?)(?![\s$])([^$]{1,300}?)(?<![\s\\])\1(?![\d$])")
+# As in Pandoc: no blank inside the dollars' ends, and no digit behind them, so that prices stay prices; but a command or script
+# between them, or only signs, is no price: `$\\pm$5`.
+DOLLARS = re.compile(r"(?<![\\$])(\$\$?)(?![\s$])(?=[^$]*[\\^_]|[-+<>=]*\$|[^$]*\$+(?!\d))([^$]{1,300}?)(?<![\s\\])\1(?!\$)")
+# Or as LaTeX has it in another way, or as a letter between dollars that something has escaped: `top-\$p\$`.
+_FORMULA = re.compile(DOLLARS.pattern + r"|\\\((.{1,300}?)\\\)|\\\[(.{1,300}?)\\\]|\\\$([A-Za-z][^$\s\\]{0,20})\\\$")
+# Words that stand between dollars for their looks alone: `$\\textbf{28%}$`.
+_IN_WORDS = re.compile(r"\\(?:emph|text(?:bf|it|rm|sf|tt|sc)?)\{[^{}\\]*\}")
+# Private characters of Unicode, which no text keeps.
+_PLACE = re.compile("\ue000(\\d+)\ue001")
 # What may occur. Commands that move, size, colour, define or link are not here: with them a title could paint over the page.
 _SYMBOLS = frozenset(
     "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi "

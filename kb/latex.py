@@ -6,7 +6,7 @@ import re
 import unicodedata
 from functools import cache
 
-from pylatexenc.latex2text import LatexNodes2Text
+from pylatexenc.latex2text import LatexNodes2Text, get_default_latex_context_db
 
 _MARKED = re.compile(r"[\\${}~%^]|``|''|--")
 # A dollar opens mathematics where no blank follows, and closes it where none precedes and no digit follows (pandoc's rule,
@@ -33,6 +33,22 @@ _ROOT = re.compile(r"\\sqrt\s*\[\s*([0-9])\s*\]")
 # The converter drops the argument of typewriter letters, a method's name most often, and fails at a link.
 _TYPEWRITER = re.compile(r"\\(?:texttt|mathtt)\s*\{([^{}]*)\}")
 _LINK = re.compile(r"\\href\s*\{(?P<address>[^{}]*)\}(?:\s*\{(?P<text>[^{}]*)\})?|\\href(?![A-Za-z])")
+# Commands that set their argument in another way, and switches within braces; innermost first,
+# and one that is open where the text was cut.
+_LOOK = (
+    "emph|text(?:bf|it|sc|tt|sf|rm|sl|md|up|normal|superscript|subscript)?|[mh]box|underline|uline|url|textcolor\\s*\\{[^{}]*\\}"
+)
+_STYLED = re.compile(
+    rf"\\(?:{_LOOK})\s*\{{([^{{}}]*)(?:\}}|$)|\{{\\(?:em|bf|it|sc|tt|sf|rm|sl|bfseries|itshape)\b\s*([^{{}}]*)(?:\}}|$)"
+)
+_FOOTNOTE = re.compile(r"\s*\\footnote\s*\{([^{}]*)(?:\}|$)")
+_CITATION = re.compile(r"[\s~]{0,3}\\(?:cite[a-z]*|ref|label)\*?\s*(?:\[[^\[\]]*\])*\{[^{}]*\}")
+_LITERAL = re.compile(r"(?<!\\)\\([%&$#_{}])")
+_DEGREES = re.compile(r"(?<=\d)\s?\\deg(?:ree)?(?![A-Za-z])")
+_SPACE = re.compile(r"\\(?:[ ,;:]|q?quad\b)|\\[-!/@]")
+_NAME = re.compile(r"\\([A-Za-z]+)(?![A-Za-z{])\s*")
+_QUOTED = re.compile(r"``([^`]{1,300}?)''")
+_NESTED = 4  # commands within one another
 # Bold, italic and typewriter letters that stand for mathematics; a search for the word should find it.
 _LETTERLIKE = re.compile("[\U0001d400-\U0001d7ff]+")
 _SUPERSCRIPTS = str.maketrans("0123456789+-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻")
@@ -78,6 +94,33 @@ def to_unicode(text: str) -> str:
 def accents_to_unicode(text: str) -> str:
     """The text with LaTeX's accents and letters of other languages as Unicode; all else, mathematics too, as it stands."""
     return _ACCENT.sub(lambda match: str(_reader().latex_to_text(match[1] or match[2])), text) if "\\" in text else text
+
+
+def words_to_unicode(text: str) -> str:
+    r"""Text beside mathematics as it is read: `50%` for `50\%`, `so` for `\emph{so}`, `×` for `\times`, quotation marks.
+
+    Citations are left out, as their keys say nothing; commands that are not known stay, and so does all that needs none.
+    """
+    if "\\" in text:
+        text = _LINK.sub(lambda link: link["text"] or link["address"] or "", _CITATION.sub("", text))
+        for _ in range(_NESTED):
+            text = _STYLED.sub(lambda match: match[1] or match[2] or "", _FOOTNOTE.sub(r" (\1)", text))
+        text = _NAME.sub(_symbol, _SPACE.sub(lambda match: "" if match[0][1] in "-!/@" else " ", text))
+        text = _LITERAL.sub(r"\1", _DEGREES.sub("°", text))
+    return _QUOTED.sub(r"“\1”", text)
+
+
+def _symbol(match: re.Match[str]) -> str:
+    """The character that a command stands for; the command itself where it is not known to stand for one."""
+    found = _symbol_of(match[1])
+    return found + match[0][len(match[1]) + 1 :] if found else match[0]
+
+
+@cache
+def _symbol_of(name: str) -> str:
+    specification = get_default_latex_context_db().get_macro_spec(name)
+    found = getattr(specification, "simplify_repl", None)
+    return found if isinstance(found, str) and len(found) == 1 else ""
 
 
 def _words(text: str) -> str:

@@ -125,9 +125,45 @@ def test_what_is_no_mathematics_stays_text(source: str) -> None:
     assert with_math(f"a ${source}$ b") == escape(f"a ${source}$ b")
 
 
-@pytest.mark.parametrize("text", ["from $5 to $10", "$5-$10", "US$ and CA$", r"\$x\$", "$ x $", "$$", "$$$", "a $b c", "$x$5"])
+@pytest.mark.parametrize("text", ["from $5 to $10", "$5-$10", "US$ and CA$", "$ x $", "$$", "$$$", "a $b c", "$x$5"])
 def test_prices_and_lone_dollars_stay_text(text: str) -> None:
     assert with_math(text) == escape(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "markdown"),
+    [
+        (r"\emph{so} \textbf{it \textit{is}} {\em here} \texttt{a}", "so it is here a"),
+        (r"50\% of R\&D, \$5, a\_b \#1", r"50\% of R\&D\, \$5\, a\_b \#1"),
+        (r"top-\$p\$ at \$5 to \$10", r"top\-$p$ at \$5 to \$10"),
+        (r"\(x^2\) and \[ \alpha \] and \(é\)", r"$x^2$ and $\alpha$ and é"),
+        (r"3$\times$4, 2.9$\pm$0.2, $<$50\%", r"3$\times$4\, 2.9$\pm$0.2\, $<$50\%"),
+        (r"256\times256, 30\deg, a\,b, hy\-phen", r"256×256\, 30°\, a b\, hyphen"),
+        (r"\textbf{$k$-means} by \textcolor{red}{us}\footnote{You.}", r"$k$\-means by us \(You\.\)"),
+        (r"by Wang~\cite{Wang2026}, \href{https://a.b}{there}", r"by Wang\, there"),
+        (r"$\textbf{28%}$ and ``so''", r"28\% and “so”"),
+        (r"\ours, \method{} and \frac x", r"\\ours\, \\method\{\} and \\frac x"),
+        (r"a \textbf{cut text", "a cut text"),
+        (r"\textit{<b>} \textbf{**x**}", r"\<b\> \*\*x\*\*"),
+    ],
+)
+def test_latex_beside_mathematics_is_read(text: str, markdown: str) -> None:
+    assert with_math(text) == markdown
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence", "markdown"),
+    [
+        ("One. Two is *it*. Three", "Two is *it*.", r"One\. :yellow-background[Two is \*it\*\.] Three"),
+        (r"\emph{One. Two. Three}", "Two.", r"One\. :yellow-background[Two\.] Three"),
+        (r"One \cite{A. B} two.", "B} two.", r"One two\."),
+        ("One. Two.", "Four.", r"One\. Two\."),
+        ("a $5 or b. c $x", "or b. c", r"a \$5 :yellow-background[or b\. c] \$x"),
+        ("\ue0005\ue001 a", "a", r"5 :yellow-background[a]"),
+    ],
+)
+def test_the_sentence_is_marked(text: str, sentence: str, markdown: str) -> None:
+    assert with_math(text, sentence) == markdown
 
 
 def test_text_around_mathematics_is_escaped() -> None:

@@ -114,7 +114,7 @@ def message(error: Exception) -> str:
     return "".join(f"`{part}`" if i % 2 else escape_part(part) for i, part in enumerate(parts))
 
 
-_COMMAND = re.compile(r"`((?:kb|pip) [\w .=-]{1,80})`")
+_COMMAND = re.compile(r"`((?:kb|pip) [\w ./=-]{1,80})`")
 
 # Mathematics ----------------------------------------------------------------------------------------------------------
 

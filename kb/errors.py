@@ -1,7 +1,8 @@
 """The errors that the library raises; each message says what to do next.
 
 KnowledgeBaseError
-├── IdentifierError      a text that is no identifier, or one that cannot exist
+├── IdentifierError      a text that is no identifier
+│   └── ImpossibleError  one that has the form of an identifier and cannot exist
 ├── SourceError          a file or feed that cannot be read at all
 ├── StoreError           the knowledge base's own files are missing, damaged or newer than this program
 │   ├── BusyError        another job is writing to the knowledge base
@@ -17,7 +18,11 @@ class KnowledgeBaseError(Exception):
 
 
 class IdentifierError(KnowledgeBaseError):
-    """A text that is no identifier of a paper, or that has the form of one which cannot exist."""
+    """A text that is no identifier of a paper."""
+
+
+class ImpossibleError(IdentifierError):
+    """A text that has the form of an identifier which cannot exist: a slip of the hand."""
 
 
 class SourceError(KnowledgeBaseError):

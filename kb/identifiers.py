@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
-from kb.errors import IdentifierError
+from kb.errors import IdentifierError, ImpossibleError
 
 # Archives of the identifiers assigned before April 2007, those merged into others included.
 _OLD_ARCHIVES = (
@@ -70,7 +70,7 @@ class ArxivId:
         match = _ARXIV_ID.fullmatch(bare)
         if match is None:
             if _ARXIV_FORM.fullmatch(bare):
-                raise IdentifierError(f"{bare!r} has the form of an arXiv identifier but cannot exist: check its digits")
+                raise ImpossibleError(f"{bare!r} has the form of an arXiv identifier but cannot exist: check its digits")
             raise IdentifierError(f"{text!r} is no arXiv identifier, such as 1706.03762 or hep-th/9901001")
         identifier = match["id"]
         if "/" in identifier:

@@ -12,7 +12,7 @@ import numpy as np
 
 from kb.dense import DENSE_FILE, DenseIndex
 from kb.embed import Encoder, Vectors
-from kb.errors import IdentifierError, ModelError, QueryError
+from kb.errors import IdentifierError, ImpossibleError, ModelError, QueryError
 from kb.facets import Facet
 from kb.identifiers import paper_id, paper_url
 from kb.lexical import LEXICAL_FOLDER, LexicalIndex
@@ -176,14 +176,20 @@ class Searcher:
     def named_papers(self, text: str) -> list[int]:
         """Keys of the papers that the text names, if it consists of ids and addresses alone; else none.
 
-        Raises QueryError where one of them is not in the knowledge base: its digits would find nothing but noise.
+        Raises QueryError where one of them is not in the knowledge base, or cannot exist: its digits would find nothing but
+        noise.
         """
         named: list[str] = []
+        impossible: ImpossibleError | None = None
         for word in text.replace(",", " ").split():
             try:
                 named.append(paper_id(word))
+            except ImpossibleError as error:
+                impossible = error
             except IdentifierError:
                 return []
+        if impossible:
+            raise QueryError(f"There is no such paper: {impossible}.")
         return list(dict.fromkeys(known_key(self.catalogue, identifier) for identifier in named))
 
     def candidates(self, query: Query, k: int, also: Sequence[int] = ()) -> tuple[Candidates, Vectors]:
@@ -279,7 +285,9 @@ def known_key(catalogue: Catalogue, identifier: str) -> int:
     """Key of the paper of that id or address. Raises QueryError where it is not known."""
     key = catalogue.key_of(paper_id(identifier))
     if key is None:
-        raise QueryError(f"{identifier} is not in the knowledge base. Ingest it first, or search for its title.")
+        scheme, _, name = paper_id(identifier).partition(":")
+        fetch = f"Fetch it: `kb ingest arxiv --id {name}`." if scheme == "arxiv" else "Ingest it first, or search for its title."
+        raise QueryError(f"{identifier} is not in the knowledge base. {fetch}")
     return key
 
 

@@ -21,6 +21,7 @@ from ingest.jobs import run_index, run_snapshot
 from kb.background import Background
 from kb.dense import DENSE_FILE
 from kb.embed import Encoder
+from kb.papers import CodeLink
 from kb.search import Searcher
 from kb.store import Filters, Home
 
@@ -198,6 +199,24 @@ def test_the_keyboard_leads_into_a_drawer_and_back(app: str, new_page: NewPage) 
     expect(button).to_be_focused()
 
 
+def test_code_is_shown_with_its_stars_and_where_it_is_known_from(own: Home, serve: Serve, new_page: NewPage) -> None:
+    starred = CodeLink("https://github.com/lab/own", "huggingface", True, 1234, 0.95, "its page on Hugging Face names it")
+    with own.draft() as draft:
+        draft.catalogue.add_code_links([("arxiv:1706.03762", starred)])
+        draft.publish()
+    page = new_page()
+    address = serve(own)
+    page.goto(search_url(address, q="1706.03762 2305.14314"))
+    badges = card(page, "Attention Is All You Need").locator(".stMarkdownBadge")
+    expect(badges.filter(has_text="lab/own")).to_contain_text("lab/own ★ 1,234 · official")
+    without = card(page, "QLoRA: Efficient Finetuning of Quantized LLMs").locator(".stMarkdownBadge").filter(has_text="qlora")
+    expect(without).not_to_contain_text("★")  # nobody has counted
+    page.goto(f"{address}/paper?id=1706.03762")
+    shown = page.get_by_test_id("stMarkdownContainer").filter(has=page.get_by_role("link", name="github.com/lab/own", exact=True))
+    expect(shown).to_contain_text("★ 1,234")
+    expect(shown).to_contain_text("named by Hugging Face Papers · the authors' own · 95% sure")
+
+
 # Filters ----------------------------------------------------------------------------------------------------------------
 
 
@@ -326,6 +345,8 @@ def test_back_and_forward_go_through_the_searches(app: str, new_page: NewPage, l
         ({"like": "arxiv:1001.0001"}, "arxiv:1001.0001 is not in the knowledge base"),
         ({"like": ":red[x] [y](https://example.org)"}, ":red[x] [y](https://example.org)"),
         ({"page": "many", "facet": "beauty"}, ""),
+        ({"q": "9999.99999"}, "There is no such paper: '9999.99999' has the form of an arXiv identifier but cannot exist"),
+        ({"q": "2401.99998"}, "arxiv:2401.99998 is not in the knowledge base. Fetch it: kb ingest arxiv --id 2401.99998."),
         ({"list": "Nowhere"}, "There is no list 'Nowhere'"),
     ],
 )
@@ -333,7 +354,7 @@ def test_a_wrong_address_is_told_plainly(
     app: str, new_page: NewPage, library: Searcher, parameters: dict[str, Any], message: str
 ) -> None:
     page = new_page()
-    page.goto(search_url(app, q=QUESTION, **parameters))
+    page.goto(search_url(app, **{"q": QUESTION} | parameters))
     if not message:
         expect_titles(page, found(library))
         return

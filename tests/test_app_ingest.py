@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ from playwright.sync_api import Page, expect
 
 from app.search_page import EXAMPLES
 from ingest.configuration import Configuration
+from ingest.jobs import State, overview
 from kb.background import Background
 from kb.library import LIBRARY_FILE, Library
-from kb.store import Home
+from kb.store import Harvest, Home, Ledger
 
 from thirty_papers import PAPERS  # isort: skip
 
@@ -104,6 +106,32 @@ def test_what_is_followed_shows_and_a_job_is_run_watched_and_stopped(followed: H
     assert not Background(followed).running()
     last = Background(followed).last()
     assert last is not None and last.stopped
+
+
+def test_quiet_is_told_from_broken(own: Home, serve: Serve, new_page: NewPage) -> None:
+    now = datetime.now(UTC).replace(tzinfo=None)
+    long_ago, yesterday = now - timedelta(days=28), now - timedelta(hours=25)
+    with own.draft() as draft:
+        ledger = Ledger(draft.catalogue)
+        ledger.keep(Harvest("oai:cs:cs:CL", reached=now, finished=now))
+        ledger.keep(Harvest("oai:cs:cs:LG", reached=long_ago, finished=long_ago))
+        ledger.keep(Harvest("oai:cs:cs:CV", reached=now, finished=now, in_progress=True))
+        ledger.keep(Harvest("oai:cs:cs:IR", reached=yesterday, finished=yesterday))
+        draft.publish()
+    (own.path / "config.toml").write_text('categories = ["stat.ML"]', encoding="utf-8")
+    icons = {State.CURRENT: "check_circle", State.QUIET: "bedtime", State.NEVER: "hourglass_empty"}
+    followed = overview(own).followed
+    states = {one.category: one.state for one in followed}
+    # What was harvested yesterday is quiet on a weekend, and behind on a working day.
+    assert states.pop("cs.IR") in {State.QUIET, State.BEHIND}
+    assert states == {"cs.CL": State.CURRENT, "cs.CV": State.STOPPED, "cs.LG": State.BEHIND, "stat.ML": State.NEVER}
+    page = new_page()
+    page.goto(f"{serve(own)}/ingest")
+    for one in followed:
+        row = page.locator(".st-key-standing p").filter(has=page.get_by_text(one.category, exact=True))
+        expect(row).to_contain_text(one.state)
+        expect(row).to_contain_text(one.why)
+        expect(row.get_by_role("img", name=f"{icons.get(one.state, 'warning')} icon", exact=True)).to_be_visible()
 
 
 def test_what_a_job_waits_for_is_told(followed: Home, serve: Serve, new_page: NewPage) -> None:

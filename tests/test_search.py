@@ -90,6 +90,9 @@ def test_unknown_ids_are_said_to_be_unknown(searcher: Searcher) -> None:
         searcher.search("1706.03762")
     with pytest.raises(QueryError, match="not in the knowledge base"):
         searcher.like(["1706.03762"])
+    with pytest.raises(QueryError, match=r"There is no such paper: '9999\.99999' has the form of an arXiv identifier but cannot"):
+        searcher.search("1504.00004 9999.99999")
+    assert searcher.search("9999.99999 papers")  # words
 
 
 def test_examples_good_and_bad(searcher: Searcher) -> None:

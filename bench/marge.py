@@ -5,7 +5,7 @@
     python -m bench.marge reranker MODEL                      the reranker beside the default, and what a search costs
 
 The last two ask by held-out citing papers for what they cite, or, with --folder, by judged queries. Each prints Markdown.
-Vectors are kept in the cache: the first run embeds, the 34,943 papers that are cited among them.
+Vectors are kept in the cache: the first run embeds, for citing papers 34,943 texts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import sys
 import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -71,18 +71,31 @@ def citations(shared: Path, split: Split) -> Judgements:
     return Judgements(f"citations-{split}", tuple(documents.values()), queries, qrels)
 
 
-def judged(shared: Path, folder: Path | None, split: Split, *, binary: bool) -> Judgements:
-    """A folder of judgements, or without one the citing papers of that part."""
-    return read_judgements(folder, split, binary) if folder else citations(shared, split)
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Which queries are put, and how."""
+
+    judgements: Judgements
+    by_example: bool
+    """Whether queries are documents of the collection, as in `citations`. Elsewhere their ids are alike by accident at most."""
+    limit: int | None = None
+    """So many of them, drawn with a fixed seed; None for all."""
+
+    def questions(self, searcher: Searcher) -> list[Question]:
+        """The questions for the pipeline over a knowledge base that `collection` made."""
+        asked = questions(self.judgements, searcher.catalogue)
+        if self.by_example:
+            asked = [replace(q, query=Query(like=(q.own,))) for q in asked if q.own is not None]
+        drawn = np.sort(np.random.default_rng(0).permutation(len(asked))[: self.limit])
+        return [asked[number] for number in drawn.tolist()]
 
 
-def retriever_test(
-    judgements: Judgements, ways: Sequence[tuple[Encoder, Relevance]], vectors: Path, limit: int | None = None
-) -> list[Evaluation]:
+def retriever_test(asking: Asking, ways: Sequence[tuple[Encoder, Relevance]], vectors: Path) -> list[Evaluation]:
     """What each encoder, and comparing papers with examples so, finds.
 
-    A derived encoder follows its base, so that nothing is embedded twice. `limit` draws so many of the queries.
+    A derived encoder follows its base, so that nothing is embedded twice.
     """
+    judgements = asking.judgements
     found: list[Evaluation] = []
     with TemporaryDirectory() as place:
         home = collection(judgements, Path(place) / "kb", vectors, ways[0][0])
@@ -92,41 +105,28 @@ def retriever_test(
                 build_indexes(draft, encoder)
                 draft.publish()
             with Searcher.open(home, encoder, relevance) as searcher:
-                asked = _asked(searcher, judgements, limit)
-                found.append(evaluate(searcher, asked, names_of(judgements.documents, searcher.catalogue)))
+                found.append(evaluate(searcher, asking.questions(searcher), names_of(judgements.documents, searcher.catalogue)))
     return found
 
 
-def reranker_test(
-    judgements: Judgements, rerankers: Sequence[str], vectors: Path, limit: int | None = None
-) -> list[tuple[Evaluation, float, float]]:
+def reranker_test(asking: Asking, rerankers: Sequence[str], vectors: Path) -> list[tuple[Evaluation, float, float]]:
     """The same with the default encoder and each of these rerankers, by the names that KB_RERANKER takes, and the seconds of
     processor and of wall time that a search took."""
     encoder = load_encoder(DEFAULT_MODEL)
     found: list[tuple[Evaluation, float, float]] = []
     with TemporaryDirectory() as place:
-        home = collection(judgements, Path(place) / "kb", vectors, encoder)
+        home = collection(asking.judgements, Path(place) / "kb", vectors, encoder)
         for reranker in rerankers:
             os.environ["KB_RERANKER"] = reranker
             with Searcher.open(home, encoder) as searcher:
-                asked = _asked(searcher, judgements, limit)
-                names = names_of(judgements.documents, searcher.catalogue)
+                asked = asking.questions(searcher)
+                names = names_of(asking.judgements.documents, searcher.catalogue)
                 evaluate(searcher, asked[:1], names)  # what is read once is no cost of a search
                 processor, wall = time.process_time(), time.perf_counter()
                 evaluation = evaluate(searcher, asked, names)
                 taken = time.process_time() - processor, time.perf_counter() - wall
                 found.append((evaluation, *(seconds / evaluation.queries for seconds in taken)))
     return found
-
-
-def _asked(searcher: Searcher, judgements: Judgements, limit: int | None) -> list[Question]:
-    """The queries, those that are a document of the collection as examples; `limit` of them, drawn with a fixed seed."""
-    asked = [
-        question if question.own is None else replace(question, query=Query(like=(question.own,)))
-        for question in questions(judgements, searcher.catalogue)
-    ]
-    drawn = np.sort(np.random.default_rng(0).permutation(len(asked))[:limit])
-    return [asked[number] for number in drawn.tolist()]
 
 
 def held_out_groups(corpus: Corpus, plan: Plan) -> list[Group]:
@@ -185,14 +185,14 @@ def _reconstruction(folder: Path, home: Home) -> Iterator[str]:
         yield f"| {name} | {values.mean():.4f} | {_gain(whole, values)} |"
 
 
-def _retriever(models: Sequence[str], judgements: Judgements, vectors: Path, limit: int | None) -> Iterator[str]:
+def _retriever(models: Sequence[str], asking: Asking, vectors: Path) -> Iterator[str]:
     base, as_it_is = load_encoder(DEFAULT_MODEL), Relevance(1.0, None)
     ways = {"start": (base, as_it_is)}
     for model in models:
         ways[f"{model}, examples compared by g"] = base, Relevance.read(trained_folder(model), base.fingerprint)
         ways[f"{model}, in all vectors"] = load_encoder(model), as_it_is
-    start, *others = retriever_test(judgements, list(ways.values()), vectors, limit)
-    yield f"{judgements.name}: {start.queries} queries over {start.documents:,} documents; gains over the start"
+    start, *others = retriever_test(asking, list(ways.values()), vectors)
+    yield f"{asking.judgements.name}: {start.queries} queries over {start.documents:,} documents; gains over the start"
     yield f"\n| stage | measure | {' | gain | '.join(ways)} | gain |".replace("start | gain", "start")
     yield f"| --- | --- | --- {'| --- | --- ' * len(others)}|"
     for stage, measures in start.values.items():
@@ -202,9 +202,9 @@ def _retriever(models: Sequence[str], judgements: Judgements, vectors: Path, lim
             yield f"| {stage} | {measure} | {' | '.join(told)} |"
 
 
-def _reranker(model: str, judgements: Judgements, vectors: Path, limit: int | None) -> Iterator[str]:
-    (start, *cost), (trained, *dearer) = reranker_test(judgements, ["feedback", model], vectors, limit)
-    yield f"| {judgements.name}, {start.queries} queries | default | with the reranker | gain |\n| --- | --- | --- | --- |"
+def _reranker(model: str, asking: Asking, vectors: Path) -> Iterator[str]:
+    (start, *cost), (trained, *dearer) = reranker_test(asking, ["feedback", model], vectors)
+    yield f"| {asking.judgements.name}, {start.queries} queries | default | with the reranker | gain |\n| --- | --- | --- | --- |"
     for measure, before in start.values["reranked"].items():
         after = trained.values["reranked"][measure]
         yield f"| {measure} | {before.mean():.4f} | {after.mean():.4f} | {_gain(before, after)} |"
@@ -229,11 +229,11 @@ def main() -> int:
             parser.error("reconstruction needs --home")
         lines = _reconstruction(trained_folder(asked.model[0]), Home(asked.home))
     else:
-        judgements = judged(shared, asked.folder, asked.split, binary=asked.binary)
-        if asked.part == "retriever":
-            lines = _retriever(asked.model, judgements, vectors, asked.limit)
-        else:
-            lines = _reranker(asked.model[0], judgements, vectors, asked.limit)
+        folder, split = asked.folder, asked.split
+        judgements = read_judgements(folder, split, asked.binary) if folder else citations(shared, split)
+        asking = Asking(judgements, by_example=folder is None, limit=asked.limit)
+        retriever = asked.part == "retriever"
+        lines = _retriever(asked.model, asking, vectors) if retriever else _reranker(asked.model[0], asking, vectors)
     for line in lines:
         print(line, flush=True)  # noqa: T201
     return 0

@@ -19,6 +19,8 @@ from kb.export import WRITERS, references_of
 from kb.library import LIBRARY_FILE, Entry, Library, Memory, known_entries
 from kb.store import Home
 
+from thirty_papers import PAPERS  # isort: skip
+
 QLORA, LORA, BERT = "arxiv:2305.14314", "arxiv:2106.09685", "arxiv:1810.04805"
 BIBTEX = """
 @misc{mine, title = {LoRA: Low-Rank Adaptation of Large Language Models}, eprint = {2106.09685}, archiveprefix = {arXiv}}
@@ -114,6 +116,22 @@ def test_order_remark_tags_and_what_was_read(app: str, shelf: Home, library: Lib
     first = library.read_list("Order").entries[0]
     assert (first.remark, first.tags, first.read is None) == ("See **section 3**: $r = 8$", ("classic", "lora"), False)
     assert ids(library, "Order") == [QLORA, LORA, BERT]
+
+
+def test_the_second_page_of_a_long_list_begins_with_its_first_paper(
+    app: str, shelf: Home, library: Library, new_page: NewPage
+) -> None:
+    make(shelf, library, "Long", *(f"arxiv:{paper[0]}" for paper in PAPERS[:25]))
+    page = new_page(viewport={"width": 1280, "height": 700})
+    page.goto(list_url(app, "Long"))
+    expect(entries(page)).to_have_count(20)
+    press(page.get_by_role("button", name="Page 2", exact=True))
+    expect(entries(page)).to_have_count(5)
+    first = page.locator(".st-key-entries").get_by_role("link").first
+    expect(first).to_contain_text(PAPERS[20][1])
+    expect(first).to_be_focused()
+    expect(first).to_be_in_viewport()
+    library.delete("Long")
 
 
 def test_removed_renamed_deleted_and_brought_back(app: str, shelf: Home, library: Library, new_page: NewPage) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -148,6 +149,15 @@ def test_an_error_beside_a_merge_and_one_in_it_reach_the_caller(home: Home) -> N
         assert upsert(draft.catalogue, PAPER) == PaperChanges(new=1)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C as in a terminal: what a shell starts in the background inherits an ignored one."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_in_the_middle_of_a_query_is_ctrl_c(home: Home) -> None:
     def long_query() -> None:
         with home.draft() as draft:

@@ -24,7 +24,7 @@ from kb.codes import Compressed, Take, best, marked, one_thread
 from kb.embed import Vectors
 from kb.errors import StoreError
 from kb.store import Keys
-from kb.vectors import ENTRY, Digests, absent, entries
+from kb.vectors import ENTRY, Digests, differences, entries
 
 DENSE_FILE = "dense.faiss"
 DENSE_FILES = "dense."
@@ -81,13 +81,13 @@ class DenseIndex:
         wanted = entries(keys, digests)
         documents = path.with_suffix(_DOCUMENTS)
         try:
-            index, present = cls.read(path), np.load(documents)
+            index, present = cls.read(path), np.load(documents, mmap_mode="r")
         except (StoreError, OSError, ValueError):  # none is there, or none that can be read
             for left in path.parent.glob(f"{DENSE_FILES}*"):
                 left.unlink()
             index, present = cls.build(keys[:0], np.empty((0, dimension), dtype=np.float32)), np.empty(0, dtype=ENTRY)
-        stale = present["key"][absent(present, wanted)]
-        missing = np.flatnonzero(absent(wanted, present))
+        gone, come = differences(present, wanted)
+        stale, missing = present["key"][gone], np.flatnonzero(come)
         if path.is_file() and not len(stale) and not len(missing):
             return
         kept = index._recent_keys[~np.isin(index._recent_keys, stale)]

@@ -19,7 +19,7 @@ from kb.embed import Vectors
 from kb.errors import StoreError
 from kb.store import Keys, SearchText
 from kb.terms import code_names, fold, name_analyzer, plain, short_name, word_analyzer, words
-from kb.vectors import ENTRY, Digests, absent, entries
+from kb.vectors import ENTRY, Digests, differences, entries
 
 LEXICAL_FOLDER = "lexical"
 _DOCUMENTS = "documents-1.npy"  # the number is that of fields and analysis: another one builds the index anew
@@ -232,8 +232,8 @@ def _update(folder: Path, keys: Keys, digests: Digests, texts: Callable[[Keys], 
     wanted = entries(keys, digests)
     path = folder / _DOCUMENTS
     present = np.load(path) if path.is_file() else np.empty(0, dtype=ENTRY)
-    stale = present[absent(present, wanted)]
-    missing = wanted[absent(wanted, present)]
+    gone, come = differences(present, wanted)
+    stale, missing = present[gone], wanted[come]
     if not len(stale) and not len(missing) and path.is_file():
         return
     index = _opened(folder) if path.is_file() else _created(folder)

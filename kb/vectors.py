@@ -25,6 +25,7 @@ Digests = NDArray[np.void]
 DIGEST = np.dtype("V16")
 #: A paper in an index: its key, and the digest of the text under which it is there.
 ENTRY = np.dtype([("key", np.int64), ("digest", DIGEST)])
+_BLOCK = 1 << 15  # rows compared at a time: what the processor's cache holds
 # Segments are named after their place and the CRC-32 of what they hold; those of earlier versions have a random name.
 _CHECKED_NAME = re.compile(r"\d{6,}-crc(?P<checksum>[0-9a-f]{8})")
 
@@ -41,14 +42,23 @@ def entries(keys: NDArray[np.int64], of: Digests) -> NDArray[np.void]:
     return rows
 
 
-def absent(rows: NDArray[np.void], others: NDArray[np.void]) -> NDArray[np.bool_]:
-    """Which rows of ENTRY are not, key and digest, among the others; shape (n,). Both in the order of their keys."""
-    if not len(others):
-        return np.ones(len(rows), dtype=bool)
-    at = np.minimum(np.searchsorted(others["key"], rows["key"]), len(others) - 1)
-    # Three numbers a row, which numpy compares many times as fast as records.
-    ours, theirs = (each.view(np.int64).reshape(-1, 3) for each in (rows, others))
-    return np.asarray((ours != theirs[at]).any(axis=1))
+def differences(ours: NDArray[np.void], theirs: NDArray[np.void]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which rows of ENTRY are not, key and digest, among the other's; shapes (n,) and (m,). Both in the order of their keys."""
+    only_ours, only_theirs = np.ones(len(ours), dtype=bool), np.ones(len(theirs), dtype=bool)
+    keys = np.ascontiguousarray(theirs["key"])
+    for start in range(0, len(ours), _BLOCK):
+        block = ours[start : start + _BLOCK]
+        wanted = np.ascontiguousarray(block["key"])
+        first, last = np.searchsorted(keys, wanted[[0, -1]]).tolist()
+        near = theirs[first : last + 1]
+        if len(near):
+            at = np.minimum(np.searchsorted(keys[first : last + 1], wanted), len(near) - 1)
+            # Three numbers a row, which numpy compares many times as fast as records.
+            one, other = (rows.view(np.int64).reshape(-1, 3) for rows in (block, near))
+            same = (one == other[at]).all(axis=1)
+            only_ours[start : start + len(block)] = ~same
+            only_theirs[first + at[same]] = False
+    return only_ours, only_theirs
 
 
 def _numbers(values: Digests) -> NDArray[np.uint64]:

@@ -14,7 +14,7 @@ from kb.dense import DenseIndex
 from kb.embed import Vectors
 from kb.errors import StoreError
 from kb.store import Keys
-from kb.vectors import DIGEST, Digests, absent, digests, entries
+from kb.vectors import DIGEST, Digests, differences, digests, entries
 
 DIMENSION = 32
 
@@ -230,7 +230,9 @@ def test_a_damaged_file_is_said_to_be(tmp_path: Path, name: str) -> None:
     assert not compressed(path)
 
 
-def test_what_an_index_lacks_is_told_by_key_and_digest() -> None:
+@pytest.mark.parametrize("block", [1, 7, 1 << 15])
+def test_what_an_index_lacks_is_told_by_key_and_digest(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kb.vectors._BLOCK", block)
     chance = np.random.default_rng(3)
 
     def some() -> NDArray[np.void]:
@@ -240,5 +242,5 @@ def test_what_an_index_lacks_is_told_by_key_and_digest() -> None:
 
     for _ in range(200):
         ours, theirs = some(), some()
-        expected = [row not in theirs.tolist() for row in ours.tolist()]
-        assert absent(ours, theirs).tolist() == expected
+        expected = [row not in theirs.tolist() for row in ours.tolist()], [row not in ours.tolist() for row in theirs.tolist()]
+        assert tuple(mask.tolist() for mask in differences(ours, theirs)) == expected

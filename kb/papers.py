@@ -32,12 +32,13 @@ class Author:
         if len(words) < 2:
             return cls(name.strip())
         start = len(words) - 1
-        while start > 1 and words[start - 1].lower() in _PARTICLES:
+        while start > 1 and words[start - 1].lower() in PARTICLES:
             start -= 1
         return cls(" ".join(words[start:]), " ".join(words[:start]))
 
 
-_PARTICLES = frozenset("van von der den de da del della di dos du la le ten ter zu bin al el ibn".split())
+#: Words of family names, in small letters.
+PARTICLES = frozenset("van von der den de da del della di dos du la le ten ter zu zur bin al el ibn".split())
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,7 +30,7 @@ from kb.marge.quality import Halves, Verdict, halves, verdict
 from kb.marge.reranker import MargeReranker
 from kb.marge.states import TokenStates
 from kb.marge.training import CHECKPOINT, PRESETS, Training, batch_of
-from kb.marge.weights import SHIPPED, read_adapter, read_facts, read_model, write
+from kb.marge.weights import SHIPPED, fingerprint, read_adapter, read_facts, read_model, write
 from kb.models import DEFAULT_MODEL, default_folder, load_encoder, load_relevance
 from kb.retrieve import Candidates, Query
 from kb.search import Searcher
@@ -511,6 +512,36 @@ def trained(states: TokenStates, encoder: Encoder, tmp_path_factory: pytest.Temp
     folder = tmp_path_factory.mktemp("trained")
     write(folder, model, encoder.fingerprint, 0.5)
     return folder
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_model_that_is_replaced_is_the_old_one_or_the_new_one_or_none(
+    trained: Path, states: TokenStates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, number: int
+) -> None:
+    old = shutil.copytree(trained, tmp_path / "old")
+    model = read_model(old, states.words)
+    before = fingerprint(old, "e")
+    calls = 0
+
+    def failing(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == number:
+            raise OSError("stopped here")
+
+    where, really = (os, os.fsync) if step == "fsync" else (Path, Path.replace)
+    monkeypatch.setattr(where, step, lambda *at: (failing(), really(*at))[1])
+    with pytest.raises(OSError, match="stopped here"):
+        write(old, model, "another", 1.0)
+    if step == "fsync":  # nothing was touched
+        assert fingerprint(old, "e") == before
+    else:  # what is there names no model, and the same run once more writes it
+        with pytest.raises(ModelError, match="holds no trained model"):
+            read_facts(old)
+    monkeypatch.undo()
+    write(old, model, "another", 1.0)
+    assert (read_facts(old).encoder, read_facts(old).mix) == ("another", 1.0)
 
 
 def test_weights_come_back(trained: Path, states: TokenStates, tmp_path: Path) -> None:

@@ -12,12 +12,11 @@ from kb.export.venue import Venue, published_venue
 from kb.identifiers import paper_url
 from kb.latex import to_unicode
 from kb.library import Entry
-from kb.papers import Author, CodeLink, Paper
+from kb.papers import PARTICLES, Author, CodeLink, Paper
 
 _SMALL_WORDS = frozenset(
     "a an and are as at by can do does for from how in is it of on or the to towards via what when why with".split()
 )
-_PARTICLES = frozenset("van von der den de da del della di dos du la le ten ter zu zur bin ibn al el".split())
 _GROUPS = frozenset("team collaboration consortium group project".split())
 # Letters that no decomposition turns into ASCII.
 _LETTERS = str.maketrans(
@@ -74,7 +73,7 @@ def particle_and_family(author: Author) -> tuple[str, str]:
     """`van der` and `Maaten`."""
     words = author.family.split()
     count = 0
-    while count < len(words) - 1 and words[count].islower() and words[count] in _PARTICLES:
+    while count < len(words) - 1 and words[count].islower() and words[count] in PARTICLES:
         count += 1
     return " ".join(words[:count]), " ".join(words[count:])
 
@@ -102,7 +101,7 @@ def _with_its_particle(author: Author) -> Author:
     """arXiv takes `van der` for given names; in a bibliography it goes with the family name."""
     words = author.given.split()
     start = len(words)
-    while start > 1 and words[start - 1] in _PARTICLES:
+    while start > 1 and words[start - 1] in PARTICLES:
         start -= 1
     return Author(" ".join([*words[start:], author.family]), " ".join(words[:start]), author.suffix)
 

@@ -51,9 +51,12 @@ def write(folder: Path, model: Marge, encoder: str, mix: float) -> None:
         name: (tensor.half() if tensor.is_floating_point() else tensor).cpu().numpy()
         for name, tensor in model.state_dict().items()
     }
-    replace_file(folder / WEIGHTS, save(tensors))
+    weights = _staged(folder / WEIGHTS, save(tensors))
     facts = Facts(encoder, mix, round(float(model.beta.detach()), 2), asdict(model.shape))
-    replace_file(folder / FACTS, json.dumps(asdict(facts), indent=1).encode())
+    told = _staged(folder / FACTS, json.dumps(asdict(facts), indent=1).encode())
+    (folder / FACTS).unlink(missing_ok=True)  # those of a model that was here do not go with these weights
+    weights.replace(folder / WEIGHTS)
+    told.replace(folder / FACTS)
 
 
 def read_facts(folder: Path) -> Facts:
@@ -105,9 +108,14 @@ def _read(folder: Path, prefix: str = "") -> dict[str, Floats]:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Writes a file under a temporary name first; it is whole or not there."""
-    temporary = path.with_suffix(".tmp")
+    _staged(path, content).replace(path)
+
+
+def _staged(path: Path, content: bytes) -> Path:
+    """The content on disk, under a temporary name."""
+    temporary = path.with_name(f"{path.name}.tmp")
     with temporary.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(path)
+    return temporary

@@ -168,7 +168,7 @@ def reconstruction(model: Marge, corpus: Corpus, states: TokenStates, plan: Plan
     return {name: np.asarray(values) for name, values in found.items()}
 
 
-def _gain(before: NDArray[np.float64], after: NDArray[np.float64]) -> str:
+def gain(before: NDArray[np.float64], after: NDArray[np.float64]) -> str:
     interval = paired_bootstrap(after - before)
     return f"{interval.mean:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
 
@@ -182,7 +182,7 @@ def _reconstruction(folder: Path, home: Home) -> Iterator[str]:
     whole = losses["as trained"]
     yield f"| reconstruction of {len(whole)} held-out papers | nats per token | worse by |\n| --- | --- | --- |"
     for name, values in losses.items():
-        yield f"| {name} | {values.mean():.4f} | {_gain(whole, values)} |"
+        yield f"| {name} | {values.mean():.4f} | {gain(whole, values)} |"
 
 
 def _retriever(models: Sequence[str], asking: Asking, vectors: Path) -> Iterator[str]:
@@ -198,7 +198,7 @@ def _retriever(models: Sequence[str], asking: Asking, vectors: Path) -> Iterator
     for stage, measures in start.values.items():
         for measure, before in measures.items():
             after = [other.values[stage][measure] for other in others]
-            told = [f"{before.mean():.4f}", *(f"{values.mean():.4f} | {_gain(before, values)}" for values in after)]
+            told = [f"{before.mean():.4f}", *(f"{values.mean():.4f} | {gain(before, values)}" for values in after)]
             yield f"| {stage} | {measure} | {' | '.join(told)} |"
 
 
@@ -207,7 +207,7 @@ def _reranker(model: str, asking: Asking, vectors: Path) -> Iterator[str]:
     yield f"| {asking.judgements.name}, {start.queries} queries | default | with the reranker | gain |\n| --- | --- | --- | --- |"
     for measure, before in start.values["reranked"].items():
         after = trained.values["reranked"][measure]
-        yield f"| {measure} | {before.mean():.4f} | {after.mean():.4f} | {_gain(before, after)} |"
+        yield f"| {measure} | {before.mean():.4f} | {after.mean():.4f} | {gain(before, after)} |"
     for name, one, other in zip(("processor", "wall"), cost, dearer, strict=True):
         yield f"| {name} time of a search, ms | {1e3 * one:.0f} | {1e3 * other:.0f} | × {other / one:.1f} |"
 

@@ -6,8 +6,9 @@ architecture of the default model is a page of arithmetic (Devlin et al. 2019; R
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,14 @@ from tokenizers import Tokenizer
 Floats = NDArray[np.float32]
 #: Token ids of one text, the special ones included; shape (tokens,).
 Tokens = NDArray[np.int64]
+#: Changes to a model's matrices by name, `encoder.layer.0.attention.self.query`, each as two factors of low rank (Hu et al. 2021,
+#: LoRA, arXiv 2106.09685): down of shape (rank, in) and up of shape (out, rank). The matrix becomes W + up · down.
+Changes = Mapping[str, tuple[Floats, Floats]]
 
 # What this module computes; a model that says anything else of itself is left to sentence-transformers.
 _ARCHITECTURE = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False}
 _MODULES = (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
+_ATTENTION = tuple(f"attention.self.{name}" for name in ("query", "key", "value"))
 # BLAS over all cores waits at every product for its slowest thread: on a busy machine that costs ten times the work.
 _BLAS = ThreadpoolController()
 
@@ -78,6 +83,12 @@ class Bert:
         if self.words.shape[1] != self.dimension or f"encoder.layer.{len(self.layers)}.output.dense.weight" in tensors:
             raise UnknownArchitecture(f"{folder}: the weights do not fit config.json.")
 
+    def changed(self, changes: Changes) -> Bert:
+        """The model with these changes; this one stays as it is."""
+        other = copy.copy(self)
+        other.layers = [layer.changed(number, changes) for number, layer in enumerate(self.layers)]
+        return other
+
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """Token ids of every text, cut at the model's limit."""
         return [np.asarray(encoding.ids, dtype=np.int64) for encoding in self._tokenizer.encode_batch(list(texts))]
@@ -100,13 +111,27 @@ class _Layer:
 
     def __init__(self, number: int, both: Callable[[str], tuple[Floats, Floats]]) -> None:
         prefix = f"encoder.layer.{number}"
-        parts = [both(f"{prefix}.attention.self.{name}") for name in ("query", "key", "value")]
+        parts = [both(f"{prefix}.{name}") for name in _ATTENTION]
         self.attention = np.concatenate([weight for weight, _ in parts]), np.concatenate([bias for _, bias in parts])
         self.attended = both(f"{prefix}.attention.output.dense")
         self.attended_norm = both(f"{prefix}.attention.output.LayerNorm")
         self.inner = both(f"{prefix}.intermediate.dense")
         self.outer = both(f"{prefix}.output.dense")
         self.outer_norm = both(f"{prefix}.output.LayerNorm")
+
+    def changed(self, number: int, changes: Changes) -> _Layer:
+        """The layer with the changes to its matrices; raises KeyError where there is none for one of them."""
+
+        def change(name: str) -> Floats:
+            down, up = changes[f"encoder.layer.{number}.{name}"]
+            return up @ down
+
+        other = copy.copy(self)
+        other.attention = self.attention[0] + np.concatenate([change(name) for name in _ATTENTION]), self.attention[1]
+        other.attended = self.attended[0] + change("attention.output.dense"), self.attended[1]
+        other.inner = self.inner[0] + change("intermediate.dense"), self.inner[1]
+        other.outer = self.outer[0] + change("output.dense"), self.outer[1]
+        return other
 
     def __call__(self, states: Floats, heads: int, epsilon: float) -> Floats:
         """States of one text, shape (d, tokens), to those of the next layer."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from kb.bert import Bert
+from kb.bert import Bert, Changes
 from kb.errors import ModelError
 
 if TYPE_CHECKING:
@@ -44,6 +44,10 @@ class Encoder(Protocol):
         """One unit vector a text, shape (len(texts), dimension); `progress` is told how many more are done."""
         ...
 
+    def encode_query(self, texts: Sequence[str]) -> Vectors:
+        """One unit vector a question or phrase, shape (len(texts), dimension), near to the papers that answer it."""
+        ...
+
 
 @runtime_checkable
 class DerivedEncoder(Encoder, Protocol):
@@ -66,10 +70,15 @@ class BertEncoder:
         self.model_id = model_id
         self.dimension = self._bert.dimension
         self.fingerprint = weights_sha256(folder)
+        self._asked = self._bert
+
+    def change_for_queries(self, changes: Changes) -> None:
+        """Queries are encoded with these changes from now on; the vectors of papers stay what they are."""
+        self._asked = self._bert.changed(changes)
 
     def __getstate__(self) -> dict[str, object]:
-        """What is sent to another machine, whose processor may want the matrices laid out in another way."""
-        return self.__dict__ | {"_bulk": None}
+        """What is sent to another machine: it embeds papers, and its processor may want the matrices laid out in another way."""
+        return self.__dict__ | {"_bulk": None, "_asked": self._bert}
 
     def encode(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> Vectors:
         """See Encoder.encode."""
@@ -90,6 +99,10 @@ class BertEncoder:
 
         _in_batches([len(each) for each in tokens], encode_batch, progress)
         return vectors
+
+    def encode_query(self, texts: Sequence[str]) -> Vectors:
+        """See Encoder.encode_query."""
+        return np.stack([self._asked.encode(text) for text in texts])
 
 
 class SentenceTransformerEncoder:
@@ -137,6 +150,10 @@ class SentenceTransformerEncoder:
         # About four characters a token.
         _in_batches([min(limit, len(text) // 4 + 2) for text in texts], encode_batch, progress)
         return vectors
+
+    def encode_query(self, texts: Sequence[str]) -> Vectors:
+        """See Encoder.encode_query; as papers are encoded."""
+        return self.encode(texts)
 
 
 def _in_batches(lengths: Sequence[int], encode: Callable[[list[int]], None], progress: Callable[[int], None] | None) -> None:

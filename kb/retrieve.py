@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from kb.dense import DenseIndex
-from kb.embed import Vectors
+from kb.embed import Encoder, Vectors
 from kb.facets import Facet
 from kb.lexical import LexicalIndex
 from kb.store import Filters, Keys
@@ -38,7 +39,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Papers that may answer a query, best first by the fused score; every array of shape (n,)."""
+    """Papers that may answer a query, best first by the fused score; arrays of shape (n,) but for the vectors."""
 
     keys: Keys
     dense: Vectors
@@ -48,13 +49,15 @@ class Candidates:
     """BM25; 0 for a paper that has none of the query's words."""
     fused: Vectors
     """Both, standardised and weighted."""
+    vectors: Vectors
+    """What the cosines are of, shape (n, d): the papers' own vectors, or what `adapt` makes of them."""
 
     def __len__(self) -> int:
         return len(self.keys)
 
 
-#: Texts to unit vectors; a query without text never calls it, so that no model is loaded for it.
-Encode = Callable[[Sequence[str]], Vectors]
+#: The encoder; a query without text never asks for it, so that no model is loaded for that.
+Encoding = Callable[[], Encoder]
 #: Titles of papers by key, as the words of an example.
 Titles = Callable[[Sequence[int]], dict[int, str]]
 #: Vectors of papers to those by which one is compared with another, both of shape (n, d).
@@ -63,9 +66,9 @@ Adapt = Callable[[Vectors], Vectors]
 # How much a bad example counts against good ones: Rocchio's usual proportion of γ to β, 0.15 to 0.75
 # (Manning, Raghavan, Schütze: Introduction to Information Retrieval, section 9.1.1).
 _UNLIKE_WEIGHT = 0.2
-# Share of the dense score; between the best for SciFact's training claims (0.5) and for titles and opening sentences of
-# citing papers (0.7), and within 0.4 points of nDCG@10 of the best for each.
-_DENSE_SHARE = 0.55
+# Share of the dense score; between the best for held-out ones of SciFact's training claims (0.75) and for titles of citing papers
+# (0.6), with their opening sentences at 0.7: see kb/query/MODEL_CARD.md.
+_DENSE_SHARE = 0.65
 # The same for examples, whose titles are fewer words than a question; chosen on papers left out of bibliographies. It is the
 # better one for abstracts as queries as well, which have words of all kinds: by 0.6 points of nDCG@10 for those of citing papers.
 _DENSE_SHARE_OF_EXAMPLES = 0.7
@@ -75,10 +78,10 @@ _ABSTRACT = 60  # words from which a text is taken for an abstract
 class Retriever:
     """Both indexes, asked together. They hold the same papers."""
 
-    def __init__(self, dense: DenseIndex, lexical: LexicalIndex, encode: Encode, titles: Titles, adapt: Adapt) -> None:
+    def __init__(self, dense: DenseIndex, lexical: LexicalIndex, encoding: Encoding, titles: Titles, adapt: Adapt) -> None:
         self.dense = dense
         self.lexical = lexical
-        self._encode = encode
+        self._encoding = encoding
         self._titles = titles
         self._adapt = adapt
 
@@ -89,34 +92,41 @@ class Retriever:
         """
         own = np.asarray(query.like + query.unlike, dtype=np.int64)
         depth = max(k, DEPTH) + len(own)
-        parts = self._parts(query)
         texts = self._texts(query)
-        # Papers between all parts, and those near to one of them.
-        vectors = np.concatenate([_mean(parts), parts]) if len(parts) > 1 else parts
-        found = [self.dense.search(vectors[row : row + 1], depth, allowed)[0][0] for row in range(len(vectors))]
-        worded = [self.lexical.search(text, depth, allowed) for text in texts]
+        with ThreadPoolExecutor(1) as beside:  # one looks for words while the other encodes
+            words = [beside.submit(self.lexical.search, text, depth, allowed) for text in texts]
+            parts = self._parts(query)
+            # Papers between all parts, and those near to one of them.
+            vectors = np.concatenate([_mean(parts), parts]) if len(parts) > 1 else parts
+            found = [self.dense.search(vectors[row : row + 1], depth, allowed)[0][0] for row in range(len(vectors))]
+            worded = [each.result() for each in words]
         found += [keys for keys, _ in worded]
         found.append(embedded_only(tuple(also), self.dense))
         keys = np.setdiff1d(np.concatenate(found), own)
-        dense = self._cosines(query, parts, keys)
+        stored = self._compared(query, self.dense.vectors(keys))
+        dense = self._cosines(query, parts, stored)
         lexical = self._lexical(texts, worded, keys)
         fused = fuse(dense, lexical, _DENSE_SHARE_OF_EXAMPLES if query.by_example else _DENSE_SHARE)
         order = np.lexsort((keys, -fused))
-        return Candidates(keys[order], dense[order], lexical[order], fused[order])
+        return Candidates(keys[order], dense[order], lexical[order], fused[order], stored[order])
 
     def _parts(self, query: Query) -> Vectors:
         """Vectors of the text and of the examples, those not embedded yet left out; shape (parts, d)."""
-        text = [self._encode([query.text])] if query.text else []
+        text = []
+        if query.text:  # one as long as an abstract, or beside examples, is compared as papers are
+            encode = self._encoding().encode if query.by_example else self._encoding().encode_query
+            text = [encode([query.text])]
         return np.concatenate([*text, self.dense.vectors(embedded_only(query.like, self.dense))])
 
-    def _cosines(self, query: Query, parts: Vectors, keys: Keys) -> Vectors:
+    def _compared(self, query: Query, vectors: Vectors) -> Vectors:
+        """The vectors as they are compared for this query, shape (n, d)."""
+        return self._adapt(vectors) if query.by_example else vectors
+
+    def _cosines(self, query: Query, parts: Vectors, stored: Vectors) -> Vectors:
         if not len(parts):
-            return np.zeros(len(keys), dtype=np.float32)
-        stored = self.dense.vectors(keys)
-        disliked = self.dense.vectors(embedded_only(query.unlike, self.dense))
-        if query.by_example:
-            stored, parts, disliked = self._adapt(stored), self._adapt(parts), self._adapt(disliked)
-        cosines = stored @ parts.T
+            return np.zeros(len(stored), dtype=np.float32)
+        cosines = stored @ self._compared(query, parts).T
+        disliked = self._compared(query, self.dense.vectors(embedded_only(query.unlike, self.dense)))
         scores = (cosines.mean(axis=1) + cosines.max(axis=1)) / 2
         if len(disliked):
             scores = scores - _UNLIKE_WEIGHT * (stored @ disliked.T).mean(axis=1)

@@ -83,8 +83,8 @@ class Searcher:
         if generation.manifest.embedded:
             dense = DenseIndex.read(generation.file(DENSE_FILE))
             lexical = LexicalIndex.read(generation.subfolder(LEXICAL_FOLDER))
-            self._retriever = Retriever(dense, lexical, self._encode, self._titles, self.relevance.adapt)
-            self._reranker = load_reranker(dense, self._texts, self.relevance.adapt)
+            self._retriever = Retriever(dense, lexical, self.encoder, self._titles, self.relevance.adapt)
+            self._reranker = load_reranker(self._texts)
             self._withdrawn = self.catalogue.withdrawn()
 
     @classmethod

@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 KB_ORDER = (
     "errors", "identifiers", "papers", "counts", "progress", "distributed", "latex", "elsewhere", "store", "background",
     "uploads", "library", "backup", "bibliography", "bert", "bulk", "embed", "vectors", "atlas", "codes", "dense", "shards",
-    "terms", "sentences", "facets", "lexical", "indexing", "checkup", "retrieve", "rerank", "marge", "models", "search", "spread",
-    "matching", "explain", "judgements", "evaluate", "recommend", "trends", "digest", "plot", "export", "cli",
+    "terms", "sentences", "facets", "lexical", "indexing", "checkup", "retrieve", "rerank", "marge", "query", "models", "search",
+    "spread", "matching", "explain", "judgements", "evaluate", "recommend", "trends", "digest", "plot", "export", "cli",
 )  # fmt: skip
 MAY_IMPORT = {"kb": {"kb"}, "ingest": {"ingest", "kb"}, "app": {"app", "kb", "ingest"}}
 

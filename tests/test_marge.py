@@ -606,13 +606,13 @@ def test_the_reranker_reads_each_candidate_by_itself(trained: Path) -> None:
     alone = [reranker.gains("pruning attention of a transformer", [texts[i]])[0] for i in range(12)]
     np.testing.assert_allclose(gains, alone, atol=0.02)  # bfloat16
     fused = np.linspace(1, -1, 40, dtype=np.float32)
-    found = Candidates(np.arange(40), fused, fused, fused)
+    found = Candidates(np.arange(40), fused, fused, fused, np.eye(40, dtype=np.float32))
     scores = reranker.rerank(Query("pruning attention of a transformer"), found)
     assert scores.shape == (40,)
     assert (np.diff(scores[30:]) < 0).all() and scores[:30].min() >= scores[30:].max()
     by_example = reranker.rerank(Query(like=(39,)), found)
     assert by_example.shape == (40,) and not np.allclose(by_example, scores)
-    one = Candidates(found.keys[:1], fused[:1], fused[:1], fused[:1])
+    one = Candidates(found.keys[:1], fused[:1], fused[:1], fused[:1], found.vectors[:1])
     np.testing.assert_array_equal(reranker.rerank(Query("x"), one), [1])
 
 

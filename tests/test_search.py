@@ -207,12 +207,14 @@ def test_reranking_can_be_switched_off(base: Home, encoder: Encoder, monkeypatch
 
 def test_final_scores_keep_the_order_on_the_scale_of_cosines() -> None:
     cosines = np.float32([0.5, 0.2, 0.4, 0.1])
-    found = Candidates(np.arange(1, 5), cosines, cosines, np.float32([3, 1, 0, -1]))
+    found = Candidates(np.arange(1, 5), cosines, cosines, np.float32([3, 1, 0, -1]), np.eye(4, dtype=np.float32))
     order = np.float32([9, 4, 4 - 1e-3, 4 - 1e-3 - 1])  # two were reranked; the others keep their distances behind these
     expected = cosines.mean() + cosines.std() * (order - order.mean()) / order.std()
     np.testing.assert_allclose(final_scores(found, np.float32([9, 4])), expected, rtol=1e-4)
     assert final_scores(found, np.float32([])).argsort().tolist() == [3, 2, 1, 0]
-    assert final_scores(Candidates(*(a[:0] for a in (found.keys, cosines, cosines, cosines))), cosines[:0]).shape == (0,)
+    assert final_scores(
+        Candidates(*(a[:0] for a in (found.keys, cosines, cosines, cosines, found.vectors))), cosines[:0]
+    ).shape == (0,)
 
 
 def test_scores_of_two_queries_compare(searcher: Searcher) -> None:
@@ -234,6 +236,10 @@ def test_papers_are_compared_with_examples_by_the_trained_model(base: Home, sear
     cosines = vectors @ adapt(searcher.index.vectors(np.asarray([example])))[0]
     hits = searcher.like(["arxiv:1502.00002"], k=200)
     np.testing.assert_allclose([hit.scores["dense"] for hit in hits], cosines, atol=1e-5)
+    found, _ = searcher.candidates(Query(like=(example,)), 10)
+    np.testing.assert_allclose(found.vectors, adapt(searcher.index.vectors(found.keys)), atol=1e-6)
+    found, _ = searcher.candidates(Query(phrase), 10)
+    np.testing.assert_array_equal(found.vectors, searcher.index.vectors(found.keys))
     assert [hit.scores["dense"] for hit in hits] != [hit.scores["dense"] for hit in plain.like(["arxiv:1502.00002"], k=200)]
 
 
@@ -252,6 +258,8 @@ class _OtherModel:
 
     def encode(self, *_: object) -> Vectors:
         raise AssertionError("must not be used")
+
+    encode_query = encode
 
 
 def test_another_model_than_the_index_is_refused(base: Home) -> None:

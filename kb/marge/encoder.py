@@ -39,6 +39,10 @@ class MargeEncoder:
         """See Encoder.encode."""
         return self.derive(self.base.encode(texts, progress))
 
+    def encode_query(self, texts: Sequence[str]) -> Vectors:
+        """See Encoder.encode_query; as papers are encoded."""
+        return self.encode(texts)
+
     def derive(self, vectors: Vectors) -> Vectors:
         """The vectors of texts from those that the other encoder gave them, shape (n, d)."""
         return mixed(vectors, adapted(vectors, self._adapter), self._mix)

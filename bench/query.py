@@ -32,6 +32,7 @@ from kb.sentences import sentences
 _CITING = 1000  # citing papers to learn from
 _ASKED = 300  # of them, to measure by
 _FOLDS = 5
+_TWIN = 0.9  # cosine from which on two claims are of the same matter
 
 
 def citing(shared: Path, split: Split, number: int) -> Judgements:
@@ -56,15 +57,32 @@ def citing(shared: Path, split: Split, number: int) -> Judgements:
     return Judgements(f"citing papers, {split}", tuple(documents.values()), queries, qrels)
 
 
-def part(judgements: Judgements, kept: Callable[[int], bool]) -> Judgements:
-    """The judgements of those queries whose number in a fixed random order is kept."""
-    order = np.random.default_rng(0).permutation(len(judgements.qrels)).tolist()
-    chosen = {query for query, number in zip(judgements.qrels, order, strict=True) if kept(number)}
+def part(judgements: Judgements, name: str, kept: Callable[[str], bool]) -> Judgements:
+    """The judgements of some of the queries."""
+    chosen = {query for query in judgements.qrels if kept(query)}
     return replace(
         judgements,
+        name=f"{judgements.name}, {name}",
         queries={query: text for query, text in judgements.queries.items() if query in chosen},
         qrels={query: grades for query, grades in judgements.qrels.items() if query in chosen},
     )
+
+
+def folds(judgements: Judgements) -> dict[str, int]:
+    """Of each query the part that it is in, of five drawn with a fixed seed."""
+    order = np.random.default_rng(0).permutation(len(judgements.qrels)).tolist()
+    return {query: number % _FOLDS for query, number in zip(judgements.qrels, order, strict=True)}
+
+
+def without_twins(judgements: Judgements, others: Judgements, encoder: BertEncoder) -> Judgements:
+    """Those queries that no one of the others is nearly the same as.
+
+    SciFact has a claim and its denial, or a claim in other words, in both its parts.
+    """
+    known = encoder.encode(list(others.queries.values()))
+    nearest = (encoder.encode(list(judgements.queries.values())) @ known.T).max(axis=1)
+    alone = {query for query, cosine in zip(judgements.queries, nearest.tolist(), strict=True) if cosine < _TWIN}
+    return part(judgements, "without twins", alone.__contains__)
 
 
 def learned_from(judgements: Judgements, encoder: BertEncoder, vectors: Path) -> Collection:
@@ -133,10 +151,14 @@ def main() -> int:
             trained(claims, shared, before, vectors, path)
         elif asked.part == "held-out":
             path = Path(place) / SHIPPED.name
-            trained(part(claims, lambda number: number % _FOLDS != asked.fold), shared, before, vectors, path)
-            measured = [part(claims, lambda number: number % _FOLDS == asked.fold)]
+            fold = folds(claims)
+            rest = part(claims, "the others", lambda query: fold[query] != asked.fold)
+            trained(rest, shared, before, vectors, path)
+            held_out = part(claims, "held out", lambda query: fold[query] == asked.fold)
+            measured = [held_out, without_twins(held_out, rest, before)]
         else:
-            measured = [read_judgements(judged / "scifact"), read_judgements(judged / "cranfield", binary=True)]
+            test = read_judgements(judged / "scifact")
+            measured = [test, without_twins(test, claims, before), read_judgements(judged / "cranfield", binary=True)]
         measured += [citing(shared, asked.split, _ASKED)] if measured else []
         after.change_for_queries(read(path, before.fingerprint) or {})
         for judgements in measured:

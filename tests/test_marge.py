@@ -30,7 +30,7 @@ from kb.marge.quality import Halves, Verdict, halves, verdict
 from kb.marge.reranker import MargeReranker
 from kb.marge.states import TokenStates
 from kb.marge.training import CHECKPOINT, PRESETS, Training, batch_of
-from kb.marge.weights import SHIPPED, fingerprint, read_adapter, read_facts, read_model, write
+from kb.marge.weights import FACTS, SHIPPED, fingerprint, read_adapter, read_facts, read_model, write
 from kb.models import DEFAULT_MODEL, default_folder, load_encoder, load_relevance
 from kb.retrieve import Candidates, Query
 from kb.search import Searcher
@@ -548,8 +548,12 @@ def test_weights_come_back(trained: Path, states: TokenStates, tmp_path: Path) -
     model = read_model(trained, states.words)
     assert model.written.tolist() == list(range(1000, 1512))
     assert read_facts(trained).mix == 0.5
-    with pytest.raises(ModelError, match="kb train marge"):
+    with pytest.raises(ModelError, match="holds no trained model.*kb train marge"):
         read_facts(tmp_path)
+    for damaged in ('{"encoder"', '{"encoder": "x"}'):
+        (tmp_path / FACTS).write_text(damaged)
+        with pytest.raises(ModelError, match=r"marge\.json is damaged.*Delete it"):
+            read_facts(tmp_path)
 
 
 def test_papers_are_compared_by_the_model_in_use(trained: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:

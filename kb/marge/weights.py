@@ -60,11 +60,13 @@ def write(folder: Path, model: Marge, encoder: str, mix: float) -> None:
 
 
 def read_facts(folder: Path) -> Facts:
-    """Raises ModelError where the folder holds no model."""
+    """Raises ModelError where the folder holds no model, or a damaged one."""
     try:
         return Facts(**json.loads((folder / FACTS).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+    except OSError as error:
         raise ModelError(f"{folder} holds no trained model ({error}). Train one: `kb train marge`.") from error
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{folder / FACTS} is damaged ({error}). Delete it, and train anew: `kb train marge`.") from error
 
 
 def read_adapter(folder: Path) -> dict[str, Floats]:

@@ -548,7 +548,7 @@ def test_weights_come_back(trained: Path, states: TokenStates, tmp_path: Path) -
     model = read_model(trained, states.words)
     assert model.written.tolist() == list(range(1000, 1512))
     assert read_facts(trained).mix == 0.5
-    with pytest.raises(ModelError, match="holds no trained model.*kb train marge"):
+    with pytest.raises(ModelError, match=r"holds no trained model.*kb train marge"):
         read_facts(tmp_path)
     for damaged in ('{"encoder"', '{"encoder": "x"}'):
         (tmp_path / FACTS).write_text(damaged)

@@ -102,7 +102,8 @@ class BertEncoder:
 
     def encode_query(self, texts: Sequence[str]) -> Vectors:
         """See Encoder.encode_query."""
-        return np.stack([self._asked.encode(text) for text in texts])
+        vectors = [self._asked.encode(text) for text in texts]
+        return np.asarray(vectors, dtype=np.float32).reshape(len(texts), self.dimension)
 
 
 class SentenceTransformerEncoder:

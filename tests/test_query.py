@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,9 +13,12 @@ import torch
 from conftest import record
 from torch.nn import functional
 
+from bench.marge import split_of
+from bench.query import citing, folds, learned_from, without_twins
 from kb.bert import Bert
 from kb.embed import BertEncoder, Encoder, Vectors
 from kb.errors import ModelError
+from kb.judgements import Judgements
 from kb.models import DEFAULT_MODEL, default_folder, load_encoder
 from kb.query.training import Collection, Example, Plan, QuerySide, loss, train
 from kb.query.weights import SHIPPED, read, write
@@ -124,9 +129,50 @@ def test_what_comes_along_is_small_and_used_for_queries_alone(encoder: Encoder, 
     np.testing.assert_array_equal(encoder.encode(QUESTIONS), plain.encode(QUESTIONS))
     cosines = (encoder.encode_query(QUESTIONS) * plain.encode(QUESTIONS)).sum(axis=1)
     assert (cosines < 0.999).all() and cosines.mean() > 0.5
+    assert encoder.encode_query([]).shape == (0, encoder.dimension)
     # Another model has no query side, and KB_MODEL=marge derives its vectors from those of papers.
     marge = load_encoder("marge")
     np.testing.assert_array_equal(marge.encode_query(QUESTIONS), marge.encode(QUESTIONS))
+
+
+def test_what_is_measured_and_learned_from(plain: BertEncoder, tmp_path: Path) -> None:
+    """Citing papers ask by title and by first sentence for what they cite among the papers drawn; twins are told apart."""
+    folder = tmp_path / "data" / "citations"
+    folder.mkdir(parents=True)
+    papers = {f"p{n}": {"title": f"Subject {n}", "abstract": f"First of {n}. Second of {n}."} for n in range(60)}
+    papers["p7"]["abstract"] = ""
+    with gzip.open(folder / "papers.jsonl.gz", "wt", encoding="utf-8") as lines:
+        lines.writelines(json.dumps({"id": name} | paper) + "\n" for name, paper in papers.items())
+    cited = {f"p{n}": [f"p{(n + step) % 60}" for step in (1, 30)] for n in range(60)}
+    with gzip.open(folder / "pairs.tsv.gz", "wt", encoding="utf-8") as lines:
+        lines.write("citing\tcited\n" + "".join(f"{one}\t{other}\n" for one, others in cited.items() for other in others))
+    found = citing(tmp_path, "train", 5)
+    kept = {document.id for document in found.documents}
+    asking = {paper for paper in kept if split_of(paper) == "train" and set(cited[paper]) & kept}
+    assert {query.removesuffix("_opening") for query in found.qrels} == asking and len(asking) >= 5
+    for query, answers in found.qrels.items():
+        paper = query.removesuffix("_opening")
+        assert answers == dict.fromkeys((other for other in cited[paper] if other in kept), 1)
+        assert found.queries[query] == (papers[paper]["title"] if query == paper else f"First of {paper[1:]}.")
+        assert found.own()[query] == paper
+    assert "p7_opening" not in found.qrels
+    collection = learned_from(found, plain, tmp_path / "vectors")
+    assert collection.vectors.shape == (len(kept), plain.dimension)
+    texts = [f"{document.title}. {document.text}" if document.text else document.title for document in found.documents]
+    by_document = dict(zip((document.id for document in found.documents), plain.encode(texts), strict=True))
+    for query, example in zip(found.qrels, collection.examples, strict=True):
+        assert example.text == found.queries[query] and example.own is not None
+        own = collection.vectors[[*example.answers.tolist(), example.own]]
+        wanted = [by_document[name] for name in (*found.qrels[query], query.removesuffix("_opening"))]
+        # The answers come in the order of their keys.
+        assert np.isclose(own @ np.stack(wanted).T, 1, atol=2e-3).any(axis=1).all()
+
+    claims = Judgements("claims", (), {"a": "Zinc lowers the risk.", "b": "Graphs are hard."}, {"a": {"d": 1}, "b": {"d": 1}})
+    others = Judgements("others", (), {"c": "Zinc lowers the risk"}, {"c": {"d": 1}})
+    alone = without_twins(claims, others, plain)
+    assert (alone.queries, alone.qrels) == ({"b": "Graphs are hard."}, {"b": {"d": 1}})
+    parts = folds(found)
+    assert sorted(parts) == sorted(found.qrels) and set(parts.values()) == set(range(5))
 
 
 class _Told:

@@ -70,7 +70,7 @@ def test_papers_with_one_text_lie_on_one_point() -> None:
     vectors = np.tile(clusters(1)[0], (50, 1))
     places = Placer(Projection.fit(vectors, 50, "model")).place(vectors)
     assert np.isfinite(places).all()
-    assert np.ptp(places, axis=0).max() == 0
+    assert np.ptp(places, axis=0).max() < 1e-6  # some processors round otherwise at the end of a block of rows
 
 
 def test_a_map_drawn_anew_lies_as_the_old_one_did() -> None:

@@ -29,7 +29,7 @@ from kb.query.weights import SHIPPED, read, write
 from kb.search import Searcher
 from kb.sentences import sentences
 
-_CITING = 1000  # citing papers to learn from
+_CITING = 2000  # citing papers to learn from
 _ASKED = 300  # of them, to measure by
 _FOLDS = 5
 _TWIN = 0.9  # cosine from which on two claims are of the same matter

@@ -51,7 +51,7 @@ class Plan:
     """Everything that a training run is determined by, beside its collections."""
 
     rank: int = 16
-    steps: int = 240
+    steps: int = 300
     batch: int = 32
     """Queries of each collection a step."""
     rate: float = 5e-4

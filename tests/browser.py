@@ -245,6 +245,7 @@ def settled(page: Page) -> None:
     """Waits until the page has been computed and drawn."""
     page.wait_for_selector('[data-testid=stApp][data-test-script-state="notRunning"]')
     _wait_until(page, lambda: _RUNS[page].ended)
+    page.evaluate("document.fonts.ready.then(() => null)")  # until then an icon is as wide as its name
     page.evaluate("new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
     page.wait_for_selector('[data-testid=stApp][data-test-script-state="notRunning"]')
 

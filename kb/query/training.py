@@ -7,7 +7,7 @@ low rank.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -23,8 +23,6 @@ from transformers.utils import logging
 from kb.bert import Bert, Changes, Tokens
 from kb.embed import Vectors
 from kb.progress import NoProgress, Progress
-
-_BATCH = 64  # texts encoded at a time, where nothing is learned
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +83,6 @@ class QuerySide(nn.Module):
         states = self._model(input_ids=padded, attention_mask=mask).last_hidden_state
         return functional.normalize((states * mask[:, :, None]).sum(dim=1), dim=-1)
 
-    @torch.inference_mode()
-    def encode(self, texts: Sequence[str]) -> Vectors:
-        """The same, in batches of like length, without learning from it."""
-        order = np.argsort([len(text) for text in texts], kind="stable").tolist()
-        found = np.empty((len(texts), self._tokens.dimension), dtype=np.float32)
-        for start in range(0, len(order), _BATCH):
-            rows = order[start : start + _BATCH]
-            found[rows] = self([texts[row] for row in rows]).numpy()
-        return found
-
     def changes(self, share: float = 1.0) -> Changes:
         """So much of what was learned so far."""
         return {
@@ -115,17 +103,8 @@ class _Changed(nn.Module):
         return cast(Tensor, self._layer(states)) + functional.linear(functional.linear(states, self.down), self.up)
 
 
-def train(
-    folder: Path,
-    collections: Sequence[Collection],
-    plan: Plan,
-    progress: Progress | None = None,
-    after: Callable[[int, QuerySide], None] | None = None,
-) -> QuerySide:
-    """Trains the query side of the model in the folder; `after` is told of every step, counted from one.
-
-    The same arguments give the same changes on one machine.
-    """
+def train(folder: Path, collections: Sequence[Collection], plan: Plan, progress: Progress | None = None) -> QuerySide:
+    """Trains the query side of the model in the folder. The same arguments give the same changes on one machine."""
     progress = progress or NoProgress()
     torch.manual_seed(plan.seed)
     random = np.random.default_rng(plan.seed)
@@ -141,8 +120,6 @@ def train(
             batch = turn.take(plan.batch)
             loss(side([example.text for example in batch]), torch.from_numpy(turn.vectors), batch, plan.temperature).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        if after:
-            after(step, side)
         progress.advance(1)
     return side
 

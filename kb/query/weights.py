@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from kb.bert import Changes
 from kb.errors import ModelError
+from kb.marge.weights import replace_file
 
 #: The changes that come with the product.
 SHIPPED = Path(__file__).parent / "trained" / "query.safetensors"
@@ -24,9 +25,7 @@ def write(path: Path, changes: Changes, encoder: str) -> None:
         for part, factor in zip(("down", "up"), factors, strict=True)
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    save_file(tensors, temporary, metadata={_ENCODER: encoder})
-    temporary.replace(path)
+    replace_file(path, save(tensors, metadata={_ENCODER: encoder}))
 
 
 def read(path: Path, encoder: str) -> Changes | None:

@@ -197,6 +197,40 @@ def test_an_older_catalogue_is_migrated_when_it_is_opened(home: Home, schema: in
     assert list(home.backups.iterdir()) == [kept]
 
 
+def test_a_migrated_catalogue_takes_no_more_room_than_a_new_one(tmp_path: Path) -> None:
+    home = Home(tmp_path / "the reader's own")  # what SQL would take for the end of a name
+    with home.draft() as draft:
+        draft.publish()
+    older_catalogue(home, 5)
+    path = home.generations / "000001" / "catalogue.duckdb"
+    with duckdb.connect(str(path)) as older:
+        older.execute(
+            """INSERT INTO papers SELECT papers.* REPLACE (nextval('paper_keys') AS key, 'arxiv:' || (1000 + i // 10000) || '.' ||
+                   (10000 + i % 90000) AS id, md5(i::VARCHAR) || md5((-i)::VARCHAR) AS abstract,
+                   [{'family': md5((i // 2)::VARCHAR), 'given': 'A.', 'suffix': ''}] AS authors)
+               FROM papers, range(60000) AS numbers(i)"""
+        )
+        rows = older.execute("SELECT * FROM papers ORDER BY key").fetchall()
+    manifest = home.generations / "000001" / "manifest.json"
+    sizes = {"catalogue.duckdb": path.stat().st_size}
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"files": sizes}))
+    home.open().close()
+    migrated = home.generations / "000002" / "catalogue.duckdb"
+    with duckdb.connect(str(migrated), read_only=True) as newer:
+        free, total = newer.execute("SELECT free_blocks, total_blocks FROM pragma_database_size()").fetchall()[0]
+        assert free < total / 10, "the room of the table before is still there"
+        assert newer.execute("SELECT * FROM papers ORDER BY key").fetchall() == rows
+        stored = newer.execute(
+            """SELECT column_name, list(DISTINCT compression ORDER BY compression) FROM pragma_storage_info('papers')
+               WHERE column_name IN ('title', 'authors', 'comments', 'doi') AND segment_type = 'VARCHAR'
+               GROUP BY ALL ORDER BY ALL"""
+        ).fetchall()
+    assert dict(stored)["authors"] == ["Uncompressed"], "or ten papers bring all names along"
+    assert dict(stored)["title"] != ["Uncompressed"]
+    with home.draft() as draft:  # keys go on behind those that there are
+        assert draft.catalogue._write("SELECT nextval('paper_keys'), title_key('É a')") == [(60_002, "ea")]
+
+
 def test_an_older_catalogue_is_migrated_by_the_next_job(home: Home) -> None:
     with home.draft() as draft:
         draft.publish()

@@ -138,13 +138,28 @@ class Draft:
         self._taken_over = {name: path.stat().st_ino for name, path in _files(folder) if name != CATALOGUE}
         self._connection = _connect(folder / CATALOGUE, read_only=False)
         try:
-            if 0 < schema_of(self._connection) < newest_schema():
-                home.keep_current(f"schema-{schema_of(self._connection)}")
+            before = schema_of(self._connection)
+            if 0 < before < newest_schema():
+                home.keep_current(f"schema-{before}")
             migrate(self._connection)
+            if 0 < before < newest_schema():
+                self._compact()
         except BaseException:
             self._connection.close()
             raise
         self.catalogue = Catalogue(self._connection)
+
+    def _compact(self) -> None:
+        """Writes the catalogue anew: a migration may rewrite a table, and the room of the old one would stay in the file."""
+        path = self.folder / CATALOGUE
+        compact = path.with_suffix(".compact")
+        quoted = str(compact).replace("'", "''")  # ATTACH takes no parameter
+        self._connection.execute(f"ATTACH '{quoted}' AS compact")
+        self._connection.execute("COPY FROM DATABASE catalogue TO compact")
+        self._connection.execute("CHECKPOINT compact")
+        self._connection.close()
+        compact.replace(path)
+        self._connection = _connect(path, read_only=False)
 
     def discard(self, *names: str) -> None:
         """Takes these files and folders of the generation before not over, so that they are built anew."""

@@ -47,15 +47,15 @@ class BulkBert:
         with torch.inference_mode():
             self._words = self._tensor(bert.words)
             self._positions = self._tensor(bert.positions)
-            self._norm = self._pair(bert.norm)
+            self._norm = self._pair(*bert.norm)
             self._layers = [
                 (
-                    _Linear(*self._pair(layer.attention)),
-                    _Linear(*self._pair(layer.attended)),
-                    self._pair(layer.attended_norm),
-                    _Linear(*self._pair(layer.inner)),
-                    _Linear(*self._pair(layer.outer)),
-                    self._pair(layer.outer_norm),
+                    _Linear(*self._pair(layer.attention.weight, layer.attention.bias)),
+                    _Linear(*self._pair(layer.attended.weight, layer.attended.bias)),
+                    self._pair(*layer.attended_norm),
+                    _Linear(*self._pair(layer.inner.weight, layer.inner.bias)),
+                    _Linear(*self._pair(layer.outer.weight, layer.outer.bias)),
+                    self._pair(*layer.outer_norm),
                 )
                 for layer in bert.layers
             ]
@@ -63,8 +63,8 @@ class BulkBert:
     def _tensor(self, array: Floats) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._type)
 
-    def _pair(self, arrays: tuple[Floats, Floats]) -> tuple[torch.Tensor, torch.Tensor]:
-        return self._tensor(arrays[0]), self._tensor(arrays[1])
+    def _pair(self, weight: Floats, bias: Floats) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._tensor(weight), self._tensor(bias)
 
     def encode(self, batch: Sequence[Tokens]) -> Floats:
         """The unit vectors of texts of like length, shape (texts, d); computed by the calling thread alone."""

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -70,15 +71,20 @@ class BertEncoder:
         self.model_id = model_id
         self.dimension = self._bert.dimension
         self.fingerprint = weights_sha256(folder)
-        self._asked = self._bert
+        self._query_changes: Changes = {}
 
     def change_for_queries(self, changes: Changes) -> None:
-        """Queries are encoded with these changes from now on; the vectors of papers stay what they are."""
-        self._asked = self._bert.changed(changes)
+        """Queries are encoded with these changes from the first one on; the vectors of papers stay what they are."""
+        self._query_changes = changes
+
+    @cached_property
+    def _asked(self) -> Bert:
+        """What encodes queries; made at the first one, since much of what is asked has no words."""
+        return self._bert.changed(self._query_changes) if self._query_changes else self._bert
 
     def __getstate__(self) -> dict[str, object]:
-        """What is sent to another machine: it embeds papers, and its processor may want the matrices laid out in another way."""
-        return self.__dict__ | {"_bulk": None, "_asked": self._bert}
+        """What is sent to another machine: its processor may want the matrices laid out in another way."""
+        return {name: value for name, value in self.__dict__.items() if name != "_asked"} | {"_bulk": None}
 
     def encode(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> Vectors:
         """See Encoder.encode."""

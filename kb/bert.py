@@ -171,8 +171,10 @@ class _Layer:
         tokens, dimension = states.shape
         # Each of shape (heads, tokens, d / heads).
         query, key, value = self.attention(states).reshape(tokens, 3, heads, -1).transpose(1, 2, 0, 3)
-        scores = query @ key.transpose(0, 2, 1) / np.float32(np.sqrt(dimension / heads))
-        weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        weights: Floats = query @ key.transpose(0, 2, 1)
+        weights /= np.float32(np.sqrt(dimension / heads))
+        weights -= weights.max(axis=-1, keepdims=True)
+        np.exp(weights, out=weights)
         weights /= weights.sum(axis=-1, keepdims=True)
         context = (weights @ value).transpose(1, 0, 2).reshape(tokens, dimension)
         states = _normalized(states + self.attended(context), self.attended_norm, epsilon)
@@ -190,10 +192,25 @@ def _normalized(states: Floats, norm: tuple[Floats, Floats], epsilon: float) -> 
 
 def gelu(x: Floats) -> Floats:
     """x · Φ(x), with the error function to 1.5e-7 (Abramowitz and Stegun 1964, 7.1.26): numpy has none."""
-    z = np.abs(x) * np.float32(np.sqrt(0.5))
-    t = 1 / (1 + np.float32(0.3275911) * z)
-    series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * np.float32(1.061405429)))))
-    return np.asarray(0.5 * x * (1 + np.sign(x) * (1 - series * np.exp(-z * z))), dtype=np.float32)
+    # In place: of a long text every array is megabytes, and to get new ones from the system takes six times the arithmetic.
+    z = np.abs(x)
+    z *= np.float32(np.sqrt(0.5))
+    t = z * np.float32(0.3275911)
+    t += 1
+    np.divide(1, t, out=t)
+    error = t * np.float32(1.061405429)
+    for coefficient in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
+        error += np.float32(coefficient)
+        error *= t
+    z *= z
+    np.negative(z, out=z)
+    error *= np.exp(z, out=z)
+    np.subtract(1, error, out=error)
+    np.copysign(error, x, out=error)
+    error += 1
+    error *= x
+    error *= np.float32(0.5)
+    return np.asarray(error, dtype=np.float32)
 
 
 def _tokenizer(folder: Path, limit: int) -> Tokenizer:

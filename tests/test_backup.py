@@ -177,7 +177,7 @@ def older_catalogue(home: Home, schema: int) -> None:
 
 
 @pytest.mark.parametrize("schema", [number for number, _ in _migrations()[:-1]])
-def test_an_older_catalogue_is_migrated_when_it_is_opened(home: Home, schema: int) -> None:
+def test_an_older_catalogue_is_migrated_when_it_is_opened(home: Home, schema: int, caplog: pytest.LogCaptureFixture) -> None:
     with home.draft() as draft:
         draft.publish()
     older_catalogue(home, schema)
@@ -187,6 +187,9 @@ def test_an_older_catalogue_is_migrated_when_it_is_opened(home: Home, schema: in
     assert generation.catalogue.code_of(["arxiv:1810.04805"])["arxiv:1810.04805"][0].url == "https://github.com/a/b"
     assert generation.catalogue.withdrawn() == {1}
     generation.close()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"Bringing {home.path} to this version's form; the present one stays in {home.backups}."
+    ]
     for _ in range(3):  # jobs go on; the old state is swept from the generations, and stays in the backups
         with home.draft() as draft:
             draft.publish()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import ir_measures
@@ -158,7 +158,11 @@ def questions_of_lists(lists: Mapping[str, Sequence[str]], catalogue: Catalogue)
 
 
 def evaluate(
-    searcher: Searcher, asked: Sequence[Question], names: Callable[[int], str] = str, progress: Progress | None = None
+    searcher: Searcher,
+    asked: Sequence[Question],
+    names: Callable[[int], str] = str,
+    progress: Progress | None = None,
+    hops: int = 1,
 ) -> Evaluation:
     """Runs every question through the pipeline and measures each of its stages. `names` gives documents their ids in the runs.
 
@@ -170,7 +174,7 @@ def evaluate(
     qrels: Qrels = {}
     for question in asked:
         qrels[question.id] = {names(key): grade for key, grade in question.grades.items()}
-        for stage, ranking in _rankings(searcher, question.query).items():
+        for stage, ranking in _rankings(searcher, replace(question.query, hops=hops)).items():
             runs[stage][question.id] = [(names(key), score) for key, score in ranking if key != question.own]
         progress.advance(1)
     values = {stage: _values(qrels, run) for stage, run in runs.items()}

@@ -10,16 +10,14 @@ import numpy as np
 from kb.embed import Vectors
 from kb.errors import ModelError
 from kb.facets import passage
-from kb.retrieve import Candidates, Query, standardised
+from kb.retrieve import BEST, Candidates, Query, middle_of_best, standardised
 
 #: Texts to unit vectors, as papers are encoded.
 Encode = Callable[[Sequence[str]], Vectors]
 #: The text of papers by key, as a model reads it.
 Texts = Callable[[Sequence[int]], dict[int, str]]
 
-# Chosen on SciFact's training claims and the titles and opening sentences of citing papers, from 3 to 20 papers and weights
-# from 0.1 to 0.6.
-_FEEDBACK_PAPERS = 5
+# Chosen on SciFact's training claims and the titles and opening sentences of citing papers, from 0.1 to 0.6.
 _FEEDBACK_WEIGHT = 0.4
 _FACET_PAPERS = 50
 _FACET_SHARE = 0.5
@@ -39,19 +37,16 @@ class Reranker(Protocol):
 class FeedbackReranker:
     """Prefers candidates like the best ones: pseudo-relevance feedback, on vectors that are stored anyway.
 
-    The score is the fused score and, standardised, the cosine to the mean of the five best candidates, weighted by the
-    exponential of their fused scores (Rocchio 1971; Lavrenko and Croft 2001 for the weights).
+    The score is the fused score and, standardised, the cosine to the middle of the best candidates.
     """
 
     depth = 1 << 30
 
     def rerank(self, query: Query, candidates: Candidates) -> Vectors:  # noqa: ARG002  (the candidates hold it all)
         """See Reranker.rerank; costs one product of the candidates' vectors."""
-        if len(candidates) <= _FEEDBACK_PAPERS:
+        if len(candidates) <= BEST:
             return candidates.fused
-        best = candidates.fused[:_FEEDBACK_PAPERS]
-        mean = np.exp(best - best.max()) @ candidates.vectors[:_FEEDBACK_PAPERS]
-        closeness = candidates.vectors @ (mean / np.linalg.norm(mean))
+        closeness = candidates.vectors @ middle_of_best(candidates.fused, candidates.vectors)
         return np.asarray(candidates.fused + _FEEDBACK_WEIGHT * standardised(closeness))
 
 

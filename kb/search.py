@@ -130,7 +130,9 @@ class Searcher:
     def _encode(self, texts: Sequence[str]) -> Vectors:
         return self.encoder().encode(texts)
 
-    def search(self, text: str, k: int = 10, filters: Filters | None = None, facet: Facet | None = None) -> list[Hit]:
+    def search(
+        self, text: str, k: int = 10, filters: Filters | None = None, facet: Facet | None = None, hops: int = 1
+    ) -> list[Hit]:
         """The k papers that answer best to a phrase, an abstract, a title, an id or an address.
 
         An id or address of a known paper, alone or several together, asks for the like of it, and the named papers
@@ -143,8 +145,8 @@ class Searcher:
         filters = filters or Filters()
         named = self.named_papers(text)
         if named:
-            return self._answer(Query(like=tuple(named), filters=filters, facet=facet), k, [named])
-        return self._answer(Query(text=text, filters=filters, facet=facet), k, self._named(text))
+            return self._answer(Query(like=tuple(named), filters=filters, facet=facet, hops=hops), k, [named])
+        return self._answer(Query(text=text, filters=filters, facet=facet, hops=hops), k, self._named(text))
 
     def like(
         self,
@@ -154,6 +156,7 @@ class Searcher:
         k: int = 10,
         filters: Filters | None = None,
         facet: Facet | None = None,
+        hops: int = 1,
     ) -> list[Hit]:
         """The k papers most like the given ones (ids or addresses), unlike others, and near a text; alike in one facet only,
         where one is given.
@@ -168,6 +171,7 @@ class Searcher:
             tuple(known_key(self.catalogue, i) for i in unlike),
             filters or Filters(),
             facet,
+            hops,
         )
         if not query.text and not query.like:
             raise QueryError("Name at least one paper to find the like of, or give a text.")

@@ -177,6 +177,9 @@ def test_the_command(folder: Path, tmp_path: Path, kb: Callable[..., subprocess.
     assert (found["queries"], found["documents"]) == (4, 5)
     assert {stage: sorted(values) for stage, values in found["stages"].items()} == {s: ["AP", "R@100", "nDCG@10"] for s in STAGES}
     assert {line.split()[0] for line in run.read_text().splitlines()} == set(QUERIES)
+    again = kb("eval", str(folder), "--json", "--hops", "2", XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert json.loads(again.stdout) == found  # of five documents the first hop finds all
+    assert kb("eval", str(folder), "--hops", "3").returncode == 2
     (folder / "queries.jsonl").write_text("{\n")
     failed = kb("eval", str(folder))
     assert (failed.returncode, failed.stdout) == (1, "")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -241,6 +243,34 @@ def test_papers_are_compared_with_examples_by_the_trained_model(base: Home, sear
     found, _ = searcher.candidates(Query(phrase), 10)
     np.testing.assert_array_equal(found.vectors, searcher.index.vectors(found.keys))
     assert [hit.scores["dense"] for hit in hits] != [hit.scores["dense"] for hit in plain.like(["arxiv:1502.00002"], k=200)]
+
+
+def test_a_second_hop_adds_what_lies_near_to_the_best(searcher: Searcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against brute force, with few candidates a round, so that the first does not find everything already."""
+    monkeypatch.setattr("kb.retrieve.DEPTH", 8)
+    example = searcher.catalogue.key_of("arxiv:1502.00002")
+    assert example is not None
+    keys = searcher.index.keys()
+    for query in (Query("energy of molecules"), Query(like=(example,)), Query("energy", filters=Filters(categories=("stat",)))):
+        once, _ = searcher.candidates(query, 1)
+        twice, reranked = searcher.candidates(replace(query, hops=2), 1)
+        allowed = searcher.catalogue.select(query.filters)
+        others = keys if allowed is None else allowed
+        weights = np.exp(once.fused[:5] - once.fused[0])
+        middle = weights @ searcher.index.vectors(once.keys[:5])
+        cosines = searcher.index.vectors(others) @ middle
+        near = others[np.argsort(-cosines, kind="stable")[: 8 + len(query.like)]]
+        assert {*twice.keys.tolist()} == {*once.keys.tolist(), *near.tolist()} - {*query.like}
+        assert len(twice) > len(once), "the test asks nothing"
+        assert len(reranked) == len(twice)
+        assert (np.diff(twice.fused) <= 0).all()
+        # What both hops know has the scores that it had.
+        kept = [np.flatnonzero(twice.keys == key)[0] for key in once.keys]
+        np.testing.assert_allclose(twice.dense[kept], once.dense, rtol=1e-6)
+        np.testing.assert_allclose(twice.lexical[kept], once.lexical, rtol=1e-6)
+    for hits in (partial(searcher.search, "energy of molecules"), partial(searcher.like, ["arxiv:1502.00002"])):
+        # Of more candidates, each counts in another measure.
+        assert [hit.scores["rerank"] for hit in hits(hops=2)] != [hit.scores["rerank"] for hit in hits()]
 
 
 def test_an_abstract_counts_as_an_example(searcher: Searcher) -> None:

@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from kb.cli.console import Json, bars, home, library, print_json, results, say
+from kb.cli.search import Hops
 from kb.errors import QueryError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def evaluate(
     ] = False,
     run_out: Annotated[Path | None, typer.Option("--run-out", help="Write the last stage's run in TREC's form.")] = None,
     binary: Annotated[bool, typer.Option("--binary", help="Count every grade above 0 alike.")] = False,
+    hops: Hops = 1,
     as_json: Json = False,
 ) -> None:
     """Measure the search on judged queries: nDCG@10, R@100 and AP of every stage.
@@ -38,7 +40,7 @@ def evaluate(
     """
     if (folder is None) == (not lists):
         raise QueryError("Give a folder of judgements, or --lists for your own reading lists.")
-    found = _of_lists() if folder is None else _of_folder(folder, binary)
+    found = _of_lists(hops) if folder is None else _of_folder(folder, binary, hops)
     if run_out:
         _write_runs(found, run_out)
     if as_json:
@@ -47,7 +49,7 @@ def evaluate(
         _print(found, stages)
 
 
-def _of_folder(folder: Path, binary: bool) -> Evaluation:
+def _of_folder(folder: Path, binary: bool, hops: int) -> Evaluation:
     from kb.evaluate import collection, evaluate, names_of, questions, questions_in_library
     from kb.judgements import read_judgements
     from kb.models import load_encoder
@@ -59,24 +61,28 @@ def _of_folder(folder: Path, binary: bool) -> Evaluation:
         with Searcher.open(place) as searcher, bars() as progress:
             asked = questions_in_library(judgements, searcher.catalogue)
             say(f"{len(asked)} of {len(judgements.queries)} queries have an answer in {place.path}.")
-            return evaluate(searcher, asked, searcher.catalogue.identifiers().__getitem__, progress)
+            return evaluate(searcher, asked, searcher.catalogue.identifiers().__getitem__, progress, hops)
     encoder = load_encoder()
     with tempfile.TemporaryDirectory(prefix="kb-eval-") as folder_of_run, bars() as progress:
         vectors = _cache() / "vectors"
         made = collection(judgements, Path(folder_of_run) / "kb", vectors, encoder, progress)
         with Searcher.open(made, encoder) as searcher:
             names = names_of(judgements.documents, searcher.catalogue)
-            return evaluate(searcher, questions(judgements, searcher.catalogue), names, progress)
+            return evaluate(searcher, questions(judgements, searcher.catalogue), names, progress, hops)
 
 
-def _of_lists() -> Evaluation:
+def _of_lists(hops: int) -> Evaluation:
     from kb.evaluate import evaluate, questions_of_lists
     from kb.search import Searcher
 
     entries = {found.name: [e.paper_id for e in library().read_list(found.name).entries] for found in library().lists()}
     with Searcher.open(home()) as searcher, bars() as progress:
         return evaluate(
-            searcher, questions_of_lists(entries, searcher.catalogue), searcher.catalogue.identifiers().__getitem__, progress
+            searcher,
+            questions_of_lists(entries, searcher.catalogue),
+            searcher.catalogue.identifiers().__getitem__,
+            progress,
+            hops,
         )
 
 

@@ -24,6 +24,7 @@ Year = Annotated[str, typer.Option("--year", help="2019, 2019..2023, 2019.. or .
 HasCode = Annotated[bool, typer.Option("--has-code", help="Only papers with a repository.")]
 Source = Annotated[str, typer.Option("--source", help="notes or arxiv.")]
 FacetName = Annotated[Facet | None, typer.Option("--facet", help="Alike in this respect only; takes longer.")]
+Hops = Annotated[int, typer.Option("--hops", min=1, max=2, help="2: look again, near to the best of what was found.")]
 ListName = Annotated[str, typer.Option("--list", help="Only papers of this reading list.")]
 
 
@@ -37,6 +38,7 @@ def search(
     source: Source = "",
     list_name: ListName = "",
     facet: FacetName = None,
+    hops: Hops = 1,
     as_json: Json = False,
 ) -> None:
     """Find papers by what they are about."""
@@ -44,7 +46,7 @@ def search(
 
     filters = Filters(tuple(category or ()), author, parse_years(year), has_code, source, library().papers_of(list_name))
     with Searcher.open(home()) as searcher:
-        _print_hits(searcher.search(text, k, filters, facet), as_json)
+        _print_hits(searcher.search(text, k, filters, facet, hops), as_json)
 
 
 def like(
@@ -59,6 +61,7 @@ def like(
     source: Source = "",
     list_name: ListName = "",
     facet: FacetName = None,
+    hops: Hops = 1,
     as_json: Json = False,
 ) -> None:
     """Find papers like these."""
@@ -66,7 +69,7 @@ def like(
 
     filters = Filters(tuple(category or ()), author, parse_years(year), has_code, source, library().papers_of(list_name))
     with Searcher.open(home()) as searcher:
-        _print_hits(searcher.like(ids, unlike or (), text, k, filters, facet), as_json)
+        _print_hits(searcher.like(ids, unlike or (), text, k, filters, facet, hops), as_json)
 
 
 def show(identifier: Annotated[str, typer.Argument(metavar="ID")], as_json: Json = False) -> None:

@@ -210,7 +210,7 @@ def gelu(x: Floats) -> Floats:
     error += 1
     error *= x
     error *= np.float32(0.5)
-    return np.asarray(error, dtype=np.float32)
+    return error
 
 
 def _tokenizer(folder: Path, limit: int) -> Tokenizer:

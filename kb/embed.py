@@ -74,8 +74,9 @@ class BertEncoder:
         self._query_changes: Changes = {}
 
     def change_for_queries(self, changes: Changes) -> None:
-        """Queries are encoded with these changes from the first one on; the vectors of papers stay what they are."""
+        """Queries are encoded with these changes from now on; the vectors of papers stay what they are."""
         self._query_changes = changes
+        self.__dict__.pop("_asked", None)
 
     @cached_property
     def _asked(self) -> Bert:

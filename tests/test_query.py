@@ -136,6 +136,10 @@ def test_what_comes_along_is_small_and_used_for_queries_alone(encoder: Encoder, 
     np.testing.assert_array_equal(encoder.encode_query(QUESTIONS), np.stack([ours.encode(text) for text in QUESTIONS]))
     assert ((encoder.encode_query(QUESTIONS) * plain.encode(QUESTIONS)).sum(axis=1) < 0.999).all()
     assert encoder.encode_query([]).shape == (0, encoder.dimension)
+    late = BertEncoder(default_folder(), "late")
+    np.testing.assert_array_equal(late.encode_query(QUESTIONS), plain.encode(QUESTIONS))
+    late.change_for_queries(changes)
+    np.testing.assert_array_equal(late.encode_query(QUESTIONS), encoder.encode_query(QUESTIONS))
     # Another model has no query side, and KB_MODEL=marge derives its vectors from those of papers.
     marge = load_encoder("marge")
     np.testing.assert_array_equal(marge.encode_query(QUESTIONS), marge.encode(QUESTIONS))

@@ -297,7 +297,7 @@ def _indexes(home: Home, generation: Generation) -> Iterator[Finding]:
     by_key = texts.digests()
     stale = [key for key, digest in zip(listed[0].tolist(), listed[1], strict=True) if digest.tobytes().hex() != by_key.get(key)]
     if len(lexical) != len(listed[0]) or set(listed[0].tolist()) != set(dense.keys().tolist()) or stale:
-        problem = f"holds {len(lexical):,} papers, {len(stale):,} of them with another text than the catalogue's"
+        problem = f"holds {len(lexical):,} papers, {len(stale):,} of them otherwise than the catalogue"
         yield Finding(Part.INDEX, place, problem, remedy)
     else:
         unfound = _unfound_words(lexical, texts, _sample(listed[0], _SAMPLE, manifest.generation))
@@ -330,7 +330,7 @@ def _unfound_words(lexical: LexicalIndex, texts: SearchTexts, keys: Keys) -> lis
     found: list[tuple[str, int]] = []
     for text in texts.of(keys):
         key = np.asarray([text.key], dtype=np.int64)
-        for word in dict.fromkeys(f"{plain(text.title)} {plain(text.abstract or text.notes)}".split()):
+        for word in dict.fromkeys(f"{plain(text.card.paper.title)} {plain(text.card.paper.abstract or text.notes)}".split()):
             if words(word) and not lexical.scores(word, key)[0] > 0:
                 found.append((word, text.key))
     return found

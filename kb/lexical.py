@@ -1,4 +1,4 @@
-"""The lexical index: BM25 over title, text, authors, notes and names, by tantivy.
+"""The lexical index: BM25 over title, text, authors, notes and names, by tantivy; and the card of each paper, to be shown.
 
 A folder of immutable segment files, so that a new generation links those of the one before and adds what is new.
 """
@@ -12,22 +12,26 @@ from math import log1p
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
 import numpy as np
 import tantivy
 
 from kb.embed import Vectors
 from kb.errors import StoreError
+from kb.papers import Card
 from kb.store import Keys, SearchText
 from kb.terms import code_names, fold, name_analyzer, plain, short_name, word_analyzer, words
 from kb.vectors import ENTRY, Digests, differences, entries
 
 LEXICAL_FOLDER = "lexical"
-_DOCUMENTS = "documents-1.npy"  # the number is that of fields and analysis: another one builds the index anew
+_DOCUMENTS = "documents-2.npy"  # the number is that of fields, analysis and cards: another one builds the index anew
+_WITHOUT_CARDS = "documents-1.npy"  # that of an earlier version, which is searched until a job builds it anew
 _HEAP = 128_000_000  # bytes that the writer may use before it writes a segment
 #: Weight of each field's BM25 in the score. That of titles was chosen on SciFact's training claims; no judgements at hand
 #: tell of notes, names and authors, which half a word's weight brings up without drowning the texts.
 _BOOSTS = {"text": 1.0, "title": 0.3, "notes": 0.5, "names": 0.5, "families": 0.5}
 _TERMS = 32  # most telling terms of a query that are searched: an abstract as query costs no more than a paragraph
+_PACK, _UNPACK = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(Card)
 _DEEPEST = 20_000  # results fetched to pick allowed ones from, before the allowed keys themselves become a clause
 
 
@@ -59,7 +63,7 @@ class LexicalIndex:
     def read(cls, folder: Path) -> LexicalIndex:
         """Raises StoreError where the folder is no index."""
         try:
-            if not (folder / _DOCUMENTS).is_file():
+            if not (folder / _DOCUMENTS).is_file() and not (folder / _WITHOUT_CARDS).is_file():
                 raise FileNotFoundError(f"no {_DOCUMENTS}")
             if os.access(folder, os.W_OK):
                 return cls(_opened(folder))
@@ -74,7 +78,7 @@ class LexicalIndex:
 
     @staticmethod
     def update(folder: Path, keys: Keys, digests: Digests, texts: Callable[[Keys], Iterable[SearchText]]) -> None:
-        """Makes the folder's index hold exactly these papers: keys and digests of their texts, both of shape (n,).
+        """Makes the folder's index hold exactly these papers: keys and digests of words and cards, both of shape (n,).
 
         Only what is new or differs is read, by `texts`, and written. Files that are there are never written to.
         Raises StoreError where the index that is there cannot be read, or the disk is full.
@@ -89,7 +93,12 @@ class LexicalIndex:
 
     @staticmethod
     def listed(folder: Path) -> tuple[Keys, Digests]:
-        """Keys and digests of the texts that the index was last made to hold, both of shape (n,)."""
+        """Keys and digests of what the index was last made to hold, both of shape (n,).
+
+        Raises StoreError for one of an earlier version, whose digests are of other things.
+        """
+        if not (folder / _DOCUMENTS).is_file():
+            raise StoreError(f"{folder} is an index of an earlier version. Run `kb index`: it is built again.")
         entries = np.load(folder / _DOCUMENTS)
         return entries["key"], entries["digest"]
 
@@ -127,6 +136,25 @@ class LexicalIndex:
         order = np.argsort(keys)
         out[order[np.searchsorted(keys[order], found)]] = scores
         return out
+
+    def cards(self, keys: Sequence[int]) -> dict[int, Card]:
+        """The cards of these papers, by key; one that is not here is left out, as all are in an earlier version's index.
+
+        They are published with the catalogue and say what it says; to read them takes a twentieth of the time. Raises StoreError
+        where one is damaged.
+        """
+        if not keys:
+            return {}
+        hits = self._searcher.search(self._any_of(keys), len(keys), count=False).hits
+        addresses = [address for _, address in hits]
+        found = np.asarray(self._searcher.fast_field_values("key", addresses), dtype=np.int64).tolist()
+        documents = zip(found, map(self._searcher.doc, addresses), strict=True)
+        try:
+            return {key: _UNPACK.decode(card) for key, document in documents for card in document.get_all("card")}
+        except ValueError as error:
+            raise StoreError(
+                f"A paper's card is damaged ({error}). Run `kb doctor --repair`: the index is built again."
+            ) from error
 
     def named(self, text: str) -> Named:
         """What the query names, where all of it is a name."""
@@ -189,10 +217,13 @@ class LexicalIndex:
         return tantivy.Query.term_query(self._schema, field, term, "basic" if field in {"whole_title", "short_name"} else "freq")
 
     def _restricted(self, query: tantivy.Query, keys: Keys) -> tantivy.Query:
+        return tantivy.Query.boolean_query([(tantivy.Occur.Must, self._any_of(keys.tolist())), (tantivy.Occur.Must, query)])
+
+    def _any_of(self, keys: Sequence[int]) -> tantivy.Query:
+        """The papers with these keys, each with a score of 0."""
         # Terms one by one: a set of terms is looked for all along the dictionary, which takes twice as long.
-        each = [(tantivy.Occur.Should, tantivy.Query.term_query(self._schema, "key", key, "basic")) for key in keys.tolist()]
-        inside = tantivy.Query.const_score_query(tantivy.Query.boolean_query(each), 0.0)
-        return tantivy.Query.boolean_query([(tantivy.Occur.Must, inside), (tantivy.Occur.Must, query)])
+        each = [(tantivy.Occur.Should, tantivy.Query.term_query(self._schema, "key", key, "basic")) for key in keys]
+        return tantivy.Query.const_score_query(tantivy.Query.boolean_query(each), 0.0)
 
     def _top(self, query: tantivy.Query, k: int) -> tuple[Keys, Vectors]:
         hits = self._searcher.search(query, min(k, max(self._count, 1)), count=False).hits
@@ -266,6 +297,7 @@ def _schema() -> tantivy.Schema:
     builder.add_text_field("names", tokenizer_name="blanks", index_option="freq")
     for field in ("whole_title", "short_name"):
         builder.add_text_field(field, tokenizer_name="blanks", index_option="basic")
+    builder.add_bytes_field("card", stored=True)
     return builder.build()
 
 
@@ -289,7 +321,8 @@ def _opened(folder: Path) -> tantivy.Index:
 
 def _fields(text: SearchText) -> dict[str, object]:
     """A paper as a document of the index."""
-    title, abstract = plain(text.title), plain(text.abstract)
+    paper = text.card.paper
+    title, abstract = plain(paper.title), plain(paper.abstract)
     notes = plain(text.notes)
     repositories = [form for name in map(plain, text.repositories) for form in (name, name.rpartition("/")[2])]
     names = [*code_names(f"{title} {abstract} {notes}"), *repositories]
@@ -298,9 +331,10 @@ def _fields(text: SearchText) -> dict[str, object]:
         "title": title,
         "text": f"{title} {abstract or notes}",
         "notes": notes,
-        "authors": [author.name for author in text.authors],
-        "families": [author.family for author in text.authors],
+        "authors": [author.name for author in paper.authors],
+        "families": [author.family for author in paper.authors],
         "names": " ".join(form for name in names for form in (name, _FOLDED + fold(name))),
         "whole_title": fold(title),
-        "short_name": short_name(text.title),
+        "short_name": short_name(paper.title),
+        "card": _PACK.encode(text.card),
     }

@@ -136,6 +136,17 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class Card:
+    """All that is known of a paper, as answers show it."""
+
+    paper: Paper
+    code: tuple[CodeLink, ...] = ()
+    """Its repositories, the surest first."""
+    notes: tuple[Note, ...] = ()
+    """What documents say of it, in their order."""
+
+
+@dataclass(frozen=True, slots=True)
 class Skipped:
     """A record, or a part of one, that could not be read; the rest of its source went in."""
 

@@ -71,20 +71,11 @@ def recommend(
     new = np.sort(_embedded(searcher, [key for key in new.tolist() if key not in left_out]))
     scores, nearest = _closeness(searcher, new, good, bad)
     chosen = np.lexsort((new, -scores))[:k]
-    papers = catalogue.papers([*new[chosen].tolist(), *good.tolist()])
-    ids = [papers[key].id for key in new[chosen].tolist()]
-    code, notes = catalogue.code_of(ids), catalogue.notes_on(ids)
+    cards, reasons = catalogue.cards(new[chosen].tolist()), catalogue.papers(good.tolist())
     return [
         Recommendation(
-            Hit(
-                rank,
-                paper := papers[int(new[row])],
-                score := float(scores[row]),
-                {"dense": score},
-                tuple(code.get(paper.id, ())),
-                tuple(notes.get(paper.id, ())),
-            ),
-            tuple(papers[int(good[column])] for column in nearest[row]),
+            Hit(rank, (card := cards[int(new[row])]).paper, score := float(scores[row]), {"dense": score}, card.code, card.notes),
+            tuple(reasons[int(good[column])] for column in nearest[row]),
         )
         for rank, row in enumerate(chosen.tolist(), start=1)
     ]

@@ -18,7 +18,7 @@ from kb.identifiers import paper_id, paper_url
 from kb.lexical import LEXICAL_FOLDER, LexicalIndex
 from kb.marge.encoder import Relevance
 from kb.models import load_encoder, load_relevance, load_reranker
-from kb.papers import CodeLink, Note, Paper, embedding_text, plain_text
+from kb.papers import Card, CodeLink, Note, Paper, embedding_text, plain_text
 from kb.rerank import FacetReranker
 from kb.retrieve import Candidates, Query, Retriever, embedded_only, standardised
 from kb.sentences import best_sentence
@@ -246,11 +246,16 @@ class Searcher:
                     scores["rerank"] = float(reranked[row])
                 score = float(np.clip(final[row], 0, 1))
             scored.append((key, score, scores))
-        return _hits(self.catalogue, scored, self.weights(query))
+        return _hits(self._cards([key for key, _, _ in scored]), scored, self.weights(query))
 
     def weights(self, query: Query) -> dict[str, float]:
         """The terms of the query, its examples' titles included, with their weights."""
         return self._indexes().lexical.weights(" ".join([query.text, *self._titles(query.like).values()]))
+
+    def _cards(self, keys: Sequence[int]) -> dict[int, Card]:
+        cards = self._indexes().lexical.cards(keys)
+        missing = [key for key in keys if key not in cards]  # named, and not in the index yet
+        return cards | self.catalogue.cards(missing) if missing else cards
 
     def _titles(self, keys: Sequence[int]) -> dict[int, str]:
         return {key: title for key, (title, _) in self.catalogue.texts(np.asarray(keys, dtype=np.int64)).items()} if keys else {}
@@ -282,7 +287,8 @@ def final_scores(candidates: Candidates, reranked: Vectors) -> Vectors:
 
 def find_paper(catalogue: Catalogue, identifier: str) -> Hit:
     """One paper with its code and notes, by id or address. Raises QueryError where it is not known."""
-    return _hits(catalogue, [(known_key(catalogue, identifier), 1.0, {})])[0]
+    key = known_key(catalogue, identifier)
+    return _hits(catalogue.cards([key]), [(key, 1.0, {})])[0]
 
 
 def known_key(catalogue: Catalogue, identifier: str) -> int:
@@ -295,15 +301,11 @@ def known_key(catalogue: Catalogue, identifier: str) -> int:
     return key
 
 
-def _hits(catalogue: Catalogue, scored: Sequence[_Scored], weights: Mapping[str, float] | None = None) -> list[Hit]:
-    papers = catalogue.papers([key for key, _, _ in scored])
-    ids = [p.id for p in papers.values()]
-    code, notes = catalogue.code_of(ids), catalogue.notes_on(ids)
+def _hits(cards: Mapping[int, Card], scored: Sequence[_Scored], weights: Mapping[str, float] | None = None) -> list[Hit]:
     hits: list[Hit] = []
     for rank, (key, score, scores) in enumerate(scored, start=1):
-        paper = papers[key]
-        said = tuple(notes.get(paper.id, ()))
-        text = paper.abstract or " ".join(plain_text(note.body) for note in said)
+        card = cards[key]
+        text = card.paper.abstract or " ".join(plain_text(note.body) for note in card.notes)
         matched = best_sentence(text, weights) if weights else ""
-        hits.append(Hit(rank, paper, score, scores, tuple(code.get(paper.id, ())), said, matched))
+        hits.append(Hit(rank, card.paper, score, scores, card.code, card.notes, matched))
     return hits

@@ -160,6 +160,7 @@ def state(place: Path) -> dict[str, Any]:
             keys, texts = LexicalIndex.listed(folder / LEXICAL_FOLDER)
             found["lexical"] = sorted(zip(keys.tolist(), (text.tobytes() for text in texts), strict=True))
             lexical = LexicalIndex.read(folder / LEXICAL_FOLDER)
+            found["cards"] = sorted((card.paper.id, repr(card)) for card in lexical.cards(keys.tolist()).values())
             for word in ("molecules", "study", "chess", "number7"):
                 answer, scores = lexical.search(word, 500)
                 found[f"lexical {word}"] = sorted(zip(answer.tolist(), np.round(scores, 3).tolist(), strict=True))

@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import date, datetime
 from math import log
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tantivy
 
 from kb.errors import StoreError
 from kb.lexical import LexicalIndex
-from kb.papers import Author
+from kb.papers import Author, Card, CodeLink, Mention, Note, Paper, Version
 from kb.store import Keys, SearchText
 from kb.terms import code_names, fold, plain, short_name, words
 from kb.vectors import digests
@@ -21,7 +25,7 @@ from kb.vectors import digests
 
 def paper(key: int, title: str, abstract: str = "", authors: str = "", notes: str = "", code: Sequence[str] = ()) -> SearchText:
     people = tuple(Author.from_name(name) for name in authors.split(", ") if name)
-    return SearchText(key, title, abstract, people, notes, tuple(code))
+    return SearchText(key, Card(Paper(f"url:https://x.org/{key}", title, abstract, people)), notes, tuple(code))
 
 
 PAPERS = (
@@ -68,7 +72,7 @@ def many(number: int) -> list[SearchText]:
 
 def brute_force(papers: Sequence[SearchText], query: str) -> dict[int, float]:
     """Okapi BM25 with k1 = 1.2, b = 0.75 over the abstracts."""
-    counts = {p.key: Counter(words(p.abstract)) for p in papers}
+    counts = {p.key: Counter(words(p.card.paper.abstract)) for p in papers}
     mean = sum(c.total() for c in counts.values()) / len(papers)
     scores: dict[int, float] = {}
     for term in set(words(query)):
@@ -150,7 +154,7 @@ def test_words_that_nobody_has(index: LexicalIndex) -> None:
 def test_a_long_query_is_answered_by_its_rarest_words(tmp_path: Path) -> None:
     papers = [*many(300), paper(301, "", "unheard of")]
     build(tmp_path / "lexical", papers)
-    query = " ".join(p.abstract for p in papers)
+    query = " ".join(p.card.paper.abstract for p in papers)
     assert 301 in LexicalIndex.read(tmp_path / "lexical").search(query, 50)[0]
 
 
@@ -170,6 +174,99 @@ def test_only_what_changed_is_read_and_old_files_stay_as_they_are(tmp_path: Path
     assert found.search("protein", 5)[0].tolist() == [2]
     assert found.named("LoRA").short_name == ()
     assert former.named("LoRA").short_name == (1,)
+
+
+FULL = Card(
+    Paper(
+        "arxiv:1706.03762",
+        "Attention \N{SNOWMAN} \U0001d4d0 \x00 is <all>",
+        "It's $O(n^2)$.\n" * 3,
+        (Author("Vaswani", "Ashish", "Jr."), Author("Œuvre")),
+        ("cs.CL", "cs.LG"),
+        "15 pages",
+        "NeurIPS 2017",
+        "10.1/x",
+        "cc0",
+        "https://x.org/",
+        date(2017, 6, 12),
+        date(2023, 8, 2),
+        2017,
+        (Version(1, datetime(2017, 6, 12, 17, 57, 34)), Version(2)),
+        withdrawn=True,
+    ),
+    (
+        CodeLink("https://github.com/a/b", "abstract", True, 7, 0.95, "said", "jax", datetime(2026, 1, 2, 3, 4, 5, 678), True),
+        CodeLink("https://github.com/a/c", "notes"),
+    ),
+    (
+        Note(
+            "/tmp/notes.md",
+            3,
+            "arxiv:1706.03762",
+            "T",
+            "*body*",
+            ("A. B.",),
+            "ICML",
+            2018,
+            "https://y.org",
+            "S",
+            ("tag",),
+            (Mention("repository", "https://github.com/a/c", "code", 4, 9, "r"), Mention("web", "https://z.org", "z", 5)),
+        ),
+        Note("/tmp/other.md", 1, "arxiv:1706.03762", ""),
+    ),
+)
+
+
+def test_cards_come_back_as_they_were_given(tmp_path: Path) -> None:
+    papers = [*many(400), SearchText(500, FULL, "body"), SearchText(501, Card(Paper("url:https://x.org/501", "Bare")))]
+    build(tmp_path / "lexical", papers)
+    index = LexicalIndex.read(tmp_path / "lexical")
+    wanted = [501, 500, *range(1, 301)]
+    assert index.cards([*wanted, 600]) == {text.key: text.card for text in papers if text.key in wanted}
+    assert index.cards([]) == index.cards([600]) == {}
+    changed = replace(FULL, code=FULL.code[:1])
+    assert build(tmp_path / "lexical", [*papers[:400], SearchText(500, changed, "body")]) == [500]
+    assert LexicalIndex.read(tmp_path / "lexical").cards([500, 501]) == {500: changed}
+
+
+def test_a_damaged_card_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kb.lexical._PACK", SimpleNamespace(encode=lambda card: card.paper.title.encode()))
+    build(tmp_path, PAPERS)
+    with pytest.raises(StoreError, match="kb doctor --repair"):
+        LexicalIndex.read(tmp_path).cards([1])
+
+
+def test_an_index_of_an_earlier_version_is_searched_and_built_anew(tmp_path: Path) -> None:
+    """It has no cards, and another name for its list of documents."""
+    folder = tmp_path / "lexical"
+    build(folder, PAPERS)
+    documents = np.load(folder / "documents-2.npy")
+    former = make_former(folder)
+    np.save(folder / "documents-1.npy", documents)
+    index = LexicalIndex.read(folder)
+    assert index.search("protein", 5)[0].tolist() == [1]
+    assert index.cards([1]) == {}
+    with pytest.raises(StoreError, match="earlier version"):
+        LexicalIndex.listed(folder)
+    assert sorted(build(folder, PAPERS)) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert LexicalIndex.read(folder).cards([8]) == {8: PAPERS[7].card}
+    assert former.isdisjoint(path.name for path in folder.iterdir())
+
+
+def make_former(folder: Path) -> set[str]:
+    """Puts an index in the folder as version 0.1 made it before there were cards: one paper, 1. Returns its files' names."""
+    for path in folder.iterdir():
+        path.unlink()
+    builder = tantivy.SchemaBuilder().add_unsigned_field("key", indexed=True, fast=True)
+    for field in ("title", "text", "notes", "authors", "families", "names", "whole_title", "short_name"):
+        builder.add_text_field(field, index_option="position" if field == "authors" else "freq")
+    index = tantivy.Index(builder.build(), path=str(folder))
+    writer = index.writer(15_000_000, 1)
+    writer.add_document(tantivy.Document.from_dict({"key": 1, "text": "protein"}, index.schema))
+    writer.commit()
+    writer.wait_merging_threads()
+    return {path.name for path in folder.iterdir() if path.name not in {"meta.json", ".managed.json"} and path.suffix != ".lock"}
 
 
 def test_a_damaged_folder_is_told(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from kb.errors import BusyError, QueryError, StoreError
-from kb.papers import Author, CodeLink, Mention, Note, Paper, Skipped, Version
-from kb.store import Catalogue, CodeCatalogue, Filters, Home, Intake, PaperChanges, Run
+from kb.papers import Author, Card, CodeLink, Mention, Note, Paper, Skipped, Version
+from kb.store import Catalogue, CodeCatalogue, Filters, Home, Intake, PaperChanges, Run, SearchText, SearchTexts
 
 PAPER = Paper(
     id="arxiv:1706.03762",
@@ -282,6 +282,54 @@ def test_code_links_of_notes_and_their_order(home: Home) -> None:
             (repository, "notes", 7),
         ]
         assert catalogue.notes_on([PAPER.id])[PAPER.id][0].mentions == (mention,)
+
+
+def test_a_card_holds_all_that_is_known_and_its_digest_tells_whether_that_changed(home: Home) -> None:
+    other = with_changes(PAPER, id="arxiv:1810.04805", title="BERT")
+    own = CodeLink("https://github.com/a/own", "abstract", confidence=0.9)
+    with home.draft() as draft:
+        catalogue = draft.catalogue
+        upsert(catalogue, PAPER, other)
+        Intake(catalogue).touch_all()
+        catalogue.replace_code_links([(PAPER.id, own), (other.id, own)], ["abstract"])
+        mention = Mention("web", "https://x.org", "code", 3)
+        catalogue.replace_notes("/notes.md", [note(PAPER.id, "T", mentions=(mention,)), note(PAPER.id, "", body="more")], [])
+        catalogue.settle()
+        key, unchanged = catalogue.key_of(PAPER.id), catalogue.key_of(other.id)
+        assert key is not None and unchanged is not None
+        notes = tuple(catalogue.notes_on([PAPER.id])[PAPER.id])
+        assert (len(notes), notes[0].mentions) == (2, (mention,))
+        assert catalogue.cards([key, unchanged, 99]) == {key: Card(PAPER, (own,), notes), unchanged: Card(other, (own,))}
+        texts = SearchTexts(catalogue)
+        (text,) = texts.of(np.asarray([key, 99]))
+        assert text == SearchText(key, Card(PAPER, (own,), notes), "T. .  . more. ", ("a/own",))
+        before, cards = texts.digests(), catalogue.cards([key])
+        for change in (
+            f"UPDATE papers SET journal_ref = 'NeurIPS' WHERE key = {key}",
+            f"UPDATE papers SET withdrawn = TRUE WHERE key = {key}",
+            f"UPDATE papers SET authors = list_reverse(authors) WHERE key = {key}",
+            "UPDATE notes SET body = 'much more' WHERE number = 1",
+            "UPDATE notes SET line = 7 WHERE number = 1",
+            "UPDATE mentions SET remark = 'new'",
+            "DELETE FROM mentions",
+            f"UPDATE code_links SET confidence = 0.95 WHERE paper_id = '{PAPER.id}'",
+            f"UPDATE code_links SET confidence = 0.3 WHERE paper_id = '{PAPER.id}'",  # hardly its own
+            f"INSERT INTO code_links BY NAME SELECT '{PAPER.id}' AS paper_id, 'https://github.com/a/n' AS url, 'notes' AS source",
+            "DELETE FROM notes",
+        ):
+            catalogue._write(change)
+            after, now = texts.digests(), catalogue.cards([key])
+            assert after.keys() == before.keys()
+            assert after[key] != before[key] and now != cards, change
+            assert after[unchanged] == before[unchanged]
+            before, cards = after, now
+        # What a forge says of a repository is said of every paper that has it.
+        catalogue._write(
+            "INSERT INTO repositories VALUES ('https://github.com/a/own', now()::TIMESTAMP, 5, FALSE, FALSE, '', '')"
+        )
+        after = texts.digests()
+        assert after[unchanged] != before[unchanged]
+        assert catalogue.cards([unchanged])[unchanged].code[0].stars == 5
 
 
 # Filters -----------------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from kb.errors import QueryError
-from kb.papers import Author, CodeLink, Mention, Note, Paper, Skipped, Version, plain_text
+from kb.papers import Author, Card, CodeLink, Mention, Note, Paper, Skipped, Version, plain_text
 
 Keys = NDArray[np.int64]
 
@@ -267,6 +267,13 @@ class Catalogue:
         """The papers with these keys; a key that is gone is left out."""
         rows = self._read(f"SELECT key, {COLUMNS} FROM papers WHERE key IN (SELECT unnest(?))", [list(keys)])
         return {int(row[0]): _paper(row[1:]) for row in rows}
+
+    def cards(self, keys: Sequence[int]) -> dict[int, Card]:
+        """All that is known of the papers with these keys; a key that is gone is left out."""
+        papers = self.papers(keys)
+        ids = [paper.id for paper in papers.values()]
+        code, notes = self.code_of(ids), self.notes_on(ids)
+        return {key: Card(paper, tuple(code.get(paper.id, ())), tuple(notes.get(paper.id, ()))) for key, paper in papers.items()}
 
     def key_of(self, identifier: str) -> int | None:
         """Key of the paper of that canonical id, or of the one that it is another name of."""

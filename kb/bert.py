@@ -30,9 +30,10 @@ Changes = Mapping[str, tuple[Floats, Floats]]
 # What this module computes; a model that says anything else of itself is left to sentence-transformers.
 _ARCHITECTURE = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False}
 _MODULES = (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
-# Columns of a matrix that are multiplied at a time: so few that BLAS takes its kernel for small matrices, where it has one (for
-# AVX-512). Its others copy the matrix first, which takes longer than to multiply it by a query's few tokens.
+# Columns and rows of a matrix that are multiplied at a time: so few that BLAS takes its kernel for small matrices, where it has
+# one (for AVX-512). Its others copy the matrix first, which takes longer than to multiply it by a query's few tokens.
 _COLUMNS = 32
+_ROWS = 768
 _ATTENTION = tuple(f"attention.self.{name}" for name in ("query", "key", "value"))
 # BLAS over all cores waits at every product for its slowest thread: on a busy machine that costs ten times the work.
 _BLAS = ThreadpoolController()
@@ -119,7 +120,7 @@ class Linear:
     @property
     def weight(self) -> Floats:
         """The matrix, shape (out, in)."""
-        return self._blocks.transpose(0, 2, 1).reshape(len(self.bias), -1)
+        return self._blocks.transpose(1, 3, 0, 2).reshape(len(self.bias), -1)
 
     def changed(self, *changes: tuple[Floats, Floats]) -> Linear:
         """The same with up · down of each change added, one below the other."""
@@ -130,14 +131,18 @@ class Linear:
 
     def __call__(self, states: Floats) -> Floats:
         """States of shape (tokens, in) to those of shape (tokens, out)."""
-        product = (states @ self._blocks).transpose(1, 0, 2).reshape(len(states), -1)
+        parts = len(self._blocks)
+        products = states.reshape(len(states), parts, 1, -1).transpose(1, 2, 0, 3) @ self._blocks
+        product: Floats = (products.sum(axis=0) if parts > 1 else products[0]).transpose(1, 0, 2).reshape(len(states), -1)
         product += self.bias
         return product
 
 
 def _blocks(weight: Floats) -> Floats:
-    """A matrix of shape (out, in) as it is multiplied by, shape (blocks, in, out / blocks); no copy."""
-    return weight.reshape(-1, gcd(len(weight), _COLUMNS), weight.shape[1]).transpose(0, 2, 1)
+    """A matrix of shape (out, in) as it is multiplied by, shape (parts, blocks, in / parts, out / blocks); no copy."""
+    parts = 1 if weight.shape[1] % _ROWS else weight.shape[1] // _ROWS
+    columns = gcd(len(weight), _COLUMNS)
+    return weight.reshape(-1, columns, parts, weight.shape[1] // parts).transpose(2, 0, 3, 1)
 
 
 class _Layer:

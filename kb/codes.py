@@ -113,7 +113,7 @@ class Compressed:
 
     def vectors(self, rows: Rows) -> Vectors:
         """Vectors of rows, float32 of unit length, shape (n, d)."""
-        found = self._stored.take(rows).astype(np.float32)
+        found = self._stored.take(rows)
         return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), dtype=np.float32)
 
     def search(self, query: Vectors, k: int, allowed: Keys | None) -> tuple[Keys, Vectors]:
@@ -141,7 +141,7 @@ class Compressed:
             candidates = found if len(found) >= k else rows
         cosines = np.empty(len(candidates), dtype=np.float32)
         for start in range(0, len(candidates), _CHUNK):
-            vectors = self._stored.take(candidates[start : start + _CHUNK]).astype(np.float32)
+            vectors = self._stored.take(candidates[start : start + _CHUNK])
             # Of unit length but for their rounding. To scale products costs nothing; to scale vectors, more than all the rest.
             cosines[start : start + _CHUNK] = (vectors @ query) / np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
         return best(self._all_keys[candidates], cosines, k)
@@ -167,17 +167,27 @@ class _StoredVectors:
             self._pread.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int64)
             self._pread.restype = ctypes.c_ssize_t
 
-    def take(self, rows: Rows) -> NDArray[np.float16]:
+    def take(self, rows: Rows) -> Vectors:
         """These rows, shape (n, d). Raises StoreError where the file cannot be read."""
         if self._descriptor < 0:
-            return self._vectors[rows]
+            return single(self._vectors[rows])
         found = np.empty((len(rows), self._vectors.shape[1]), dtype=np.float16)
         size, address = found.strides[0], found.ctypes.data
         for place in (self._first + size * rows).tolist():
             if self._pread(self._descriptor, address, size, place) != size:
                 raise StoreError("The file of vectors cannot be read. Run `kb doctor`: it says what is wrong with it.")
             address += size
-        return found
+        return single(found)
+
+
+def single(halves: NDArray[np.float16]) -> Vectors:
+    """The same finite numbers in single precision: by shifting their bits, which takes a third of the time of `astype`."""
+    bits = halves.view(np.int16).astype(np.int32)
+    bits <<= 13
+    bits &= ~0x70000000  # what the sign, which the wider integer repeats, has put into the exponent
+    numbers = bits.view(np.float32)
+    numbers *= np.float32(2.0**112)  # the exponents of both count from elsewhere: 15, and 127
+    return numbers
 
 
 @contextmanager

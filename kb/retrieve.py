@@ -89,6 +89,8 @@ class Retriever:
         self._encoding = encoding
         self._titles = titles
         self._adapt = adapt
+        # Kept, since a new thread begins with a heap of its own: a look for words in it takes half as long again.
+        self._beside = ThreadPoolExecutor(thread_name_prefix="words")
 
     def candidates(self, query: Query, k: int, allowed: Keys | None, also: Sequence[int] = ()) -> Candidates:
         """At least k papers, or all that are allowed, and those that are named; its own examples are left out.
@@ -99,13 +101,13 @@ class Retriever:
         own = np.asarray(query.like + query.unlike, dtype=np.int64)
         depth = max(k, DEPTH) + len(own)
         texts = self._texts(query)
-        with ThreadPoolExecutor(1) as beside:  # one looks for words while the other encodes
-            words = [beside.submit(self.lexical.search, text, depth, allowed) for text in texts]
-            parts = self._parts(query)
-            # Papers between all parts, and those near to one of them.
-            vectors = np.concatenate([_mean(parts), parts]) if len(parts) > 1 else parts
-            found = [self.dense.search(vectors[row : row + 1], depth, allowed)[0][0] for row in range(len(vectors))]
-            worded = [each.result() for each in words]
+        # One thread looks for words while this one encodes.
+        words = self._beside.submit(lambda: [self.lexical.search(text, depth, allowed) for text in texts])
+        parts = self._parts(query)
+        # Papers between all parts, and those near to one of them.
+        vectors = np.concatenate([_mean(parts), parts]) if len(parts) > 1 else parts
+        found = [self.dense.search(vectors[row : row + 1], depth, allowed)[0][0] for row in range(len(vectors))]
+        worded = words.result()
         found += [keys for keys, _ in worded]
         found.append(embedded_only(tuple(also), self.dense))
         candidates = self._scored(query, parts, texts, worded, np.setdiff1d(np.concatenate(found), own))

@@ -21,6 +21,7 @@ from ingest.jobs import run_index, run_snapshot
 from kb.background import Background
 from kb.dense import DENSE_FILE
 from kb.embed import Encoder
+from kb.indexing import build_indexes
 from kb.papers import CodeLink
 from kb.search import Searcher
 from kb.store import Filters, Home
@@ -203,6 +204,7 @@ def test_code_is_shown_with_its_stars_and_where_it_is_known_from(own: Home, serv
     starred = CodeLink("https://github.com/lab/own", "huggingface", True, 1234, 0.95, "its page on Hugging Face names it")
     with own.draft() as draft:
         draft.catalogue.add_code_links([("arxiv:1706.03762", starred)])
+        build_indexes(draft)
         draft.publish()
     page = new_page()
     address = serve(own)

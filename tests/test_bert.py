@@ -39,10 +39,12 @@ UGLY = [
 
 
 @pytest.mark.parametrize("width", [1, 12, 32, 96, 100])  # one block of 32, several, and widths that it does not divide
-def test_a_matrix_in_blocks_multiplies_as_a_whole_one(width: int) -> None:
+@pytest.mark.parametrize("height", [5, 768, 1000, 2304])  # one part of 768, several, and heights that it does not divide
+def test_a_matrix_in_blocks_multiplies_as_a_whole_one(width: int, height: int) -> None:
     random = np.random.default_rng(width)
     weight, bias, states, down, up = (
-        random.integers(-4, 5, shape).astype(np.float32) for shape in ((width, 5), width, (3, 5), (2, 5), (width, 2))
+        random.integers(-4, 5, shape).astype(np.float32)
+        for shape in ((width, height), width, (3, height), (2, height), (width, 2))
     )
     linear = Linear(weight, bias)
     np.testing.assert_array_equal(linear.weight, weight)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from kb.codes import single
 from kb.dense import DenseIndex
 from kb.embed import Vectors
 from kb.errors import StoreError
@@ -244,3 +245,12 @@ def test_what_an_index_lacks_is_told_by_key_and_digest(block: int, monkeypatch: 
         ours, theirs = some(), some()
         expected = [row not in theirs.tolist() for row in ours.tolist()], [row not in ours.tolist() for row in theirs.tolist()]
         assert tuple(mask.tolist() for mask in differences(ours, theirs)) == expected
+
+
+def test_halves_become_single_precision_exactly() -> None:
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    finite = halves[np.isfinite(halves)].reshape(-1, 2)
+    assert finite.size == (1 << 16) - (1 << 11)
+    numbers = single(finite)
+    assert numbers.dtype == np.float32
+    np.testing.assert_array_equal(numbers.view(np.uint32), finite.astype(np.float32).view(np.uint32))  # −0 stays −0

@@ -275,7 +275,6 @@ def _indexes(home: Home, generation: Generation) -> Iterator[Finding]:
     try:
         dense = DenseIndex.read(generation.file(DENSE_FILE))
         lexical = LexicalIndex.read(generation.subfolder(LEXICAL_FOLDER))
-        listed = LexicalIndex.listed(generation.folder / LEXICAL_FOLDER)
         store = VectorStore(home.vectors, manifest.model_fingerprint, manifest.dimension)
     except (StoreError, ValueError) as error:
         yield Finding(Part.INDEX, f"generations/{generation.name}", f"an index cannot be opened: {error}", remedy)
@@ -293,11 +292,16 @@ def _indexes(home: Home, generation: Generation) -> Iterator[Finding]:
             problem = f"finds {recall:.0%} of the {_NEIGHBOURS} nearest papers that an exact search finds"
             yield Finding(Part.INDEX, place, problem, remedy)
     place = f"generations/{generation.name}/{LEXICAL_FOLDER}"
+    try:
+        listed = LexicalIndex.listed(generation.folder / LEXICAL_FOLDER)
+    except StoreError:
+        yield Finding(Part.INDEX, place, "is of an earlier version; the next job builds it anew", remedy)
+        return
     texts = SearchTexts(generation.catalogue)
     by_key = texts.digests()
     stale = [key for key, digest in zip(listed[0].tolist(), listed[1], strict=True) if digest.tobytes().hex() != by_key.get(key)]
     if len(lexical) != len(listed[0]) or set(listed[0].tolist()) != set(dense.keys().tolist()) or stale:
-        problem = f"holds {len(lexical):,} papers, {len(stale):,} of them otherwise than the catalogue"
+        problem = f"holds {len(lexical):,} papers, {len(stale):,} of them otherwise than the catalogue has them"
         yield Finding(Part.INDEX, place, problem, remedy)
     else:
         unfound = _unfound_words(lexical, texts, _sample(listed[0], _SAMPLE, manifest.generation))

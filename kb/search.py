@@ -97,6 +97,8 @@ class Searcher:
             raise
 
     def close(self) -> None:
+        if self._retriever is not None:
+            self._retriever.close()
         self.generation.close()
 
     def __enter__(self) -> Searcher:
@@ -254,7 +256,7 @@ class Searcher:
 
     def _cards(self, keys: Sequence[int]) -> dict[int, Card]:
         cards = self._indexes().lexical.cards(keys)
-        missing = [key for key in keys if key not in cards]  # named, and not in the index yet
+        missing = [key for key in keys if key not in cards]  # named, and not in the index yet; or the index has no cards
         return cards | self.catalogue.cards(missing) if missing else cards
 
     def _titles(self, keys: Sequence[int]) -> dict[int, str]:

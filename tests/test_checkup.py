@@ -166,6 +166,17 @@ def test_indexes_and_vectors_that_are_whole_but_wrong(damaged: Home, encoder: En
     assert examine(damaged, load) == []
 
 
+def test_a_lexical_index_of_an_earlier_version_is_told_and_built_anew(damaged: Home, load: Callable[[str], Encoder]) -> None:
+    with damaged.draft() as draft:
+        (draft.folder / "lexical" / "documents-2.npy").rename(draft.folder / "lexical" / "documents-1.npy")
+        draft.publish()
+    (finding,) = examine(damaged, load)
+    assert (finding.part, finding.place) == (Part.INDEX, f"generations/{damaged.current_name()}/lexical")
+    assert finding.problem == "is of an earlier version; the next job builds it anew"
+    repair(damaged, [finding], load, NoProgress())
+    assert examine(damaged, load) == []
+
+
 def test_vectors_of_another_text(damaged: Home, load: Callable[[str], Encoder]) -> None:
     for path in damaged.vectors.rglob("*.vectors.npy"):
         np.save(path, np.roll(np.load(path), 1, axis=0))

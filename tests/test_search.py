@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -16,6 +17,7 @@ from ingest.jobs import run_index, run_snapshot
 from kb.dense import DENSE_FILE
 from kb.embed import Encoder, Vectors
 from kb.errors import ModelError, QueryError, StoreError
+from kb.lexical import LexicalIndex
 from kb.marge.encoder import Relevance
 from kb.marge.weights import SHIPPED
 from kb.papers import CodeLink, embedding_text
@@ -82,6 +84,27 @@ def test_a_hit_says_what_the_catalogue_says(searcher: Searcher) -> None:
         card.paper.id: (card.paper, card.code, card.notes) for card in cards.values()
     }
     assert any(card.code for card in cards.values())
+
+
+def test_a_hit_says_the_same_where_the_index_has_no_cards(searcher: Searcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one of an earlier version has none."""
+    hits = searcher.search("energy of molecules", 50)
+    monkeypatch.setattr(LexicalIndex, "cards", lambda *_: {})
+    assert searcher.search("energy of molecules", 50) == hits
+
+
+def test_a_closed_searcher_leaves_no_threads(base: Home, encoder: Encoder) -> None:
+    def words() -> set[threading.Thread]:
+        return {thread for thread in threading.enumerate() if thread.name.startswith("words")}
+
+    before = words()
+    with Searcher.open(base, encoder) as searcher:
+        searcher.search("energy of molecules")
+        own = words() - before
+        assert own
+    for thread in own:
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 def test_a_paper_that_is_not_in_the_index_yet_is_found_by_its_title(

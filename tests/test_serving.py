@@ -78,7 +78,7 @@ def test_an_answer_of_two_generations_is_noticed(
     brought: str,
     told: str,
 ) -> None:
-    """What the test above looks for is seen where one part is of the generation before."""
+    """What the test above looks for is seen where one index is of the generation before. The catalogue shows nothing of a hit."""
     assert editions
     shutil.copytree(home.path, tmp_path / "before")
     before = Home(tmp_path / "before").open()

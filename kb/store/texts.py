@@ -10,7 +10,8 @@ from kb.store.catalogue import Catalogue, Keys
 
 _CHUNK = 10_000  # papers read at a time
 # Of notes and code what is searched; and a hash of all rows that this and the card are made of, to tell whether anything changed.
-# MD5 of the rows as text would take five times as long. Should DuckDB once hash otherwise, the index is built anew, once.
+# MD5 of the rows as text would take five times as long. Should DuckDB once hash otherwise, the next job builds the index anew.
+# Two lists of one type side by side would be hashed as one list: there are none.
 _SEARCHED = """
     SELECT papers.key, coalesce(said.words, '') AS notes, coalesce(linked.repositories, []) AS repositories,
            hash(papers, said.rows, mentioned.rows, coded.rows, linked.repositories) AS state

@@ -1,20 +1,79 @@
-"""The app: `kb app`, or `streamlit run app/main.py` with KB_HOME set."""
+"""The app: `kb app`, or `streamlit run app/main.py` with KB_HOME set. Registers the pages and runs the one that is asked for.
+
+A page's module is imported when the page is first shown, so that the app starts quickly.
+"""
 
 from __future__ import annotations
 
 import streamlit as st
 
-from app import first_run, keyboard, layout, pages, resources, sign_in
-from app.text import message
+from app import navigation, resources, sign_in
+from app.pages import welcome
+from app.widgets import keyboard, layout
+from app.widgets.markdown import message
 from kb.errors import KnowledgeBaseError
+
+
+def _search() -> None:
+    from app.pages import search
+
+    search.show()
+
+
+def _paper() -> None:
+    from app.pages import paper
+
+    paper.show()
+
+
+def _lists() -> None:
+    from app.pages import lists
+
+    lists.show()
+
+
+def _map() -> None:
+    from app.pages import map
+
+    map.show()
+
+
+def _trends() -> None:
+    from app.pages import trends
+
+    trends.show()
+
+
+def _digest() -> None:
+    from app.pages import digest
+
+    digest.show()
+
+
+def _ingest() -> None:
+    from app.pages import ingest
+
+    ingest.show()
+
 
 st.set_page_config(page_icon="📄", layout="wide", initial_sidebar_state="auto")
 layout.style()
-page = st.navigation(pages.every(), position="top")
+page = st.navigation(
+    [
+        navigation.SEARCH.page(_search),
+        navigation.PAPER.page(_paper),
+        navigation.LISTS.page(_lists),
+        navigation.MAP.page(_map),
+        navigation.TRENDS.page(_trends),
+        navigation.DIGEST.page(_digest),
+        navigation.INGEST.page(_ingest),
+    ],
+    position="top",
+)
 if sign_in.admitted():
     try:
-        if resources.empty() and page.url_path != "ingest":
-            first_run.show()
+        if resources.empty() and page.url_path != navigation.INGEST.path:
+            welcome.show()
         else:
             page.run()
     except KnowledgeBaseError as error:

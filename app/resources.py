@@ -15,18 +15,18 @@ from pathlib import Path
 
 import streamlit as st
 
-from app.address import Address
-from kb.digest import Digest, make_digest
-from kb.embed import Encoder, Vectors
+from app.query_string import Address
+from kb.encode.encoder import Encoder, Vectors
+from kb.insights.digest import Digest, make_digest
+from kb.insights.map_view import Plot
+from kb.insights.trends import Month, Rise, by_month, last_whole_month, rising_words
 from kb.library import LIBRARY_FILE, Library, Memory
-from kb.models import load_encoder
+from kb.models.registry import load_encoder
 from kb.papers import Paper
-from kb.plot import Plot
-from kb.search import Hit, Searcher
+from kb.search.searcher import Hit, Searcher
 from kb.store import Catalogue, Filters, Generation, Home, Manifest
-from kb.store.outlines import Outlines
-from kb.store.trends import Trends
-from kb.trends import Month, Rise, by_month, last_whole_month, rising_words
+from kb.store.columns import Outlines
+from kb.store.monthly import Trends
 
 ANSWERS = 100  # papers that a search finds; its pages go through them
 _ROOT = Path(__file__).resolve().parents[1]
@@ -192,7 +192,7 @@ def whole_map(generation: Generation) -> Plot | None:
 
 @st.cache_resource(max_entries=1, show_spinner="Unfolding the map…")
 def _whole_map(_generation: Generation, path: str, name: str) -> Plot | None:  # noqa: ARG001
-    from kb.atlas import Atlas
+    from kb.insights.map_layout import Atlas
 
     atlas = Atlas.of(_generation)
     return Plot.of(atlas, Outlines.of(_generation.catalogue)) if atlas else None
@@ -215,7 +215,7 @@ def _drawn(
     lists: tuple[tuple[str, frozenset[str]], ...],
     papers: frozenset[str] | None,
 ) -> tuple[Plot, bytes]:
-    from app.scatter import pack
+    from app.widgets.scatter import pack
 
     whole = _whole_map(_generation, path, name)
     assert whole is not None  # the page asks for the whole map first

@@ -11,8 +11,8 @@ from fnmatch import fnmatchcase
 import streamlit as st
 from streamlit.errors import StreamlitAuthError
 
-from app import layout
-from app.text import escape, shorten
+from app.widgets import layout
+from app.widgets.markdown import escape, shorten
 
 
 def admitted() -> bool:

@@ -16,7 +16,7 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from bench import app, atlas, day, embedding, index, ingest, search, serving, start
+from bench import app, day, embedding, index, ingest, map_layout, search, serving, start
 from bench.rows import Row, table
 from kb.store import Home
 
@@ -35,7 +35,7 @@ def main() -> int:
         partial(ingest.measure, snapshot),
         partial(embedding.measure, snapshot),
         partial(search.measure, shared, homes),
-        partial(atlas.measure, homes),
+        partial(map_layout.measure, homes),
     ]
     if homes:
         counts = [int(count) for count in os.environ.get("KB_BENCH_VECTORS", "30000 300000").split()]

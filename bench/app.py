@@ -26,8 +26,8 @@ from streamlit.testing.v1 import AppTest
 
 from bench.clock import timed
 from bench.rows import Row, table
-from kb.models import load_encoder
-from kb.search import Searcher
+from kb.models.registry import load_encoder
+from kb.search.searcher import Searcher
 from kb.store import Home
 
 _STARTS = 3

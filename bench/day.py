@@ -20,10 +20,10 @@ from typing import Any
 from bench.clock import timed
 from bench.material import copied, records
 from bench.rows import Row, table
-from ingest.jobs import run_index, run_snapshot
-from kb.embed import Encoder
-from kb.indexing import embed_missing
-from kb.models import load_encoder
+from ingest.jobs.run import run_index, run_snapshot
+from kb.encode.encoder import Encoder
+from kb.index.build import embed_missing
+from kb.models.registry import load_encoder
 
 _NEW, _CHANGED, _WITHDRAWN = 400, 300, 300
 

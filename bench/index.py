@@ -23,11 +23,11 @@ import numpy as np
 
 from bench.clock import timed
 from bench.rows import Row, table
-from kb.codes import Rows
-from kb.dense import DENSE_FILE, DenseIndex
-from kb.embed import Vectors
+from kb.encode.encoder import Vectors
+from kb.encode.vector_store import DIGEST, Digests, VectorStore
+from kb.index.dense import DENSE_FILE, DenseIndex
+from kb.index.ivfpq import Rows
 from kb.store import Home, Keys
-from kb.vectors import DIGEST, Digests, VectorStore
 
 _QUERIES = 100
 _K = 10

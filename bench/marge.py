@@ -29,20 +29,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kb.embed import Encoder
-from kb.evaluate import Evaluation, Question, collection, evaluate, names_of, paired_bootstrap, questions
-from kb.indexing import build_indexes, embed_missing
-from kb.judgements import Document, Judgements, Qrels, read_judgements
-from kb.marge.corpus import Corpus, read_corpus
-from kb.marge.encoder import Relevance
-from kb.marge.model import Batch, Marge
-from kb.marge.pairs import Group, Pairs, grow
-from kb.marge.states import TokenStates
-from kb.marge.training import PRESETS, Plan, batch_of
-from kb.marge.weights import read_model
-from kb.models import DEFAULT_MODEL, default_folder, load_encoder, trained_folder
-from kb.retrieve import Query
-from kb.search import Searcher
+from kb.encode.encoder import Encoder
+from kb.index.build import build_indexes, embed_missing
+from kb.models.marge.corpus import Corpus, read_corpus
+from kb.models.marge.encoder import Relevance
+from kb.models.marge.model import Batch, Marge
+from kb.models.marge.pairs import Group, Pairs, grow
+from kb.models.marge.states import TokenStates
+from kb.models.marge.training import PRESETS, Plan, batch_of
+from kb.models.marge.weights import read_model
+from kb.models.registry import DEFAULT_MODEL, default_folder, load_encoder, trained_folder
+from kb.search.evaluate import Evaluation, Question, collection, evaluate, names_of, paired_bootstrap, questions
+from kb.search.qrels import Document, Judgements, Qrels, read_judgements
+from kb.search.retriever import Query
+from kb.search.searcher import Searcher
 from kb.store import Home
 
 Split = Literal["train", "dev", "test"]

@@ -20,12 +20,12 @@ from statistics import mean, median
 
 import numpy as np
 
-from kb.evaluate import paired_bootstrap
 from kb.identifiers import ArxivId
-from kb.recommend import recommend
-from kb.search import Searcher
+from kb.library.recommend import recommend
+from kb.search.evaluate import paired_bootstrap
+from kb.search.searcher import Searcher
 from kb.store import Catalogue, Home
-from kb.store.trends import Trends
+from kb.store.monthly import Trends
 
 _SMALLEST = 12  # papers of a list that are in the knowledge base
 _DEPTHS = (50, 200)

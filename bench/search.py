@@ -15,14 +15,14 @@ import numpy as np
 from ir_measures import nDCG
 
 from bench.rows import Row
-from kb.embed import Encoder, Vectors
-from kb.evaluate import collection, evaluate, names_of, questions
-from kb.judgements import read_judgements
-from kb.lexical import LEXICAL_FOLDER, LexicalIndex
-from kb.models import load_encoder
+from kb.encode.encoder import Encoder, Vectors
+from kb.index.lexical import LEXICAL_FOLDER, LexicalIndex
+from kb.models.registry import load_encoder
 from kb.papers import embedding_text
-from kb.retrieve import Query
-from kb.search import Searcher, final_scores
+from kb.search.evaluate import collection, evaluate, names_of, questions
+from kb.search.qrels import read_judgements
+from kb.search.retriever import Query
+from kb.search.searcher import Searcher, final_scores
 from kb.store import Home
 
 _QUESTIONS = 40
@@ -65,7 +65,7 @@ def _quality(folder: Path, encoder: Encoder, *, binary: bool) -> Row:
 
 
 def _latency(home: Home, texts: Sequence[str], encoder: Encoder) -> list[Row]:
-    import faiss  # by now kb.dense has brought it in, in the order that macOS needs
+    import faiss  # by now kb.index.dense has brought it in, in the order that macOS needs
 
     with Searcher.open(home, encoder) as searcher:
         keys, documents, vectors = _material(searcher)

@@ -32,11 +32,11 @@ import numpy as np
 from app import resources
 from bench.material import copied, records
 from bench.rows import Row, table
-from kb.background import Background
-from kb.embed import Vectors
-from kb.models import load_encoder
-from kb.search import Hit
-from kb.vectors import VectorStore, digests
+from kb.encode.encoder import Vectors
+from kb.encode.vector_store import VectorStore, digests
+from kb.jobs.background import Background
+from kb.models.registry import load_encoder
+from kb.search.searcher import Hit
 
 CLIENTS = 8
 _IMPORTS = 5

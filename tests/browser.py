@@ -23,12 +23,12 @@ from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, 
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-from ingest.jobs import run_index, run_notes, run_snapshot
-from kb.atlas import Atlas
-from kb.embed import Encoder
-from kb.plot import Plot
+from ingest.jobs.run import run_index, run_notes, run_snapshot
+from kb.encode.encoder import Encoder
+from kb.insights.map_layout import Atlas
+from kb.insights.map_view import Plot
 from kb.store import Home
-from kb.store.outlines import Outlines
+from kb.store.columns import Outlines
 
 from thirty_papers import NOTES, PAPERS, PaperRow  # isort: skip
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from kb.embed import Encoder
-from kb.models import load_encoder
+from kb.encode.encoder import Encoder
+from kb.models.registry import load_encoder
 from kb.store import Home
 
 from browser import a_browser, an_app, pages, servers, thirty_papers, thirty_papers_of_ones_own  # noqa: F401  isort: skip

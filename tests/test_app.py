@@ -16,14 +16,14 @@ from conftest import record as numbered
 from playwright.sync_api import Locator, Page, expect
 from thirty_papers import QLORA_CODE
 
-from app.search_page import EXAMPLES
-from ingest.jobs import run_index, run_snapshot
-from kb.background import Background
-from kb.dense import DENSE_FILE
-from kb.embed import Encoder
-from kb.indexing import build_indexes
+from app.pages.search import EXAMPLES
+from ingest.jobs.run import run_index, run_snapshot
+from kb.encode.encoder import Encoder
+from kb.index.build import build_indexes
+from kb.index.dense import DENSE_FILE
+from kb.jobs.background import Background
 from kb.papers import CodeLink
-from kb.search import Searcher
+from kb.search.searcher import Searcher
 from kb.store import Filters, Home
 
 QUESTION = "fine-tune a language model on a single GPU"

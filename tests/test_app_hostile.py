@@ -13,10 +13,10 @@ import pytest
 from browser import NewPage, map_of, pixel, plot_of, press, record, search_url, served, settled, titles
 from playwright.sync_api import Page, expect
 
-from app.text import shorten, visible
-from ingest.jobs import run_index, run_notes, run_snapshot
-from kb.digest import make_digest
-from kb.embed import Encoder
+from app.widgets.markdown import shorten, visible
+from ingest.jobs.run import run_index, run_notes, run_snapshot
+from kb.encode.encoder import Encoder
+from kb.insights.digest import make_digest
 from kb.library import LIBRARY_FILE, Entry, Library
 from kb.papers import Author
 from kb.store import Home

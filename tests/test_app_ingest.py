@@ -10,10 +10,10 @@ import pytest
 from browser import NewPage, Serve, enter, press, titles, write_papers
 from playwright.sync_api import Page, expect
 
-from app.search_page import EXAMPLES
-from ingest.configuration import Configuration
-from ingest.jobs import State, overview
-from kb.background import Background
+from app.pages.search import EXAMPLES
+from ingest.jobs.configuration import Configuration
+from ingest.jobs.run import State, overview
+from kb.jobs.background import Background
 from kb.library import LIBRARY_FILE, Library
 from kb.store import Harvest, Home, Ledger
 

@@ -12,15 +12,15 @@ import pytest
 from browser import NewPage, Serve, answered, enter, map_of, pixel, plot_of, press, settled, write_papers
 from playwright.sync_api import expect
 
-from app.scatter import pack
-from ingest.jobs import run_index, run_snapshot
-from kb.digest import make_digest
-from kb.embed import Encoder
-from kb.export.digest import DIGEST_WRITERS
+from app.widgets.scatter import pack
+from ingest.jobs.run import run_index, run_snapshot
+from kb.encode.encoder import Encoder
+from kb.formats.digest import DIGEST_WRITERS
+from kb.insights.digest import make_digest
+from kb.insights.map_view import Area, Plot
 from kb.library import LIBRARY_FILE, Entry, Library
-from kb.plot import Area, Plot
 from kb.store import Home
-from kb.store.trends import Trends
+from kb.store.monthly import Trends
 
 QLORA = "arxiv:2305.14314"
 

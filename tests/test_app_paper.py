@@ -13,11 +13,11 @@ from browser import NewPage, card, enter, press, record, search_url, served, set
 from playwright.sync_api import Locator, Page, expect
 from thirty_papers import QLORA_CODE
 
-from ingest.jobs import run_index, run_notes, run_snapshot
-from kb.embed import Encoder
-from kb.explain import explain
+from ingest.jobs.run import run_index, run_notes, run_snapshot
+from kb.encode.encoder import Encoder
 from kb.library import LIBRARY_FILE, Entry, Library
-from kb.search import Searcher, find_paper
+from kb.search.explain import explain
+from kb.search.searcher import Searcher, find_paper
 from kb.store import Home
 
 MIXTRAL = "arxiv:2401.04088"

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from app.text import escape, is_math, link, message, shorten, visible, with_math
+from app.widgets.markdown import escape, is_math, link, message, shorten, visible, with_math
 from kb.errors import QueryError
 
 JOINER = "\N{WORD JOINER}"

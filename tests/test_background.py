@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from conftest import record
 
-from kb.background import Background
 from kb.errors import BusyError, SourceError
+from kb.jobs.background import Background
+from kb.jobs.uploads import keep_upload, reading
 from kb.progress import ProgressFile, Standing
 from kb.store import Home
-from kb.uploads import keep_upload, reading
 
 WAITS = ["schedule", "run"]  # a command that runs until it is stopped
 

@@ -12,10 +12,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from kb import backup
 from kb.errors import NewerError, QueryError, SourceError, StoreError
-from kb.library import LIBRARY_FILE, Entry, Library, Memory
-from kb.library import file as library_file
+from kb.library import LIBRARY_FILE, Entry, Library, Memory, backup
+from kb.library import database as library_file
 from kb.store import Home
 from kb.store.schema import _migrations, newest_schema
 

@@ -29,18 +29,18 @@ from conftest import record
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingest.arxiv_api import ArxivApi
-from ingest.code_archive import ingest_archive
-from ingest.configuration import Configuration
-from ingest.notebooks import ingest_notes
-from ingest.oai import ArxivOai
-from ingest.snapshot import ingest_snapshot
-from kb.bibliography import read_bibliography
+from ingest.arxiv.api import ArxivApi
+from ingest.arxiv.oai import ArxivOai
+from ingest.arxiv.snapshot import ingest_snapshot
+from ingest.code.papers_with_code import ingest_archive
+from ingest.jobs.configuration import Configuration
+from ingest.notes.ingest import ingest_notes
 from kb.errors import KnowledgeBaseError
+from kb.formats.read import read_bibliography
 from kb.identifiers import ArxivId
-from kb.judgements import read_judgements
 from kb.papers import Paper
 from kb.progress import NoProgress
+from kb.search.qrels import read_judgements
 from kb.store import Catalogue, Home, Intake, catalogue_problems
 
 INPUTS = int(os.environ.get("KB_TEST_INPUTS", "15"))

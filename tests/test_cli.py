@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from conftest import record
 
-from ingest.jobs import run_snapshot
+from ingest.jobs.run import run_snapshot
 from kb.store import Home
 
 Kb = Callable[..., subprocess.CompletedProcess[str]]

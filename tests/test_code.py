@@ -17,11 +17,11 @@ import pytest
 import zstandard
 from conftest import record
 
-from app.cards import found_in
-from ingest.code import SOURCES
-from ingest.code_archive import SOURCE as ARCHIVE
-from ingest.evidence import Judgement, judge_listed, judge_mention
-from ingest.jobs import run_code, run_code_archive, run_snapshot
+from app.widgets.cards import found_in
+from ingest.code.evidence import Judgement, judge_listed, judge_mention
+from ingest.code.extract import SOURCES
+from ingest.code.papers_with_code import SOURCE as ARCHIVE
+from ingest.jobs.run import run_code, run_code_archive, run_snapshot
 from kb.errors import SourceError
 from kb.identifiers import repositories_in
 from kb.papers import Author, CodeLink

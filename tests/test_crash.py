@@ -29,11 +29,11 @@ import numpy as np
 import pytest
 from conftest import record
 
-from kb.dense import DENSE_FILE, DenseIndex
-from kb.embed import Encoder
-from kb.lexical import LEXICAL_FOLDER, LexicalIndex
+from kb.encode.encoder import Encoder
+from kb.index.dense import DENSE_FILE, DenseIndex
+from kb.index.lexical import LEXICAL_FOLDER, LexicalIndex
 from kb.library import LIBRARY_FILE, Library, LibraryFile
-from kb.search import Searcher
+from kb.search.searcher import Searcher
 from kb.store import Home, Manifest, catalogue_problems
 
 MOMENTS = int(os.environ.get("KB_TEST_MOMENTS", "3"))
@@ -42,7 +42,16 @@ LOG = os.environ.get("KB_TEST_MOMENTS_LOG", "")
 # One clean process that has imported everything; each command is a fork of it, as fast as a warm start.
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
-    ["torch", "sklearn.manifold", "kb.cli", "ingest.jobs", "kb.models", "kb.bibliography", "kb.export", "test_crash"]
+    [
+        "torch",
+        "sklearn.manifold",
+        "kb.cli",
+        "ingest.jobs.run",
+        "kb.models.registry",
+        "kb.formats.read",
+        "kb.formats",
+        "test_crash",
+    ]
 )
 IDS = [f"arxiv:{record(n)['id']}" for n in range(6)]
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kb.codes import single
-from kb.dense import DenseIndex
-from kb.embed import Vectors
+from kb.encode.encoder import Vectors
+from kb.encode.vector_store import DIGEST, Digests, differences, digests, entries
 from kb.errors import StoreError
+from kb.index.dense import DenseIndex
+from kb.index.ivfpq import single
 from kb.store import Keys
-from kb.vectors import DIGEST, Digests, differences, digests, entries
 
 DIMENSION = 32
 
@@ -23,9 +23,9 @@ DIMENSION = 32
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes effect at tens of thousands of papers takes effect at hundreds."""
-    monkeypatch.setattr("kb.dense._EXACT", 400)
-    monkeypatch.setattr("kb.codes._SCANNED", 300)
-    monkeypatch.setattr("kb.codes._CHUNK", 700)
+    monkeypatch.setattr("kb.index.dense._EXACT", 400)
+    monkeypatch.setattr("kb.index.ivfpq._SCANNED", 300)
+    monkeypatch.setattr("kb.index.ivfpq._CHUNK", 700)
 
 
 class Papers:
@@ -126,7 +126,7 @@ def test_vectors_that_are_read_are_those_that_are_mapped(tmp_path: Path, monkeyp
     papers, path = Papers(), tmp_path / "dense.faiss"
     papers.put(np.arange(1, 2001))
     mapped = papers.update(path)
-    monkeypatch.setattr("kb.codes._MAPPED", 0)
+    monkeypatch.setattr("kb.index.ivfpq._MAPPED", 0)
     read = DenseIndex.read(path)
     keys, queries = papers.keys()[::-3], papers.queries()
     np.testing.assert_array_equal(read.vectors(keys), mapped.vectors(keys))
@@ -233,7 +233,7 @@ def test_a_damaged_file_is_said_to_be(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("block", [1, 7, 1 << 15])
 def test_what_an_index_lacks_is_told_by_key_and_digest(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kb.vectors._BLOCK", block)
+    monkeypatch.setattr("kb.encode.vector_store._BLOCK", block)
     chance = np.random.default_rng(3)
 
     def some() -> NDArray[np.void]:

@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 from conftest import TOPICS, record
 
-from ingest.jobs import run_index, run_snapshot
+from ingest.jobs.run import run_index, run_snapshot
 from ingest.notes import parse_document
-from kb.digest import Digest, _diverse, key_sentence, make_digest, parse_month
-from kb.embed import Encoder
+from kb.encode.encoder import Encoder
 from kb.errors import QueryError
-from kb.export.digest import DIGEST_WRITERS
+from kb.formats.digest import DIGEST_WRITERS
+from kb.insights.digest import Digest, _diverse, key_sentence, make_digest, parse_month
+from kb.insights.trends import Rise
 from kb.papers import CodeLink
 from kb.store import Generation, Home
-from kb.trends import Rise
 
 Kb = Callable[..., subprocess.CompletedProcess[str]]
 HOSTILE = "<script>alert(1)</script> [x](javascript:y) & `code` | *b*"

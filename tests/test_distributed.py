@@ -16,17 +16,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ingest.jobs import run_index, run_snapshot
-from kb.dense import DenseIndex
-from kb.distributed import Cluster
-from kb.embed import Encoder, Vectors
+from ingest.jobs.run import run_index, run_snapshot
+from kb.cluster import Cluster
+from kb.encode.encoder import Encoder, Vectors
+from kb.encode.vector_store import digests
 from kb.errors import ClusterError, QueryError
-from kb.indexing import embed_missing
-from kb.marge.pairs import hard_negatives, mine
-from kb.search import Searcher
-from kb.shards import ShardedIndex, write_shards
+from kb.index.build import embed_missing
+from kb.index.dense import DenseIndex
+from kb.index.shards import ShardedIndex, write_shards
+from kb.models.marge.pairs import hard_negatives, mine
+from kb.search.searcher import Searcher
 from kb.store import Home, Keys
-from kb.vectors import digests
 
 from conftest import record  # isort: skip
 
@@ -142,7 +142,7 @@ def test_embedding_survives_a_loss(
     what: str,
 ) -> None:
     # Three segments of twenty, and one of five texts: so few are embedded in another way.
-    monkeypatch.setattr("kb.indexing._SEGMENT", 20)
+    monkeypatch.setattr("kb.index.build._SEGMENT", 20)
     here, there = papers
     embed_missing(here, encoder)
     seen = tmp_path / "seen"
@@ -224,7 +224,7 @@ def test_shards_find_what_one_index_finds(tmp_path: Path, share: float | None) -
 
 
 def test_shards_on_a_cluster_survive_a_loss(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kb.dense._EXACT", 500)  # the shards are compressed
+    monkeypatch.setattr("kb.index.dense._EXACT", 500)  # the shards are compressed
     paths = sharded(tmp_path, np.arange(0, 6000, 2), unit(3000), 3)
     here, there = ShardedIndex(paths), ShardedIndex(paths, cluster)
     queries = unit(30, seed=6)

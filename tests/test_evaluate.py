@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kb.embed import Encoder
+from kb.encode.encoder import Encoder
 from kb.errors import SourceError
-from kb.evaluate import STAGES, collection, evaluate, names_of, paired_bootstrap, questions, questions_of_lists, write_run
-from kb.judgements import read_judgements
-from kb.search import Searcher
+from kb.search.evaluate import STAGES, collection, evaluate, names_of, paired_bootstrap, questions, questions_of_lists, write_run
+from kb.search.qrels import read_judgements
+from kb.search.searcher import Searcher
 from kb.store import Home
 
 CORPUS = {

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from conftest import record
 
-from ingest.jobs import run_index, run_snapshot
-from kb.dense import NEAR_DUPLICATE
-from kb.embed import Encoder
+from ingest.jobs.run import run_index, run_snapshot
+from kb.encode.encoder import Encoder
 from kb.errors import QueryError
-from kb.explain import evidence_weights, explain
-from kb.marge.encoder import adapted
-from kb.marge.weights import SHIPPED, read_adapter, read_facts
+from kb.index.dense import NEAR_DUPLICATE
+from kb.models.marge.encoder import adapted
+from kb.models.marge.weights import SHIPPED, read_adapter, read_facts
 from kb.papers import embedding_text
-from kb.search import Searcher
+from kb.search.explain import evidence_weights, explain
+from kb.search.searcher import Searcher
 from kb.store import Home
 
 KB = Callable[..., subprocess.CompletedProcess[str]]

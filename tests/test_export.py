@@ -16,14 +16,14 @@ import pytest
 from markdown_it import MarkdownIt
 
 from ingest.notes import parse_document
-from kb.bibliography import read_bibliography
-from kb.export import WRITERS, Reference
-from kb.export.markdown import entry_of_note
-from kb.export.reference import clean_authors, make_reference, wished_key, wished_keys, with_keys
-from kb.export.venue import Venue, published_venue
-from kb.latex import bibtex_title, to_unicode
+from kb.formats import WRITERS, Reference
+from kb.formats.markdown import entry_of_note
+from kb.formats.read import read_bibliography
+from kb.formats.reference import clean_authors, make_reference, wished_key, wished_keys, with_keys
+from kb.formats.venue import Venue, published_venue
 from kb.library import Entry, Memory
 from kb.papers import Author, CodeLink, Paper, Version
+from kb.text.latex import bibtex_title, to_unicode
 
 GOLDEN = Path(__file__).parent / "golden" / "export"
 SUFFIXES = {

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from kb.embed import Encoder
-from kb.facets import FACETS, passage, roles
-from kb.indexing import build_indexes, embed_missing
+from kb.encode.encoder import Encoder
+from kb.index.build import build_indexes, embed_missing
 from kb.papers import Paper
-from kb.search import Searcher
-from kb.sentences import sentences
+from kb.search.searcher import Searcher
 from kb.store import Home, Intake
+from kb.text.facets import FACETS, passage, roles
+from kb.text.sentences import sentences
 
 ABSTRACT = (
     "Deep networks have become large, and running them on a phone remains a challenge. Existing compression methods lack "

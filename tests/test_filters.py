@@ -10,11 +10,11 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 
-from kb.embed import Vectors
-from kb.indexing import build_indexes, embed_missing
+from kb.encode.encoder import Vectors
+from kb.index.build import build_indexes, embed_missing
 from kb.papers import Author, CodeLink, Note, Paper
-from kb.retrieve import DEPTH, Query
-from kb.search import Searcher
+from kb.search.retriever import DEPTH, Query
+from kb.search.searcher import Searcher
 from kb.store import Filters, Home, Intake
 
 PAPERS = 10_000

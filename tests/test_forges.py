@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import pytest
 from conftest import record
 
-from ingest.jobs import run_code_check, run_snapshot
+from ingest.jobs.run import run_code_check, run_snapshot
 from kb.papers import CodeLink
 from kb.store import Home
 

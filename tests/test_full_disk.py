@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from conftest import record
 
-from ingest.jobs import run_index, run_snapshot
-from kb.embed import Encoder
+from ingest.jobs.run import run_index, run_snapshot
+from kb.encode.encoder import Encoder
 from kb.errors import StoreError
-from kb.search import Searcher
+from kb.search.searcher import Searcher
 from kb.store import Home, catalogue_problems
 
 Write = Callable[..., Path]

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import tantivy
 
+from kb.encode.vector_store import digests
 from kb.errors import StoreError
-from kb.lexical import LexicalIndex
+from kb.index.lexical import LexicalIndex
 from kb.papers import Author, Card, CodeLink, Mention, Note, Paper, Version
 from kb.store import Keys, SearchText
-from kb.terms import code_names, fold, plain, short_name, words
-from kb.vectors import digests
+from kb.text.tokenize import code_names, fold, plain, short_name, words
 
 
 def paper(key: int, title: str, abstract: str = "", authors: str = "", notes: str = "", code: Sequence[str] = ()) -> SearchText:
@@ -231,7 +231,7 @@ def test_cards_come_back_as_they_were_given(tmp_path: Path) -> None:
 
 
 def test_a_damaged_card_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kb.lexical._PACK", SimpleNamespace(encode=lambda card: card.paper.title.encode()))
+    monkeypatch.setattr("kb.index.lexical._PACK", SimpleNamespace(encode=lambda card: card.paper.title.encode()))
     build(tmp_path, PAPERS)
     with pytest.raises(StoreError, match="kb doctor --repair"):
         LexicalIndex.read(tmp_path).cards([1])

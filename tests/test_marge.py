@@ -18,22 +18,22 @@ import pytest
 import torch
 from conftest import record
 
-from ingest.jobs import run_index, run_snapshot
-from kb.embed import Encoder, Vectors
+from ingest.jobs.run import run_index, run_snapshot
+from kb.encode.encoder import Encoder, Vectors
 from kb.errors import ModelError
-from kb.marge.corpus import Corpus, read_corpus
-from kb.marge.distillation import contest, judged
-from kb.marge.encoder import MargeEncoder, Relevance, adapted, mixed
-from kb.marge.model import PAD, Adapter, Batch, Marge, Shape, biased_attention
-from kb.marge.pairs import Group, Pairs, grow, hard_negatives, mine
-from kb.marge.quality import Halves, Verdict, halves, verdict
-from kb.marge.reranker import MargeReranker
-from kb.marge.states import TokenStates
-from kb.marge.training import CHECKPOINT, PRESETS, Training, batch_of
-from kb.marge.weights import FACTS, SHIPPED, fingerprint, read_adapter, read_facts, read_model, write
-from kb.models import DEFAULT_MODEL, default_folder, load_encoder, load_relevance
-from kb.retrieve import Candidates, Query
-from kb.search import Searcher
+from kb.models.marge.corpus import Corpus, read_corpus
+from kb.models.marge.distillation import contest, judged
+from kb.models.marge.encoder import MargeEncoder, Relevance, adapted, mixed
+from kb.models.marge.model import PAD, Adapter, Batch, Marge, Shape, biased_attention
+from kb.models.marge.pairs import Group, Pairs, grow, hard_negatives, mine
+from kb.models.marge.quality import Halves, Verdict, halves, verdict
+from kb.models.marge.states import TokenStates
+from kb.models.marge.training import CHECKPOINT, PRESETS, Training, batch_of
+from kb.models.marge.weights import FACTS, SHIPPED, fingerprint, read_adapter, read_facts, read_model, write
+from kb.models.registry import DEFAULT_MODEL, default_folder, load_encoder, load_relevance
+from kb.search.rerank_marge import MargeReranker
+from kb.search.retriever import Candidates, Query
+from kb.search.searcher import Searcher
 from kb.store import Home
 
 SHAPE = Shape(encoder=8, width=8, heads=2, layers=2, inner=16, bottleneck=4, vocabulary=20, target_tokens=6)
@@ -286,7 +286,7 @@ from pathlib import Path
 import dataclasses
 from kb.marge.states import TokenStates
 from kb.marge.training import Training
-from kb.models import default_folder
+from kb.models.registry import default_folder
 corpus, plan = pickle.loads(Path(sys.argv[1]).read_bytes())
 Training(corpus, TokenStates(default_folder()), plan, Path(sys.argv[2])).run(lambda adapt: {})
 """

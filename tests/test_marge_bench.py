@@ -16,14 +16,14 @@ from conftest import record
 from test_marge import made_up
 
 from bench.marge import Split, citations, held_out_groups, main, reconstruction, split_of
-from ingest.jobs import run_index, run_snapshot
-from kb.embed import Encoder
-from kb.marge.corpus import Corpus
-from kb.marge.model import Marge
-from kb.marge.states import TokenStates
-from kb.marge.training import PRESETS
-from kb.marge.weights import write
-from kb.models import default_folder
+from ingest.jobs.run import run_index, run_snapshot
+from kb.encode.encoder import Encoder
+from kb.models.marge.corpus import Corpus
+from kb.models.marge.model import Marge
+from kb.models.marge.states import TokenStates
+from kb.models.marge.training import PRESETS
+from kb.models.marge.weights import write
+from kb.models.registry import default_folder
 from kb.store import Home
 
 

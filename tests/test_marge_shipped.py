@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kb.embed import Encoder
-from kb.marge.states import TokenStates
-from kb.marge.weights import SHIPPED, WEIGHTS, read_facts, read_model
-from kb.models import default_folder, load_encoder
+from kb.encode.encoder import Encoder
+from kb.models.marge.states import TokenStates
+from kb.models.marge.weights import SHIPPED, WEIGHTS, read_facts, read_model
+from kb.models.registry import default_folder, load_encoder
 
 
 def test_it_is_small_and_was_trained_over_the_default_encoder(encoder: Encoder) -> None:

@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 from arxiv_server import OAI_FAULTS, ArxivServer, Record, Text, arxiv_server, as_oai_paper, generate
 
-from ingest.calendar import announcements, is_holiday, working_days
-from ingest.from_oai import harvest_set, repair_set
-from ingest.harvest import alone, open_ledger
-from ingest.oai import ArxivOai, category_of, covers, read_authors, set_of
+from ingest.arxiv.announcements import announcements, is_holiday, working_days
+from ingest.arxiv.harvest_oai import harvest_set, repair_set
+from ingest.arxiv.harvest_run import alone, open_ledger
+from ingest.arxiv.oai import ArxivOai, category_of, covers, read_authors, set_of
 from ingest.report import Report
 from kb.cli import main
 from kb.errors import BusyError, QueryError

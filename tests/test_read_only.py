@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from conftest import record
 
-from ingest.jobs import run_index, run_snapshot
-from kb.embed import Encoder
+from ingest.jobs.run import run_index, run_snapshot
+from kb.encode.encoder import Encoder
 from kb.errors import StoreError
 from kb.library import LIBRARY_FILE, Entry, Library, Memory
 from kb.store import Home

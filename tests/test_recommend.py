@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from conftest import TOPICS, record
 
-from ingest.jobs import run_index, run_snapshot
-from kb.embed import Encoder
+from ingest.jobs.run import run_index, run_snapshot
+from kb.encode.encoder import Encoder
 from kb.errors import QueryError
 from kb.library import LIBRARY_FILE, Library, Memory
-from kb.recommend import recommend
-from kb.search import Searcher
+from kb.library.recommend import recommend
+from kb.search.searcher import Searcher
 from kb.store import Home
 
 PAPERS = 50

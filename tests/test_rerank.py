@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from kb.errors import ModelError
-from kb.models import load_reranker
-from kb.rerank import CrossEncoderReranker, FeedbackReranker
-from kb.retrieve import Candidates, Query, fuse, standardised
+from kb.search.rerank import CrossEncoderReranker, FeedbackReranker
+from kb.search.rerankers import load_reranker
+from kb.search.retriever import Candidates, Query, fuse, standardised
 
 
 def candidates(number: int) -> Candidates:

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-import ingest.schedule
-from ingest.configuration import Configuration, Job
-from ingest.schedule import Diary, Outcome, run_due
-from ingest.timers import install
-from kb.background import program
+import ingest.jobs.schedule
+from ingest.jobs.configuration import Configuration, Job
+from ingest.jobs.schedule import Diary, Outcome, run_due
+from ingest.jobs.system_timers import install
 from kb.errors import BusyError, StoreError
+from kb.jobs.background import program
 from kb.store import Home
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -45,7 +45,7 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[datetime], None]:
     time.tzset()
 
     def put(moment: datetime) -> None:
-        monkeypatch.setattr("ingest.schedule._now", lambda: moment.isoformat(timespec="microseconds"))
+        monkeypatch.setattr("ingest.jobs.schedule._now", lambda: moment.isoformat(timespec="microseconds"))
 
     return put
 

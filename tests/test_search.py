@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 from conftest import record
 
-from ingest.jobs import run_index, run_snapshot
-from kb.dense import DENSE_FILE
-from kb.embed import Encoder, Vectors
+from ingest.jobs.run import run_index, run_snapshot
+from kb.encode.encoder import Encoder, Vectors
 from kb.errors import ModelError, QueryError, StoreError
-from kb.lexical import LexicalIndex
-from kb.marge.encoder import Relevance
-from kb.marge.weights import SHIPPED
+from kb.index.dense import DENSE_FILE
+from kb.index.lexical import LexicalIndex
+from kb.models.marge.encoder import Relevance
+from kb.models.marge.weights import SHIPPED
 from kb.papers import CodeLink, embedding_text
-from kb.retrieve import Candidates, Query, fuse
-from kb.search import Searcher, final_scores, find_paper
+from kb.search.retriever import Candidates, Query, fuse
+from kb.search.searcher import Searcher, final_scores, find_paper
 from kb.store import Filters, Home
 
 
@@ -292,7 +292,7 @@ def test_papers_are_compared_with_examples_by_the_trained_model(base: Home, sear
 
 def test_a_second_hop_adds_what_lies_near_to_the_best(searcher: Searcher, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against brute force, with few candidates a round, so that the first does not find everything already."""
-    monkeypatch.setattr("kb.retrieve.DEPTH", 8)
+    monkeypatch.setattr("kb.search.retriever.DEPTH", 8)
     example = searcher.catalogue.key_of("arxiv:1502.00002")
     assert example is not None
     keys = searcher.index.keys()

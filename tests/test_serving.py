@@ -13,16 +13,16 @@ from conftest import record
 
 from app import resources
 from bench.serving import CLIENTS, Answer, ask, edition, fault, questions
-from ingest.jobs import run_index, run_snapshot
-from kb.background import Background
-from kb.dense import DENSE_FILE, DenseIndex
-from kb.embed import Encoder
-from kb.lexical import LEXICAL_FOLDER, LexicalIndex
-from kb.rerank import FeedbackReranker
-from kb.retrieve import Retriever
-from kb.search import Searcher
+from ingest.jobs.run import run_index, run_snapshot
+from kb.encode.encoder import Encoder
+from kb.encode.vector_store import VectorStore
+from kb.index.dense import DENSE_FILE, DenseIndex
+from kb.index.lexical import LEXICAL_FOLDER, LexicalIndex
+from kb.jobs.background import Background
+from kb.search.rerank import FeedbackReranker
+from kb.search.retriever import Retriever
+from kb.search.searcher import Searcher
 from kb.store import Generation, Home
-from kb.vectors import VectorStore
 
 RECORDS = [record(number) for number in range(60)]
 CHANGING = {f"arxiv:{each['id']}" for each in RECORDS[:8]}

@@ -12,9 +12,9 @@ import pytest
 import zstandard
 from conftest import record
 
-from ingest import compressed
-from ingest.compressed import read_lines
-from ingest.jobs import run_code, run_snapshot
+from ingest.arxiv import line_reader
+from ingest.arxiv.line_reader import read_lines
+from ingest.jobs.run import run_code, run_snapshot
 from kb.errors import SourceError
 from kb.papers import Author, Paper, Version
 from kb.store import Home
@@ -169,7 +169,7 @@ def test_reports_are_in_the_order_of_the_lines_whichever_step_finds_them(
     home: Home, write_snapshot: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A block is read in a thread while the one before is staged."""
-    monkeypatch.setattr(compressed, "_BLOCK", 1 << 16)  # some hundred records
+    monkeypatch.setattr(line_reader, "_BLOCK", 1 << 16)  # some hundred records
     kinds = ('{"id": ', record(1, title=" "), "[]", record(2, id="2613.00001"))
     path = write_snapshot([kinds[i // 200 % 4] if i % 200 == 100 else record(i) for i in range(2000)])
     report = run_snapshot(home, [path])

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from conftest import record
 
-from ingest.jobs import run_snapshot
+from ingest.jobs.run import run_snapshot
+from kb.insights.trends import OTHER, Month, Rise, by_month, largest_categories, last_whole_month, months_later, rising_words
 from kb.store import Generation, Home
-from kb.store.trends import Trends
-from kb.trends import OTHER, Month, Rise, by_month, largest_categories, last_whole_month, months_later, rising_words
+from kb.store.monthly import Trends
 
 
 def paper(number: int, day: str, categories: str = "cs.CL", title: str = "A title", comments: str = "") -> dict[str, Any]:

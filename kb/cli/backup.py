@@ -14,7 +14,7 @@ Archive = Annotated[Path, typer.Argument(metavar="FILE", help="A .zip archive.")
 
 def backup(archive: Archive, as_json: Json = False) -> None:
     """Write all that is yours into one archive: reading lists, what was dismissed, citation keys, config.toml."""
-    from kb.backup import back_up
+    from kb.library.backup import back_up
 
     names = back_up(home(), archive)
     if as_json:
@@ -25,7 +25,7 @@ def backup(archive: Archive, as_json: Json = False) -> None:
 
 def restore(archive: Archive, as_json: Json = False) -> None:
     """Bring back what is in such an archive; what is there now is kept beside it."""
-    from kb import backup
+    from kb.library import backup
 
     done = backup.restore(home(), archive)
     if as_json:

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from kb.cli.console import Json, home, print_json, results, say, settings
 from kb.cli.match import tell_offers
-from kb.counts import counted, listed
+from kb.text.plurals import counted, listed
 
 
 def status(as_json: Json = False) -> None:

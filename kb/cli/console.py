@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from kb.distributed import Cluster
+from kb.cluster import Cluster
 from kb.library import LIBRARY_FILE, Library, Memory
 from kb.progress import PROGRESS_VARIABLE, NoProgress, ProgressFile
 from kb.store import Home

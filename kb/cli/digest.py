@@ -20,8 +20,8 @@ def digest(
     output: Annotated[Path | None, typer.Option("-o", dir_okay=False, help="Replaced whole, or not at all.")] = None,
 ) -> None:
     """A month's papers worth reading, each with the reason, and what the month was about."""
-    from kb.digest import make_digest, parse_month
-    from kb.export.digest import DIGEST_WRITERS
+    from kb.formats.digest import DIGEST_WRITERS
+    from kb.insights.digest import make_digest, parse_month
 
     if form not in DIGEST_WRITERS:
         raise QueryError(f"There is no format {form!r}; it is one of {', '.join(DIGEST_WRITERS)}.")

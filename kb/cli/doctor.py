@@ -12,7 +12,7 @@ from kb.cli.console import Json, bars, home, print_json, say, show
 from kb.errors import StoreError
 
 if TYPE_CHECKING:
-    from ingest.gaps import Gap
+    from ingest.arxiv.gaps import Gap
     from kb.store import Home
 
 
@@ -21,23 +21,23 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Check files, vectors, indexes and lists, look for days without papers that should have some, and say what mends it."""
-    from ingest.configuration import Configuration
-    from kb import checkup
-    from kb.models import load_encoder
+    from ingest.jobs.configuration import Configuration
+    from kb import doctor
+    from kb.models.registry import load_encoder
 
     place = home()
     encoder = cache(load_encoder)
-    found = checkup.examine(place, encoder)
+    found = doctor.examine(place, encoder)
     mended: list[str] = []
     if repair and any(finding.is_fault for finding in found):
         with bars() as progress:
-            mended = checkup.repair(place, found, encoder, progress)
-        found = checkup.examine(place, encoder)
+            mended = doctor.repair(place, found, encoder, progress)
+        found = doctor.examine(place, encoder)
     try:
         named = Configuration.of(place).categories
     except StoreError as error:
         named = ()
-        found.append(checkup.Finding(checkup.Part.CONFIGURATION, place.configuration.name, str(error), "your editor"))
+        found.append(doctor.Finding(doctor.Part.CONFIGURATION, place.configuration.name, str(error), "your editor"))
     faults = any(finding.is_fault for finding in found)
     days = _Days(place, named) if place.exists() and not faults else None
     if as_json:
@@ -63,7 +63,7 @@ class _Days:
     """The days of followed categories without papers that should have some, and harvests that did not come to their end."""
 
     def __init__(self, place: Home, named: tuple[str, ...]) -> None:
-        from ingest.gaps import find_gaps, followed, followed_span
+        from ingest.arxiv.gaps import find_gaps, followed, followed_span
         from kb.store import Ledger
 
         generation = place.open()

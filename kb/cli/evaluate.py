@@ -15,7 +15,7 @@ from kb.cli.search import Hops
 from kb.errors import QueryError
 
 if TYPE_CHECKING:
-    from kb.evaluate import Evaluation
+    from kb.search.evaluate import Evaluation
 
 
 def evaluate(
@@ -50,10 +50,10 @@ def evaluate(
 
 
 def _of_folder(folder: Path, binary: bool, hops: int) -> Evaluation:
-    from kb.evaluate import collection, evaluate, names_of, questions, questions_in_library
-    from kb.judgements import read_judgements
-    from kb.models import load_encoder
-    from kb.search import Searcher
+    from kb.models.registry import load_encoder
+    from kb.search.evaluate import collection, evaluate, names_of, questions, questions_in_library
+    from kb.search.qrels import read_judgements
+    from kb.search.searcher import Searcher
 
     judgements = read_judgements(folder, binary=binary)
     place = home()
@@ -72,8 +72,8 @@ def _of_folder(folder: Path, binary: bool, hops: int) -> Evaluation:
 
 
 def _of_lists(hops: int) -> Evaluation:
-    from kb.evaluate import evaluate, questions_of_lists
-    from kb.search import Searcher
+    from kb.search.evaluate import evaluate, questions_of_lists
+    from kb.search.searcher import Searcher
 
     entries = {found.name: [e.paper_id for e in library().read_list(found.name).entries] for found in library().lists()}
     with Searcher.open(home()) as searcher, bars() as progress:
@@ -92,14 +92,14 @@ def _cache() -> Path:
 
 
 def _write_runs(found: Evaluation, path: Path) -> None:
-    from kb.evaluate import STAGES, write_run
+    from kb.search.evaluate import STAGES, write_run
 
     write_run(path, found.runs[STAGES[-1]], "paper-kb")
     say(f"Wrote {path}.")
 
 
 def _print(found: Evaluation, stages: bool) -> None:
-    from kb.evaluate import STAGES
+    from kb.search.evaluate import STAGES
 
     say(f"{found.queries:,} queries over {found.documents:,} documents")
     measures = list(found.means(STAGES[0]))

@@ -19,7 +19,7 @@ def export(
     output: Annotated[Path | None, typer.Option("-o", dir_okay=False, help="Replaced whole, or not at all.")] = None,
 ) -> None:
     """Write a reading list as BibTeX, RIS, CSL-JSON, CSV, Markdown or Atom."""
-    from kb.export import WRITERS, references_of
+    from kb.formats import WRITERS, references_of
 
     if form not in WRITERS:
         raise QueryError(f"There is no format {form!r}; it is one of {', '.join(WRITERS)}.")

@@ -13,9 +13,9 @@ from ingest.report import Report
 from kb.cli.console import Json, Ray, bars, home, joined, print_json, say
 from kb.cli.match import tell_offers
 from kb.cli.search import Category
-from kb.counts import counted, listed
 from kb.errors import QueryError
 from kb.identifiers import ArxivId, paper_id
+from kb.text.plurals import counted, listed
 
 commands = typer.Typer(no_args_is_help=True, help="Bring papers, notes and code links in.")
 
@@ -33,7 +33,7 @@ def ingest_notes(
     as_json: Json = False,
 ) -> None:
     """Markdown bookmarks, reading lists, newsletters, digests."""
-    from ingest.jobs import run_notes
+    from ingest.jobs.run import run_notes
 
     with bars() as progress:
         report = run_notes(home(), paths, progress)
@@ -49,7 +49,7 @@ def ingest_snapshot(
     as_json: Json = False,
 ) -> None:
     """arXiv metadata, in the form of its public snapshot."""
-    from ingest.jobs import run_snapshot
+    from ingest.jobs.run import run_snapshot
 
     with bars() as progress:
         report = run_snapshot(home(), paths, category or (), limit, progress)
@@ -68,8 +68,8 @@ def ingest_arxiv(
     as_json: Json = False,
 ) -> None:
     """arXiv's API: what was submitted since the last time; without a choice, the categories of config.toml."""
-    from ingest.configuration import Configuration
-    from ingest.jobs import run_category, run_gaps, run_ids, run_missing, run_query
+    from ingest.jobs.configuration import Configuration
+    from ingest.jobs.run import run_category, run_gaps, run_ids, run_missing, run_query
 
     chosen = [bool(category), bool(query), bool(identifiers), missing]
     if sum(chosen) > 1:
@@ -100,8 +100,8 @@ def ingest_oai(
     as_json: Json = False,
 ) -> None:
     """arXiv's OAI-PMH: in bulk, and what changed since the last time; without --set, the categories of config.toml."""
-    from ingest.configuration import Configuration
-    from ingest.jobs import run_oai
+    from ingest.jobs.configuration import Configuration
+    from ingest.jobs.run import run_oai
 
     place, day = home(), since.date() if since else None
     with bars() as progress:
@@ -125,7 +125,7 @@ def ingest_code(
     as_json: Json = False,
 ) -> None:
     """Find repositories: in a Papers-with-Code archive, or in the abstracts, comments and notes that are stored."""
-    from ingest.jobs import run_code, run_code_archive, run_code_check
+    from ingest.jobs.run import run_code, run_code_archive, run_code_check
 
     if path is None and check:
         with bars() as progress:
@@ -165,8 +165,8 @@ def finish(report: Report, no_index: bool, as_json: bool) -> None:
 
 def index(ray: Ray = "") -> None:
     """Embed what is new and publish."""
-    from ingest.jobs import run_index
-    from kb.models import load_encoder
+    from ingest.jobs.run import run_index
+    from kb.models.registry import load_encoder
 
     place = home()
     place.current_name()  # says at once if there is nothing to index, before a model is loaded

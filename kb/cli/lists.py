@@ -16,7 +16,7 @@ from kb.library import Entry, ReadingList, known_entries
 from kb.papers import Skipped
 
 if TYPE_CHECKING:
-    from kb.bibliography import Bibliography
+    from kb.formats.read import Bibliography
 
 commands = typer.Typer(no_args_is_help=True, help="Reading lists.")
 
@@ -123,7 +123,7 @@ def import_file(
     as_json: Json = False,
 ) -> None:
     """Put the papers of a bibliography on a list, which is made where there is none."""
-    from kb.bibliography import put_on_list, read_bibliography
+    from kb.formats.read import put_on_list, read_bibliography
 
     found = _read_markdown(file) if file.suffix.lower() in {".md", ".markdown"} else read_bibliography(file)
     place = home()
@@ -192,8 +192,8 @@ def _known_entries(entries: Sequence[Entry]) -> list[Entry]:
 
 def _read_markdown(file: Path) -> Bibliography:
     from ingest.notes import read_document
-    from kb.bibliography import Bibliography
-    from kb.export.markdown import entry_of_note
+    from kb.formats.markdown import entry_of_note
+    from kb.formats.read import Bibliography
 
     document = read_document(file)
     return Bibliography(tuple(entry_of_note(note) for note in document.notes), (), document.skipped)

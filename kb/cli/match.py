@@ -87,7 +87,7 @@ def tell_offers() -> None:
 
 
 def _decide(note: str, paper: str) -> None:
-    from ingest.jobs import run_match
+    from ingest.jobs.run import run_match
 
     if not paper:
         raise QueryError(f"Say which paper the note is about: `kb match {note} ID`, or `kb match {note} none`.")

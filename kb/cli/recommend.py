@@ -23,8 +23,8 @@ def recommend(
     as_json: Json = False,
 ) -> None:
     """New papers, ranked by what is on your lists, each with the reason; none is recommended on two days."""
-    from kb.recommend import recommend_for
-    from kb.search import Searcher
+    from kb.library.recommend import recommend_for
+    from kb.search.searcher import Searcher
 
     memory().dismiss([paper_id(identifier) for identifier in unlike or ()])
     start, today = _day(since) if since else None, datetime.now(UTC).date()

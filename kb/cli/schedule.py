@@ -15,7 +15,7 @@ from kb.cli.console import Json, home, print_json, results, say
 from kb.errors import QueryError
 
 if TYPE_CHECKING:
-    from ingest.configuration import Job
+    from ingest.jobs.configuration import Job
 
 commands = typer.Typer(no_args_is_help=True, help="Run jobs at their times, as config.toml in the knowledge base's folder says.")
 
@@ -26,8 +26,8 @@ def run(
     job: Annotated[str, typer.Option("--job", help="Run this job of config.toml now, and end.")] = "",
 ) -> None:
     """Run the jobs at their times, until stopped."""
-    from ingest.configuration import Configuration
-    from ingest.schedule import Diary, run_due, serve
+    from ingest.jobs.configuration import Configuration
+    from ingest.jobs.schedule import Diary, run_due, serve
 
     place = home()
     if job:
@@ -51,8 +51,8 @@ def run(
 @commands.command("show")
 def show(as_json: Json = False) -> None:
     """The jobs, when they run next, and how they ended last."""
-    from ingest.configuration import Configuration
-    from ingest.schedule import Diary
+    from ingest.jobs.configuration import Configuration
+    from ingest.jobs.schedule import Diary
 
     place = home()
     jobs = Configuration.of(place).jobs
@@ -79,8 +79,8 @@ def show(as_json: Json = False) -> None:
 @commands.command("install")
 def install() -> None:
     """Let the machine's own timer run the jobs: systemd, or cron where there is none."""
-    from ingest.configuration import Configuration
-    from ingest.timers import install as install_timer
+    from ingest.jobs.configuration import Configuration
+    from ingest.jobs.system_timers import install as install_timer
 
     Configuration.of(home())
     say(install_timer(home()))

@@ -10,12 +10,12 @@ import typer
 
 from kb.cli.console import Json, home, library, print_json, say
 from kb.cli.console import show as line
-from kb.facets import Facet
 from kb.papers import CodeLink
 from kb.store import CodeCatalogue, Filters, Ledger, parse_years
+from kb.text.facets import Facet
 
 if TYPE_CHECKING:
-    from kb.search import Hit
+    from kb.search.searcher import Hit
 
 K = Annotated[int, typer.Option("-k", min=1, max=1000, help="How many papers.")]
 Category = Annotated[list[str] | None, typer.Option("--category", help="Such as cs.CL, or cs for all of cs. May be repeated.")]
@@ -42,7 +42,7 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Find papers by what they are about."""
-    from kb.search import Searcher
+    from kb.search.searcher import Searcher
 
     filters = Filters(tuple(category or ()), author, parse_years(year), has_code, source, library().papers_of(list_name))
     with Searcher.open(home()) as searcher:
@@ -65,7 +65,7 @@ def like(
     as_json: Json = False,
 ) -> None:
     """Find papers like these."""
-    from kb.search import Searcher
+    from kb.search.searcher import Searcher
 
     filters = Filters(tuple(category or ()), author, parse_years(year), has_code, source, library().papers_of(list_name))
     with Searcher.open(home()) as searcher:
@@ -74,8 +74,8 @@ def like(
 
 def show(identifier: Annotated[str, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
     """Everything known of one paper."""
-    from kb.explain import explain
-    from kb.search import Searcher, find_paper
+    from kb.search.explain import explain
+    from kb.search.searcher import Searcher, find_paper
 
     with Searcher.open(home()) as searcher:
         hit = find_paper(searcher.catalogue, identifier)

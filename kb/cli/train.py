@@ -51,15 +51,15 @@ def marge(
     """
     from dataclasses import replace
 
-    from ingest.jobs import run_index, run_snapshot
-    from kb.marge.corpus import read_corpus
-    from kb.marge.encoder import MargeEncoder, Relevance
-    from kb.marge.quality import Halves, verdict
-    from kb.marge.states import TokenStates
-    from kb.marge.training import CHECKPOINT, PRESETS, Training
-    from kb.marge.weights import FACTS, read_model, write
-    from kb.models import DEFAULT_MODEL, default_folder, load_encoder, relevance_folder, trained_folder
-    from kb.search import Searcher
+    from ingest.jobs.run import run_index, run_snapshot
+    from kb.models.marge.corpus import read_corpus
+    from kb.models.marge.encoder import MargeEncoder, Relevance
+    from kb.models.marge.quality import Halves, verdict
+    from kb.models.marge.states import TokenStates
+    from kb.models.marge.training import CHECKPOINT, PRESETS, Training
+    from kb.models.marge.weights import FACTS, read_model, write
+    from kb.models.registry import DEFAULT_MODEL, default_folder, load_encoder, relevance_folder, trained_folder
+    from kb.search.searcher import Searcher
     from kb.store import Home
 
     preset_plan = PRESETS[preset]

@@ -8,10 +8,9 @@ a change is either whole and on disk when its method returns, or not there. A re
 takes back the last one. An entry keeps the paper's title, authors and year, so that a list can be read without the catalogue.
 """
 
-from kb.library.file import LibraryFile
-from kb.library.known import known_entries
-from kb.library.lists import Entry, Library, ListSummary, ReadingList, Removal
-from kb.library.memory import Memory
+from kb.library.choices import Memory
+from kb.library.database import LibraryFile
+from kb.library.lists import Entry, Library, ListSummary, ReadingList, Removal, known_entries
 
 LIBRARY_FILE = "library.sqlite"
 

@@ -3,12 +3,12 @@
 from kb.store.catalogue import Catalogue, DocumentBatch, Filters, Keys, NoteChanges, Run, parse_years
 from kb.store.code import CodeCatalogue, NamedRepository, PaperText, RepositoryState
 from kb.store.generations import CATALOGUE, Draft, Generation, Home, Manifest, checksum
-from kb.store.intake import SNAPSHOT_ARROW, Intake, PaperChanges
+from kb.store.index_documents import SearchText, SearchTexts
+from kb.store.integrity import catalogue_problems
 from kb.store.ledger import Harvest, History, Ledger, TextChange, Withdrawal
 from kb.store.matches import MatchCatalogue, NoteMatch, UntitledNote
 from kb.store.mentions import Mentioned, Mentions
-from kb.store.soundness import catalogue_problems
-from kb.store.texts import SearchText, SearchTexts
+from kb.store.merge import SNAPSHOT_ARROW, Intake, PaperChanges
 
 __all__ = [
     "CATALOGUE",

@@ -1,0 +1,298 @@
+"""Reading lists: made, filled, put in order, read, and carried away."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+
+import streamlit as st
+
+from app import resources
+from app.widgets import cards, keyboard, layout
+from app.widgets.markdown import escape, message, shorten
+from app.widgets.note_markdown import note_markdown
+from kb.errors import KnowledgeBaseError, QueryError
+from kb.formats import WRITERS, references_of
+from kb.formats.read import parse_bibliography, put_on_list
+from kb.library import Entry, Library, ReadingList
+from kb.library.recommend import Recommendation, recommend_for
+from kb.papers import Paper
+from kb.text.plurals import counted
+
+_PAGE = 20  # papers
+#: What each format is for, the ending of its files, and their media type.
+_FORMATS = {
+    "bibtex": ("BibTeX", "bib", "application/x-bibtex"),
+    "ris": ("RIS, for Zotero and EndNote", "ris", "application/x-research-info-systems"),
+    "csl-json": ("CSL-JSON, for pandoc", "json", "application/json"),
+    "csv": ("CSV, for spreadsheets", "csv", "text/csv"),
+    "markdown": ("Markdown", "md", "text/markdown"),
+    "obsidian": ("Markdown for Obsidian", "md", "text/markdown"),
+    "atom": ("Atom feed", "xml", "application/atom+xml"),
+}
+
+
+def show() -> None:
+    """The whole page, for the list named in the address, or the first one."""
+    library = resources.library()
+    names = [summary.name for summary in library.lists()]
+    with layout.column():
+        _tell()
+        if not names:
+            st.markdown("There is no reading list yet. Name the first one here, or put a paper on one from the search page.")
+        chosen = _choose(names)
+        _undo(library)
+        if not chosen:
+            return
+        found = library.read_list(chosen)
+        _head(found)
+        if found.entries:
+            _entries(found)
+            if not resources.read_only():
+                _recommended(found)
+        else:
+            st.info("This list is empty. Find a paper, and choose “Add to list” below it.", icon=":material/bookmark_add:")
+
+
+def _choose(names: Sequence[str]) -> str:
+    """The list that the address names, and what makes new ones."""
+    wanted = st.query_params.get("name", "")
+    chosen = next((name for name in names if name.casefold() == wanted.casefold()), "")
+    if wanted and not chosen:
+        st.warning(f"There is no list “{escape(shorten(wanted, 100))}” any more.", icon=":material/bookmark_remove:")
+    chosen = chosen or (names[0] if names else "")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        if names:
+            st.session_state["chosen"] = chosen
+            st.selectbox("Reading list", names, key="chosen", width=480, on_change=lambda: _open(st.session_state["chosen"]))
+        if not resources.read_only():
+            with st.popover("New list", icon=":material/add:"):
+                st.text_input("Name", key="new name", placeholder="Name, then Enter", on_change=_create)
+            with st.popover("Import", icon=":material/upload:"):
+                _import(chosen)
+    return chosen
+
+
+def _open(name: str) -> None:
+    st.query_params.from_dict({"name": name})
+
+
+def _create() -> None:
+    name = st.session_state["new name"]
+    st.session_state["new name"] = ""
+
+    def create() -> None:
+        resources.library().create(name)
+        _open(" ".join(name.split()))
+
+    _change(create)
+
+
+def _change(change: Callable[[], object]) -> None:
+    """Makes a change; what is wrong with it is told on the page as it then is, until the next change."""
+    st.session_state.pop("told", None)
+    try:
+        change()
+    except KnowledgeBaseError as error:
+        st.session_state["told"] = ("error", message(error))
+
+
+def _tell() -> None:
+    """What came of the last change."""
+    kind, told = st.session_state.get("told", ("", ""))
+    if kind == "error":
+        st.error(told, icon=":material/error:")
+    elif told:
+        st.success(told, icon=":material/check:")
+
+
+def _undo(library: Library) -> None:
+    removal = None if resources.read_only() else library.last_removal()
+    if removal is not None:
+        label = f"Undo: {escape(shorten(removal.what, 80))}"
+        undo = partial(_change, partial(library.undo, removal.number))
+        st.button(label, icon=":material/undo:", type="tertiary", key="undo", on_click=undo)
+
+
+# The list as a whole ------------------------------------------------------------------------------------------------------
+
+
+def _head(found: ReadingList) -> None:
+    unread = sum(1 for entry in found.entries if entry.read is None)
+    st.markdown(f"### {escape(found.name)}", anchors=False)
+    st.caption(f"{counted(len(found.entries), 'paper')} · {unread:,} unread · since {found.created:%-d %b %Y}")
+    with st.container(horizontal=True):
+        _export(found)
+        if resources.read_only():
+            return
+        with st.popover("Rename", icon=":material/edit:"):
+            key = f"rename {found.name}"
+            st.text_input("New name", found.name, key=key, on_change=_rename, args=(found.name, key))
+        delete = partial(_change, partial(resources.library().delete, found.name))
+        st.button("Delete list", icon=":material/delete:", key="delete", on_click=delete)
+
+
+def _rename(name: str, key: str) -> None:
+    new_name = st.session_state[key]
+
+    def rename() -> None:
+        resources.library().rename(name, new_name)
+        _open(" ".join(new_name.split()))
+
+    _change(rename)
+
+
+def _export(found: ReadingList) -> None:
+    drawer = st.popover("Export", icon=":material/download:", key="export", on_change="rerun", disabled=not found.entries)
+    if not drawer.open:
+        return
+    make = partial(references_of, found, memory=resources.memory(), remember=not resources.read_only())
+    if resources.home().exists():
+        with resources.searcher() as searcher:
+            references = make(catalogue=searcher.catalogue)
+    else:
+        references = make(catalogue=None)
+    file = re.sub(r"[^\w-]+", "-", found.name).strip("-") or "list"
+    with drawer:
+        for form, (label, ending, media) in _FORMATS.items():
+            data = WRITERS[form](found.name, references).encode("utf-8", "replace")
+            st.download_button(label, data, f"{file}.{ending}", media, key=f"export {form}", on_click="ignore", type="tertiary")
+
+
+def _import(chosen: str) -> None:
+    with st.form("import", border=False, clear_on_submit=True):
+        file = st.file_uploader("BibTeX, RIS, CSL-JSON or CSV, as Zotero exports them", key="file")
+        name = st.text_input("Onto the list", chosen, placeholder="A new name makes a new list")
+        if not st.form_submit_button("Import") or file is None or not name.strip():
+            return
+    _change(lambda: _import_file(file.getvalue(), file.name, name))
+    st.rerun()
+
+
+def _import_file(data: bytes, source: str, name: str) -> None:
+    found = parse_bibliography(data, shorten(source, 80))
+    if resources.home().exists():
+        with resources.searcher() as searcher:
+            added = put_on_list(found, name, resources.library(), resources.memory(), searcher.catalogue)
+    else:
+        added = put_on_list(found, name, resources.library(), resources.memory(), None)
+    already = len(found.entries) - added
+    told = [f"{counted(added, 'paper')} added", f"{already} on the list already" if already else ""]
+    told += [f"{len(found.skipped)} skipped" if found.skipped else ""]
+    lines = [f"- line {item.line}: {escape(shorten(item.reason, 200))}" for item in found.skipped[:20]]
+    report = "\n".join([", ".join(t for t in told if t) + ".", "", *lines])
+    st.session_state["told"] = ("done", report)
+    _open(" ".join(name.split()))
+
+
+# Its papers -----------------------------------------------------------------------------------------------------------------
+
+
+def _entries(found: ReadingList) -> None:
+    pages = -(-len(found.entries) // _PAGE)
+    # Above the papers it is drawn below: its value is needed first.
+    papers, below = st.container(key="entries"), st.container(horizontal_alignment="center")
+    with below:
+        number = st.pagination(pages, key=f"page of {found.name}", on_change=keyboard.turned) if pages > 1 else 1
+    first = (min(number, pages) - 1) * _PAGE
+    shown = found.entries[first : first + _PAGE]
+    known = resources.papers([entry.paper_id for entry in shown])
+    with papers:
+        for place, entry in enumerate(shown, start=first + 1):
+            with st.container(border=True, gap="xsmall"):
+                _entry(found, entry, place, known.get(entry.paper_id))
+
+
+def _entry(found: ReadingList, entry: Entry, place: int, known: Paper | None) -> None:
+    paper = known or Paper(entry.paper_id, entry.title, authors=entry.authors, year=entry.year, origin="notes")
+    cards.title_link(paper, f":gray[{place}.] ")
+    facts = " · ".join(fact for fact in (cards.authors(paper), str(paper.year or "")) if fact)
+    badges = [":red-badge[:material/block: WITHDRAWN]"] if paper.withdrawn else []
+    badges += [f":gray-badge[{escape(shorten(tag, 40))}]" for tag in entry.tags]
+    st.markdown(" ".join([f":small[:gray[{facts}]]" if facts else "", *badges]))
+    if entry.remark:
+        st.markdown(note_markdown(entry.remark), anchors=False)
+    if resources.read_only():
+        return
+    library, at = resources.library(), entry.paper_id
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key=f"actions-{at}"):
+        key = f"read {found.name} {at}"
+        st.session_state[key] = entry.read is not None
+        st.checkbox(
+            "Read", key=key, on_change=lambda: _change(lambda: library.mark(found.name, [at], read=st.session_state[key]))
+        )
+        for icon, words, target in (("arrow_upward", "Up", place - 1), ("arrow_downward", "Down", place + 1)):
+            st.button(
+                words,
+                icon=f":material/{icon}:",
+                type="tertiary",
+                key=f"{icon} {at}",
+                disabled=not 1 <= target <= len(found.entries),
+                on_click=partial(_change, partial(library.move, found.name, at, target)),
+            )
+        _edit(found, entry, place)
+        remove = partial(_change, partial(library.remove, found.name, [at]))
+        st.button("Remove", icon=":material/close:", type="tertiary", key=f"remove {at}", on_click=remove)
+
+
+def _edit(found: ReadingList, entry: Entry, place: int) -> None:
+    key = f"edit {entry.paper_id}"
+    drawer = st.popover("Edit", icon=":material/edit_note:", type="tertiary", key=key, on_change="rerun")
+    if not drawer.open:
+        return
+    remark, tags, target = (f"{field} {entry.paper_id}" for field in ("remark", "tags", "place"))
+
+    def save() -> None:
+        state, library = st.session_state, resources.library()
+        wanted = {tag.strip("#,") for tag in state[tags].split()} - {""}
+        library.mark(found.name, [entry.paper_id], remark=state[remark], tags=wanted, untag=set(entry.tags) - wanted)
+        if state[target] != place:
+            library.move(found.name, entry.paper_id, state[target])
+        state[key] = False  # closes the drawer
+
+    with drawer, st.form(f"form {entry.paper_id}", border=False):
+        st.text_area("Remark", entry.remark, key=remark)
+        st.text_input("Tags", " ".join(entry.tags), key=tags, placeholder="With blanks between them")
+        st.number_input("Place", 1, len(found.entries), place, key=target)
+        st.form_submit_button("Save", on_click=partial(_change, save))
+
+
+# What to read next ----------------------------------------------------------------------------------------------------------
+
+
+def _recommended(found: ReadingList) -> None:
+    st.markdown("#### Recommended for this list", anchors=False)
+    state = f"recommended {found.name}"
+    if st.button("Find new papers", icon=":material/recommend:", disabled=not resources.home().exists()):
+        with st.spinner("Comparing new papers with the list …"), resources.searcher() as searcher:
+            try:
+                st.session_state[state] = recommend_for(
+                    searcher, resources.library(), resources.memory(), found.name, today=datetime.now(UTC).date()
+                )
+            except QueryError as error:
+                st.error(message(error), icon=":material/error:")
+                return
+    answers: Sequence[Recommendation] | None = st.session_state.get(state)
+    if answers is None:
+        st.caption("Of the last thirty days that have papers; each with its reason, and none twice.")
+        return
+    settled = {entry.paper_id for entry in found.entries} | set(resources.memory().dismissed())
+    waiting = [answer for answer in answers if answer.hit.paper.id not in settled]
+    if not waiting:
+        st.info("Nothing new is close to this list.", icon=":material/done_all:")
+    for answer in waiting:
+        _recommendation(found, answer)
+
+
+def _recommendation(found: ReadingList, answer: Recommendation) -> None:
+    paper = answer.hit.paper
+    with st.container(border=True, gap="xsmall"):
+        cards.title_link(paper, ":gray[new] ")
+        st.markdown(f"{cards.facts(answer.hit)} {cards.code_badges(answer.hit.code)}  \n:small[{escape(answer.reason)}]")
+        with st.container(horizontal=True, gap="small"):
+            add = partial(_change, partial(resources.library().add, found.name, [Entry.of(paper)]))
+            st.button("Add to this list", icon=":material/bookmark_add:", type="tertiary", key=f"add {paper.id}", on_click=add)
+            dismiss = partial(_change, partial(resources.memory().dismiss, [paper.id]))
+            st.button("Not for me", icon=":material/block:", type="tertiary", key=f"dismiss {paper.id}", on_click=dismiss)

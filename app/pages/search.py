@@ -1,0 +1,165 @@
+"""Find papers like X: a phrase, a title, an abstract or examples in, papers with their code and notes out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import streamlit as st
+
+from app import resources
+from app.query_string import Address, read_or_default
+from app.widgets import actions, cards, filter_panel, keyboard, layout
+from app.widgets.filter_panel import changed, keep
+from app.widgets.markdown import escape, shorten
+from kb.errors import KnowledgeBaseError
+from kb.search.facet_counts import spread_of
+from kb.search.searcher import Hit, Searcher, find_paper
+from kb.store import Catalogue
+from kb.text.plurals import counted
+
+EXAMPLES = (
+    "fine-tune a large model on one GPU",
+    "Attention Is All You Need",
+    "why do language models make things up?",
+    "train an image encoder from captions found on the web",
+)
+_PAGE = 10  # hits
+
+
+def show() -> None:
+    """The whole page."""
+    with layout.column(), resources.searcher() as searcher:
+        _search(searcher)
+
+
+def _search(searcher: Searcher) -> None:
+    manifest = searcher.generation.manifest
+    address, problem = read_or_default()
+    _box(address)
+    filter_panel.show(resources.census(searcher), address)
+    sizes = [counted(manifest.papers, "paper"), counted(manifest.notes, "note"), counted(manifest.code_links, "code link")]
+    st.caption(" · ".join(sizes) + " in this knowledge base")
+    if manifest.embedded < manifest.papers:
+        missing = counted(manifest.papers - manifest.embedded, "paper")
+        st.warning(
+            f"{missing} not embedded yet, so not found by what they are about. Run `kb index`.", icon=":material/schedule:"
+        )
+    if problem:
+        raise problem
+    if not address.asks:
+        _examples()
+        return
+    _chips(searcher.catalogue, address)
+    hits = resources.answer(searcher, address)
+    if not hits:
+        st.info("Nothing passes these filters.", icon=":material/filter_alt:")
+        return
+    _narrow(hits, address)
+    number = min(address.page, -(-len(hits) // _PAGE))
+    with st.container(key="hits"):
+        for hit in hits[(number - 1) * _PAGE : number * _PAGE]:
+            _card(hit, address)
+    _turn(number, len(hits))
+
+
+def _box(address: Address) -> None:
+    keep("q", address.text)
+    st.text_input(
+        "Find papers",
+        key="q",
+        placeholder="A phrase, a title, an abstract, an arXiv id or address …",
+        help="Describe it in your own words, or paste a title or a whole abstract. An arXiv id or address, "
+        "or several of them, finds papers like those. Press Enter to search.",
+        icon=":material/search:",
+        on_change=changed,
+        args=("q", lambda address, value: replace(address, text=value)),
+    )
+
+
+def _examples() -> None:
+    st.caption("For example")
+    with st.container(horizontal=True, gap="small"):
+        for text in EXAMPLES:
+            st.button(text, on_click=Address(text).go)
+
+
+def _chips(catalogue: Catalogue, address: Address) -> None:
+    """The papers that serve as examples; a click takes one out."""
+    if not address.like and not address.unlike:
+        return
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        for label, ids in (("Like", address.like), ("Not like", address.unlike)):
+            for i, identifier in enumerate(ids):
+                st.button(
+                    f":gray[{label}] {escape(shorten(_title(catalogue, identifier), 60))}",
+                    icon=":material/close:",
+                    icon_position="right",
+                    key=f"{label} {i}",
+                    help="Take this example out",
+                    on_click=address.without(identifier).go,
+                )
+
+
+def _title(catalogue: Catalogue, identifier: str) -> str:
+    try:
+        return find_paper(catalogue, identifier).paper.title
+    except KnowledgeBaseError:
+        return identifier
+
+
+def _narrow(hits: Sequence[Hit], address: Address) -> None:
+    """What the answer consists of; a click filters by it."""
+    spread = spread_of(hits)
+    filters = address.filters
+    choices: dict[str, Address] = {}
+    if spread.code and not filters.has_code:
+        choices[f":material/code: with code :gray[{spread.code}]"] = replace(
+            address, filters=replace(filters, has_code=True), page=1
+        )
+    for category, n in spread.categories[:5]:
+        if n < len(hits) and category not in filters.categories:
+            found = replace(filters, categories=(category,))
+            choices[f"{escape(shorten(category, 40))} :gray[{n}]"] = replace(address, filters=found, page=1)
+    for year, n in spread.years[:3]:
+        if n < len(hits):
+            choices[f"{year} :gray[{n}]"] = replace(address, filters=replace(filters, years=(year, year)), page=1)
+    if not choices:
+        return
+    st.session_state["narrow"] = None
+    st.pills(
+        f"Among these {len(hits)}",
+        list(choices),
+        key="narrow",
+        on_change=lambda: choices[st.session_state["narrow"]].go(),
+        help="Keeps to the papers of one kind.",
+    )
+
+
+def _turn(number: int, found: int) -> None:
+    """The pages of the answer."""
+    if found <= _PAGE:
+        return
+    key = f"page {number}"  # a widget of its own for each page: it takes its value from the address alone
+
+    def turned() -> None:
+        address, _ = read_or_default()
+        replace(address, page=st.session_state[key]).go()
+        keyboard.turned()
+
+    with st.container(horizontal_alignment="center"):
+        st.pagination(-(-found // _PAGE), default=number, key=key, on_change=turned)
+
+
+def _card(hit: Hit, address: Address) -> None:
+    identifier = hit.paper.id
+    with st.container(border=True, gap="xsmall"):
+        cards.show(hit)
+        with st.container(horizontal=True, gap="small", key=f"actions-{identifier}"):
+            for label, icon, target in (
+                ("More like this", "add", address.with_example(identifier)),
+                ("Not like this", "remove", address.with_counterexample(identifier)),
+            ):
+                st.button(label, icon=f":material/{icon}:", type="tertiary", key=f"{icon} {identifier}", on_click=target.go)
+            actions.keep_and_cite(hit.paper)
+        cards.show_details(hit)

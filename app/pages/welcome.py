@@ -1,0 +1,40 @@
+"""The first visit: a knowledge base without papers says what to do, and does it at a button."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import resources
+from app.widgets import job_panel, layout, sources
+
+
+def show() -> None:
+    """The whole page."""
+    with layout.column():
+        st.title("There are no papers here yet", anchor=False)
+        if resources.read_only():
+            st.markdown("This app only shows what is there. Whoever runs it can bring papers in.")
+            return
+        if job_panel.show():
+            return
+        st.markdown("Three ways to begin; each can be taken later as well, under *Ingest*.")
+        with st.container(border=True):
+            st.subheader("Look around first", anchor=False)
+            st.markdown("A small sample: well-known papers, and a reader's notes on some of them.")
+            if resources.sample_exists():
+                if st.button("Load the sample", type="primary", icon=":material/download:"):
+                    papers, notes = (str(path) for path in resources.SAMPLE)
+                    job_panel.start(
+                        "Loading the sample", [["ingest", "snapshot", papers, "--no-index"], ["ingest", "notes", notes]]
+                    )
+                    st.rerun()
+            else:
+                st.caption("It is not part of this installation.")
+        with st.container(border=True):
+            st.subheader("Add your notes", anchor=False)
+            st.markdown("Markdown pages, bookmarks, newsletters, a BibTeX file. A whole folder: `kb ingest notes FOLDER`.")
+            sources.drop("Files", "first files")
+        with st.container(border=True):
+            st.subheader("Follow categories of arXiv", anchor=False)
+            st.markdown("What is new comes in, and stays current: once now, then whenever you ask, or at set times.")
+            sources.follow_categories((), (), "first categories")

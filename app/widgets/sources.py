@@ -1,0 +1,78 @@
+"""The ways in which papers come: files that are dropped, and categories that are followed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+
+import streamlit as st
+
+from app import navigation, resources
+from app.widgets import job_panel
+from app.widgets.markdown import escape, message, shorten
+from kb.errors import KnowledgeBaseError
+from kb.jobs.uploads import BIBLIOGRAPHIES, NOTES, SNAPSHOTS, keep_upload, reading
+
+#: What is offered where nothing is known yet; any other may be typed.
+COMMON = ("cs.CL", "cs.LG", "cs.CV", "cs.AI", "cs.IR", "cs.NE", "cs.RO", "cs.SE", "stat.ML", "eess.AS", "eess.IV")
+_KINDS = sorted({name.rpartition(".")[2] for name in (*NOTES, *BIBLIOGRAPHIES, *SNAPSHOTS)})
+_MONTH = timedelta(days=30)
+
+
+def drop(label: str, key: str) -> None:
+    """Takes files and starts a job that reads them."""
+    files = st.file_uploader(
+        label,
+        _KINDS,
+        accept_multiple_files=True,
+        key=key,
+        help="Markdown notes; BibTeX, RIS or CSL-JSON, each of which becomes a reading list; arXiv's metadata as JSON lines.",
+    )
+    if st.button("Read these files", icon=":material/upload_file:", disabled=not files, key=f"read {key}"):
+        try:
+            kept = [keep_upload(resources.home(), file.name, file.getvalue()) for file in files]
+        except KnowledgeBaseError as error:
+            st.error(message(error), icon=":material/error:")
+            return
+        names = ", ".join(shorten(path.name, 40) for path in kept[:3]) + (f" and {len(kept) - 3} more" if len(kept) > 3 else "")
+        job_panel.start(f"Reading {names}", reading(kept))
+        st.rerun()
+
+
+def follow_categories(present: Sequence[str], known: Sequence[str], key: str) -> None:
+    """Chooses the categories that are followed, and starts a job that brings them up to date."""
+    from ingest.jobs.run import follow  # only here: the jobs' parsers take a while to import
+
+    chosen = st.multiselect(
+        "Categories",
+        list(dict.fromkeys((*present, *known, *COMMON))),
+        default=list(present),
+        format_func=escape,
+        accept_new_options=True,
+        placeholder="cs.CL, cs.LG, …",
+        key=key,
+        help="arXiv's names. One that is not offered can be typed.",
+    )
+    since: date | None = st.date_input(
+        "The first time, papers from", _today() - _MONTH, max_value=_today(), key=f"since {key}", width=220
+    )
+    with st.container(horizontal=True):
+        if st.button("Follow and fetch", type="primary", icon=":material/sync:", disabled=not chosen, key=f"fetch {key}"):
+            try:
+                follow(resources.home(), chosen)
+            except KnowledgeBaseError as error:
+                st.error(message(error), icon=":material/error:")
+                return
+            command = ["ingest", "oai"] + (["--since", since.isoformat()] if since else [])
+            job_panel.start(f"Fetching {', '.join(chosen)} from arXiv", [command])
+            st.rerun()
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+def nothing_dated() -> None:
+    """Says what to do where no paper has a date of publication."""
+    st.info("No paper here says when it was published. Those from arXiv do.", icon=":material/timeline:")
+    st.page_link(navigation.INGEST.link(), label="Bring papers in", icon=":material/move_to_inbox:")

@@ -1,0 +1,248 @@
+"""arXiv's OAI-PMH: records with their version history, listed in the order of their last change.
+
+No client stands between: those that there are read with a parser that repairs, so that a cut answer passes for a short
+one, and keep the resumption token, which has to be stored, to themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from urllib.parse import urlencode
+
+from lxml import etree
+
+from ingest.arxiv.http import OAI_URL, FarSide, SaidNoError, UnsoundError, parse_xml
+from kb.errors import IdentifierError, QueryError
+from kb.identifiers import ArxivId
+from kb.papers import Author, Paper, Skipped, Version
+from kb.progress import Progress
+from kb.text.latex import to_unicode
+
+_OAI = "{http://www.openarchives.org/OAI/2.0/}"
+_RAW = "{http://arxiv.org/OAI/arXivRaw/}"
+_PREFIX = "oai:arXiv.org:"
+FIRST_DAY = date(2005, 9, 16)  # the earliest datestamp; older records bear it too
+_PHYSICS = frozenset("astro-ph cond-mat gr-qc hep-ex hep-lat hep-ph hep-th math-ph nlin nucl-ex nucl-th physics quant-ph".split())
+_SET = re.compile(r"[a-z-]+(?::[A-Za-z-]+){0,2}")
+_CATEGORY = re.compile(r"[a-z-]+\.[A-Za-z-]+")
+_LONGEST_VERSION = 4  # digits
+_SUFFIXES = re.compile(r"(?:jr|sr|i{2,3}|iv)\.?", re.IGNORECASE)
+
+
+class TokenExpiredError(SaidNoError):
+    """The resumption token is no longer valid; the list has to be asked for anew."""
+
+    may_pass = False
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What OAI-PMH says of a record without its content."""
+
+    paper_id: str
+    datestamp: date
+    deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer to a list request."""
+
+    headers: tuple[Header, ...] = ()
+    papers: tuple[Paper, ...] = ()
+    """One for each header that is not deleted; none where only identifiers were asked for."""
+    skipped: tuple[Skipped, ...] = ()
+    """Records that cannot be read."""
+    token: str = ""
+    """Brings the next page; empty on the last."""
+    expires: datetime | None = None
+    """UTC, without zone."""
+
+
+def check_answer(_address: str, content: bytes) -> None:
+    """Raises UnsoundError where this is no whole answer to a list request, and SaidNoError for the protocol's errors."""
+    root = parse_xml(content)
+    if root.tag != f"{_OAI}OAI-PMH":
+        raise UnsoundError(f"it answered with no OAI-PMH, but with {str(root.tag)[:60]!r}")
+    for error in root.findall(f"{_OAI}error"):
+        code = error.get("code", "")
+        if code == "noRecordsMatch":
+            return
+        kind = TokenExpiredError if code == "badResumptionToken" else SaidNoError
+        raise kind(f"it says {code}: {' '.join((error.text or '').split())}")
+    lists = [found for verb in ("ListRecords", "ListIdentifiers") if (found := root.find(f"{_OAI}{verb}")) is not None]
+    if not lists:
+        raise UnsoundError("it answered without the list that was asked for")
+    items = [child for child in lists[0] if child.tag in {f"{_OAI}record", f"{_OAI}header"}]
+    token = lists[0].find(f"{_OAI}resumptionToken")
+    if not items:
+        raise UnsoundError("the page is empty, though an empty list is told otherwise")
+    if token is not None and (size := token.get("completeListSize", "")).isdecimal():
+        cursor = int(text) if (text := token.get("cursor", "")).isdecimal() else 0
+        if not (token.text or "").strip() and cursor + len(items) < int(size):
+            raise UnsoundError(f"the list came short: {cursor + len(items)} of {size} records")
+
+
+class ArxivOai:
+    """The service at KB_ARXIV_OAI_URL. `timeout` is in seconds; `progress` is told what is waited for."""
+
+    def __init__(self, timeout: float = 60.0, progress: Progress | None = None) -> None:
+        self.far_side = FarSide(check_answer, timeout, progress)
+
+    def records(self, set_name: str, first: date | None, last: date | None = None) -> Page:
+        """The first page of the records changed in these days, both ends included, in the order of their change."""
+        return self._list("ListRecords", set_name, first, last)
+
+    def identifiers(self, set_name: str, first: date | None, last: date | None = None) -> Page:
+        """The first page of the headers alone, which come by the ten thousand."""
+        return self._list("ListIdentifiers", set_name, first, last)
+
+    def more(self, verb: str, token: str) -> Page:
+        """The page that a token brings; raises TokenExpiredError where it no longer does."""
+        return self._ask({"verb": verb, "resumptionToken": token})
+
+    def _list(self, verb: str, set_name: str, first: date | None, last: date | None) -> Page:
+        query = {"verb": verb, "metadataPrefix": "arXivRaw"}
+        if set_name:
+            query["set"] = set_name
+        if first:
+            query["from"] = first.isoformat()
+        if last:
+            query["until"] = last.isoformat()
+        return self._ask(query)
+
+    def _ask(self, query: dict[str, str]) -> Page:
+        address = f"{os.environ.get('KB_ARXIV_OAI_URL', OAI_URL)}?{urlencode(query)}"
+        return _page(parse_xml(self.far_side.get(address).content), query)
+
+
+def set_of(name: str) -> str:
+    """The OAI-PMH set of a category such as `cs.CL`, an archive such as `hep-th`, or a set as it is (`cs:cs:CL`).
+
+    Raises QueryError for anything else.
+    """
+    if _CATEGORY.fullmatch(name):
+        archive, _, subject = name.partition(".")
+        return f"{'physics' if archive in _PHYSICS else archive}:{archive}:{subject}"
+    if not _SET.fullmatch(name):
+        raise QueryError(f"{name!r} is no set of arXiv's OAI-PMH, such as cs or cs:cs:CL, and no category, such as cs.CL.")
+    return f"physics:{name}" if name in _PHYSICS - {"physics"} else name
+
+
+def category_of(set_name: str) -> str:
+    """The category, or archive, that a set holds; empty for the set of all physics, and for no set at all."""
+    group, *rest = set_name.split(":")
+    if not rest:
+        return "" if group == "physics" else group
+    return ".".join(rest)
+
+
+def covers(set_name: str, category: str) -> bool:
+    """Whether a set holds every paper of a category or archive."""
+    archive = category.partition(".")[0]
+    return category_of(set_name) in {category, archive} or set_name == "" or (set_name == "physics" and archive in _PHYSICS)
+
+
+def _page(root: etree._Element, query: dict[str, str]) -> Page:
+    headers: list[Header] = []
+    papers: list[Paper] = []
+    skipped: list[Skipped] = []
+    found = root.find(f"{_OAI}{query['verb']}")
+    if found is None:  # noRecordsMatch
+        return Page()
+    for at, item in enumerate(child for child in found if child.tag in {f"{_OAI}record", f"{_OAI}header"}):
+        head = item if item.tag == f"{_OAI}header" else item.find(f"{_OAI}header")
+        try:
+            header = _header(head)
+            if not header.deleted and query["verb"] == "ListRecords":
+                papers.append(_paper(item.find(f"{_OAI}metadata/{_RAW}arXivRaw"), header))
+        except (ValueError, IdentifierError) as error:
+            name = "" if head is None else head.findtext(f"{_OAI}identifier", "")
+            skipped.append(Skipped("arXiv", 0, f"record {name or at}: {error}"))
+            continue
+        headers.append(header)
+    token = found.find(f"{_OAI}resumptionToken")
+    if token is None:
+        return Page(tuple(headers), tuple(papers), tuple(skipped))
+    # The protocol calls it expirationDate; arXiv's server writes expires.
+    expires = _moment(token.get("expirationDate") or token.get("expires") or "")
+    return Page(tuple(headers), tuple(papers), tuple(skipped), (token.text or "").strip(), expires)
+
+
+def _header(head: etree._Element | None) -> Header:
+    if head is None:
+        raise ValueError("it has no header")
+    identifier = ArxivId.parse(head.findtext(f"{_OAI}identifier", "").strip().removeprefix(_PREFIX))
+    datestamp = date.fromisoformat(head.findtext(f"{_OAI}datestamp", "").strip()[:10])
+    return Header(identifier.paper_id, datestamp, head.get("status") == "deleted")
+
+
+def _paper(raw: etree._Element | None, header: Header) -> Paper:
+    """A paper from its arXivRaw; raises ValueError saying what it lacks."""
+    if raw is None:
+        raise ValueError("it has no arXivRaw content")
+
+    def text(name: str) -> str:
+        return " ".join(raw.findtext(f"{_RAW}{name}", "").split())
+
+    if not text("title"):
+        raise ValueError("it has no title")
+    versions: list[Version] = []
+    withdrawn = False
+    for element in raw.findall(f"{_RAW}version"):
+        number = element.get("version", "").removeprefix("v")
+        if not number.isdecimal() or len(number) > _LONGEST_VERSION:
+            raise ValueError(f"it has a version {number!r}")
+        created = datetime.strptime(element.findtext(f"{_RAW}date", "").strip(), "%a, %d %b %Y %H:%M:%S GMT")
+        versions.append(Version(int(number), created))
+        # Of the last version: 'I' stands for a source that is to be ignored, and nothing is left of its size.
+        size = re.match(r"\s*(\d+)", element.findtext(f"{_RAW}size", ""))
+        withdrawn = "I" in element.findtext(f"{_RAW}source_type", "") or (size is not None and int(size[1]) == 0)
+    if not versions:
+        raise ValueError("it has no versions")
+    submitted = versions[0].created
+    assert submitted is not None
+    return Paper(
+        id=header.paper_id,
+        title=text("title"),
+        abstract=text("abstract"),
+        authors=read_authors(text("authors")),
+        categories=tuple(text("categories").split()),
+        comments=text("comments"),
+        journal_ref=text("journal-ref"),
+        doi=text("doi").lower(),
+        licence=text("license"),
+        published=submitted.date(),
+        updated=header.datestamp,
+        year=submitted.year,
+        versions=tuple(versions),
+        withdrawn=withdrawn,
+    )
+
+
+def read_authors(line: str) -> tuple[Author, ...]:
+    """Authors from one line of names in LaTeX, `A. B. C\\"oe, D. Eff (MIT) and G. Hah, Jr.`, without affiliations."""
+    text = line
+    while (bare := re.sub(r"\([^()]*\)", " ", text)) != text:
+        text = bare
+    names = [" ".join(to_unicode(n).split()) for n in re.split(r"\s*[,;]\s*(?:and\s+)?|\s+(?:and|&)\s+", text)]
+    authors: list[Author] = []
+    for name in names:
+        if _SUFFIXES.fullmatch(name) and authors:
+            last = authors[-1]
+            authors[-1] = Author(last.family, last.given, name)
+        elif name:
+            authors.append(Author.from_name(name))
+    return tuple(authors)
+
+
+def _moment(text: str) -> datetime | None:
+    """A time of the protocol, UTC; `None` where it is none."""
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,38 @@
+"""Code links from what is stored: repositories that abstracts and comments name. (Notes' are settled with the notes.)"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ingest.code.evidence import judge_mention
+from kb.identifiers import repositories_in
+from kb.papers import CodeLink
+from kb.store import Catalogue, CodeCatalogue, Intake, PaperChanges, PaperText
+
+SOURCES = ("abstract", "comments")
+# A text that does not match holds no repository: it need not leave the database.
+_HOSTS = r"(?i)github|gitlab|bitbucket|codeberg\.org|huggingface\.co|\bhf\.co/"
+
+
+def merge_and_link(catalogue: Catalogue) -> tuple[PaperChanges, int]:
+    """Merges the staged papers and finds the repositories that they name; returns the number of links too."""
+    with Intake(catalogue).merging() as changes:
+        links = _links(CodeCatalogue(catalogue).merging_texts(_HOSTS))
+    return changes, catalogue.replace_code_links(links, SOURCES)
+
+
+def link_all(catalogue: Catalogue) -> int:
+    """Finds the repositories of every paper anew; returns the number of links."""
+    Intake(catalogue).touch_all()
+    return catalogue.replace_code_links(_links(CodeCatalogue(catalogue).texts(_HOSTS)), SOURCES)
+
+
+def _links(papers: Iterable[PaperText]) -> list[tuple[str, CodeLink]]:
+    """What these papers name, in the order of their ids: the database has none."""
+    links: list[tuple[str, CodeLink]] = []
+    for paper in papers:
+        for source, text in zip(SOURCES, (paper.abstract, paper.comments), strict=True):
+            for url in repositories_in(text):
+                judged = judge_mention(url, paper.title, paper.authors, text)
+                links.append((paper.id, CodeLink(url, source, confidence=judged.confidence, evidence=judged.evidence)))
+    return sorted(links, key=lambda link: link[0])

@@ -1,0 +1,182 @@
+"""The configuration file of a knowledge base, `config.toml` in its folder: what is followed, and when it is brought up to date.
+
+categories = ["cs.CL", "cs.LG"]       # what `kb ingest arxiv`, `kb ingest oai` and `kb doctor` take without a choice
+
+[[job]]
+run = "ingest oai"                    # any command of kb
+at = "06:30"                          # local time
+days = "mon-fri"                      # a day, a range, or several with commas; every day where it is left out
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from apscheduler.triggers.cron import CronTrigger
+from tomlkit.items import Array
+
+from ingest.arxiv.api import category_query
+from kb.errors import QueryError, StoreError
+from kb.store import Home
+
+_DAY = "(?:mon|tue|wed|thu|fri|sat|sun)"
+_WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_DAYS = re.compile(rf"{_DAY}(?:-{_DAY})?(?:,{_DAY}(?:-{_DAY})?)*")
+_EXAMPLES = {"run": "ingest oai", "at": "06:30", "days": "mon-fri"}
+_TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A command of `kb` and its times."""
+
+    run: str
+    at: str
+    """Local time, such as `06:30`."""
+    days: str = "mon-sun"
+
+    @property
+    def arguments(self) -> list[str]:
+        """The command's words, without `kb`."""
+        return shlex.split(self.run)
+
+    @property
+    def trigger(self) -> CronTrigger:
+        hour, minute = self.at.split(":")
+        return CronTrigger(day_of_week=self.days, hour=int(hour), minute=int(minute))
+
+    def next_time(self, after: datetime) -> datetime:
+        """The first of its times after a moment, which has a zone; the moment itself is none of them."""
+        found = self.trigger.get_next_fire_time(None, after + timedelta(microseconds=1))
+        assert isinstance(found, datetime)  # a weekly time always comes
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What the user wants kept up to date."""
+
+    categories: tuple[str, ...] = ()
+    jobs: tuple[Job, ...] = ()
+
+    @classmethod
+    def of(cls, home: Home) -> Configuration:
+        """Reads `config.toml` in the knowledge base's folder; empty where there is none.
+
+        Raises StoreError with the line where the file cannot be read or does not mean what it should.
+        """
+        path = home.configuration
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return cls()
+        except (OSError, UnicodeDecodeError) as error:
+            raise StoreError(f"{path} cannot be read: {error}.") from error
+        try:
+            values = tomllib.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise StoreError(f"{path} is no TOML: {error}.") from None
+        return _Reader(path, text).configuration(values)
+
+
+def follow(home: Home, categories: Sequence[str]) -> None:
+    """Makes these the categories of the configuration file, which is made where there is none.
+
+    All else that the user wrote stays as it is, comments included. Raises QueryError for a category that cannot be one, and
+    StoreError where the file is wrong already: it is then left as it is.
+    """
+    for category in categories:
+        category_query(category)
+    present = Configuration.of(home).categories
+    path = home.configuration
+    home.path.mkdir(parents=True, exist_ok=True)
+    document = tomlkit.parse(path.read_text(encoding="utf-8") if path.exists() else "")
+    if present:
+        stored = document["categories"]
+        assert isinstance(stored, Array)  # Configuration.of has seen that it is one
+        for category in [c for c in present if c not in categories]:
+            stored.remove(category)
+        for category in categories:
+            if category not in present:
+                stored.append(category)
+    else:
+        document.pop("categories", None)
+        text = tomlkit.document()
+        text["categories"] = list(categories)
+        # Before the first table: what stands below one belongs to it.
+        document = tomlkit.parse(tomlkit.dumps(text) + tomlkit.dumps(document))
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(tomlkit.dumps(document), encoding="utf-8")
+    temporary.replace(path)
+
+
+class _Reader:
+    """Checks what a file means, and names the line where it means nothing."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self._path = path
+        self._lines = text.splitlines()
+
+    def configuration(self, values: dict[str, Any]) -> Configuration:
+        for name in values.keys() - {"categories", "job"}:
+            raise self._error(f"{name!r} is unknown; known are 'categories' and [[job]]", name)
+        categories = values.get("categories", [])
+        if not isinstance(categories, list) or not all(isinstance(c, str) for c in categories):
+            raise self._error('categories is a list, such as ["cs.CL", "cs.LG"]', "categories")
+        for category in categories:
+            try:
+                category_query(category)
+            except QueryError as error:
+                raise self._error(str(error).removesuffix("."), "categories") from None
+        tables = values.get("job", [])
+        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+            raise self._error("a job begins with [[job]], in double brackets", "job")
+        jobs: list[Job] = []
+        for number, table in enumerate(tables):
+            job = self._job(table, number)
+            if any(other.run == job.run for other in jobs):
+                raise self._error(f"{job.run!r} is there twice; give one job several days", "run", number)
+            jobs.append(job)
+        return Configuration(tuple(categories), tuple(jobs))
+
+    def _job(self, table: Any, number: int) -> Job:  # noqa: ANN401
+        for name in table.keys() - {"run", "at", "days"}:
+            raise self._error(f"{name!r} is unknown; a job has 'run', 'at' and 'days'", name, number)
+        for name in ("run", "at"):
+            if name not in table:
+                raise self._error(f"the job has no {name!r}", "job", number)
+        for name in table:
+            if not isinstance(table[name], str):
+                raise self._error(f"{name} is a text in quotes, such as {_EXAMPLES[name]!r}", name, number)
+        run, at, days = table["run"], table["at"], table.get("days", "mon-sun").lower().replace(" ", "")
+        if not _TIME.fullmatch(at):
+            raise self._error(f"{at!r} is no time of day, such as '06:30'", "at", number)
+        if not _DAYS.fullmatch(days):
+            raise self._error(f"{days!r} are no days, such as 'mon-fri' or 'tue,sat'", "days", number)
+        for first, last in re.findall(rf"({_DAY})-({_DAY})", days):
+            if _WEEK.index(first) > _WEEK.index(last):
+                raise self._error(f"{first}-{last} goes over the end of the week: write '{first}-sun,mon-{last}'", "days", number)
+        try:
+            words = shlex.split(run)
+        except ValueError as error:
+            raise self._error(f"{run!r} is no command: {error}", "run", number) from None
+        if not words or words[0] == "kb":
+            raise self._error("run is a command without 'kb' before it, such as 'ingest oai'", "run", number)
+        return Job(run, at, days)
+
+    def _error(self, reason: str, key: str, job: int | None = None) -> StoreError:
+        """An error at the line of a key, in the job of that number if it is one's."""
+        at = 0
+        if job is not None:
+            starts = [n for n, line in enumerate(self._lines) if re.match(r"\s*\[\[\s*job\s*\]\]", line)]
+            at = starts[job] if job < len(starts) else 0  # jobs can be written otherwise, if less legibly
+        found = (n for n in range(at, len(self._lines)) if re.match(rf"\s*\[*[\s\"']*{re.escape(key)}\b", self._lines[n]))
+        return StoreError(f"{self._path}:{next(found, at) + 1}: {reason}.")

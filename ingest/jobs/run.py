@@ -1,0 +1,214 @@
+"""The job runner: one job, one draft, one record of what it did; and, for the app, how all that is followed stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from ingest.arxiv.api import ArxivApi, category_query
+from ingest.arxiv.harvest_api import fetch_ids, fetch_missing, fill_gaps, harvest_query
+from ingest.arxiv.harvest_oai import harvest_set, repair_set
+from ingest.arxiv.oai import ArxivOai, set_of
+from ingest.arxiv.snapshot import ingest_snapshot
+from ingest.code.extract import link_all
+from ingest.code.forges import ask_forges, keep_answers
+from ingest.code.papers_with_code import ingest_archive
+from ingest.jobs.configuration import follow
+from ingest.jobs.status import Followed, Overview, Planned, State, overview
+from ingest.notes.ingest import ingest_notes
+from ingest.report import Report
+from kb.cluster import Cluster
+from kb.encode.encoder import Encoder
+from kb.identifiers import ArxivId
+from kb.index.build import EmbeddingReport, build_indexes, embed_missing
+from kb.insights.map_layout import update_atlas
+from kb.library import LIBRARY_FILE, Memory
+from kb.progress import NoProgress, Progress
+from kb.store import Catalogue, Home, MatchCatalogue, NoteMatch, Run
+
+__all__ = [
+    "Followed",
+    "Overview",
+    "Planned",
+    "State",
+    "follow",
+    "overview",
+    "run_category",
+    "run_code",
+    "run_code_archive",
+    "run_code_check",
+    "run_gaps",
+    "run_ids",
+    "run_index",
+    "run_missing",
+    "run_notes",
+    "run_oai",
+    "run_query",
+    "run_snapshot",
+]
+
+
+def run_notes(home: Home, paths: Sequence[Path], progress: Progress | None = None) -> Report:
+    """Reads Markdown notes, from files and folders."""
+    return _run(home, "notes", lambda catalogue: ingest_notes(catalogue, paths, progress or NoProgress()))
+
+
+def run_snapshot(
+    home: Home,
+    paths: Sequence[Path],
+    categories: Sequence[str] = (),
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Reads arXiv metadata, from JSON lines."""
+    return _run(
+        home, "snapshot", lambda catalogue: ingest_snapshot(catalogue, paths, progress or NoProgress(), categories, limit)
+    )
+
+
+def run_category(home: Home, category: str, since: date | None = None, progress: Progress | None = None) -> Report:
+    """Asks arXiv's API for the papers of a category, or archive, submitted since the last run."""
+    return harvest_query(home, ArxivApi(progress=progress), category_query(category), category, since, progress or NoProgress())
+
+
+def run_query(home: Home, query: str, since: date | None = None, progress: Progress | None = None) -> Report:
+    """Asks arXiv's API for the papers of a query, in the API's own syntax, submitted since the last run."""
+    return harvest_query(home, ArxivApi(progress=progress), query, "", since, progress or NoProgress())
+
+
+def run_gaps(home: Home, category: str, since: date | None = None, progress: Progress | None = None) -> Report:
+    """Asks arXiv's API for the days of a category on which papers are missing."""
+    return fill_gaps(home, ArxivApi(progress=progress), category, since, progress or NoProgress())
+
+
+def run_ids(home: Home, identifiers: Sequence[ArxivId], progress: Progress | None = None) -> Report:
+    """Asks arXiv's API for papers by their ids."""
+    return fetch_ids(home, ArxivApi(progress=progress), identifiers, progress or NoProgress())
+
+
+def run_missing(home: Home, progress: Progress | None = None) -> Report:
+    """Asks arXiv's API for the metadata of papers that only notes tell of."""
+    return fetch_missing(home, ArxivApi(progress=progress), progress or NoProgress())
+
+
+def run_oai(home: Home, name: str, since: date | None = None, repair: bool = False, progress: Progress | None = None) -> Report:
+    """Asks arXiv's OAI-PMH for what changed in a set, or category, since the last run; `repair` for all that is missing."""
+    work = repair_set if repair else harvest_set
+    return work(home, ArxivOai(progress=progress), set_of(name), since, progress or NoProgress())
+
+
+def run_code_archive(home: Home, path: Path, progress: Progress | None = None) -> Report:
+    """Reads the Papers-with-Code archive of links."""
+    return _run(home, "code archive", lambda catalogue: ingest_archive(catalogue, path, progress or NoProgress()))
+
+
+def run_code_check(home: Home, limit: int, progress: Progress | None = None) -> Report:
+    """Asks Hugging Face and GitHub about so many papers and repositories; the knowledge base is free meanwhile."""
+    answers = ask_forges(home, limit, progress or NoProgress())
+    return _run(home, "code check", lambda catalogue: keep_answers(catalogue, answers))
+
+
+def run_code(home: Home) -> Report:
+    """Finds the code links of all that is stored anew."""
+
+    def link(catalogue: Catalogue) -> Report:
+        report = Report(source="what is stored")
+        report.count("code links", link_all(catalogue))
+        catalogue.settle()
+        return report
+
+    return _run(home, "code", link)
+
+
+def run_index(home: Home, encoder: Encoder, progress: Progress | None = None, cluster: Cluster | None = None) -> EmbeddingReport:
+    """Embeds what is new, on the cluster if one is given, publishes the indexes and the map, and matches untitled notes."""
+    embedding = _index(home, encoder, progress, cluster)
+    if not _match_notes(home, encoder):
+        return embedding
+    # A paper that only notes tell of reads otherwise with the notes that found it.
+    again = _index(home, encoder, progress, cluster)
+    return EmbeddingReport(embedding.embedded + again.embedded, embedding.known)
+
+
+def _index(home: Home, encoder: Encoder, progress: Progress | None, cluster: Cluster | None) -> EmbeddingReport:
+    started = _now()
+    embedding = embed_missing(home, encoder, progress, cluster)
+    # Embedding takes minutes, and another job may be publishing just now: its turn is over in seconds.
+    with home.draft(wait=600) as draft:
+        build_indexes(draft, encoder)
+        update_atlas(draft, progress)
+        counts = {"embedded": embedding.embedded, "known": embedding.known}
+        draft.catalogue.record_run(Run("index", encoder.model_id, started, _now(), "done", counts), [])
+        draft.publish()
+    return embedding
+
+
+def run_match(home: Home, note_id: str, identifier: str) -> None:
+    """Follows the user's word on which paper an untitled note is about; an empty id says none of those offered."""
+    Memory(home.path / LIBRARY_FILE).match(note_id, identifier)
+    word = NoteMatch(note_id, identifier, 1.0, "accepted" if identifier else "refused")
+
+    def follow(catalogue: Catalogue) -> Report:
+        kept = MatchCatalogue(catalogue)
+        kept.keep([*(match for match in kept.matches() if match.note_id != note_id), word])
+        catalogue.settle()
+        return Report(source=note_id)
+
+    _run(home, "match", follow, redraw=True)
+
+
+def _match_notes(home: Home, encoder: Encoder) -> bool:
+    """Lets untitled notes find their papers among all that is indexed; publishes where that changed, and says whether it did."""
+    from kb.search.note_matching import match_notes  # the search and its indexes, which most jobs do without
+    from kb.search.searcher import Searcher
+
+    generation = home.open()
+    try:
+        before = MatchCatalogue(generation.catalogue).matches()
+        if not before and not MatchCatalogue(generation.catalogue).untitled():
+            return False
+    finally:
+        generation.close()
+    with Searcher.open(home, encoder) as searcher:
+        found = match_notes(searcher, Memory(home.path / LIBRARY_FILE).matches())
+    if _outcome(found) == _outcome(before):
+        return False
+
+    def keep(catalogue: Catalogue) -> Report:
+        report = Report(source="notes without a title")
+        MatchCatalogue(catalogue).keep(found)
+        catalogue.settle()
+        for standing in ("made", "offered", "accepted", "refused"):
+            report.count(standing, len({match.note_id for match in found if match.standing == standing}))
+        return report
+
+    _run(home, "match", keep, wait=600, redraw=True)
+    return True
+
+
+def _outcome(matches: Sequence[NoteMatch]) -> set[tuple[str, str, str]]:
+    """What matters of matches; their confidence moves a little with every paper that comes."""
+    return {(match.note_id, match.paper_id, match.standing) for match in matches}
+
+
+def _run(home: Home, job: str, work: Callable[[Catalogue], Report], wait: float = 0.0, redraw: bool = False) -> Report:
+    """Runs one job on a draft and publishes it with the record of the run; `redraw` where it takes papers off the map.
+
+    An error leaves the catalogue as it was and goes on to the caller; the next `kb status` shows nothing of a half-done
+    job, since there is none.
+    """
+    started = _now()
+    with home.draft(wait) as draft:
+        report = work(draft.catalogue)
+        outcome = "done" if report.complete else "partial"
+        draft.catalogue.record_run(Run(job, report.source, started, _now(), outcome, report.counts), report.skipped)
+        build_indexes(draft)
+        if redraw:
+            update_atlas(draft)
+        draft.publish()
+    return report
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)

@@ -1,0 +1,135 @@
+"""What is followed and how it stands: the quiet told from the broken, jobs and their times, runs and what they left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+
+from ingest.arxiv.announcements import announcements, why_quiet
+from ingest.arxiv.gaps import Gap, covers, find_gaps, followed
+from ingest.jobs.configuration import Configuration
+from ingest.jobs.schedule import Diary
+from kb.papers import Skipped
+from kb.store import Generation, Harvest, Home, Ledger, Run
+
+
+class State(StrEnum):
+    """How a followed category stands."""
+
+    NEVER = "not harvested yet"
+    CURRENT = "up to date"
+    QUIET = "quiet"
+    BEHIND = "behind"
+    STOPPED = "stopped in the middle"
+    GAPS = "days are missing"
+
+    @property
+    def broken(self) -> bool:
+        """Whether something has to be done about it."""
+        return self in {State.BEHIND, State.STOPPED, State.GAPS, State.NEVER}
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A category that is followed."""
+
+    category: str
+    state: State
+    why: str
+    """What makes it so, in a sentence."""
+    finished: datetime | None
+    """When a run over it last came to its end, UTC; `None`: none ever did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A job of the configuration file."""
+
+    run: str
+    next_time: datetime
+    outcome: str
+    started: str
+    """Of its last run, ISO 8601; empty where there was none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """All of it."""
+
+    followed: tuple[Followed, ...]
+    planned: tuple[Planned, ...]
+    runs: tuple[tuple[Run, tuple[Skipped, ...]], ...]
+    """The last ones, the newest first, each with the first of what it left out."""
+
+
+def overview(home: Home, now: datetime | None = None) -> Overview:
+    """How everything stands at a moment (with zone), now where none is given.
+
+    Raises StoreError where the configuration file is wrong.
+    """
+    now = now or datetime.now(UTC)
+    configuration = Configuration.of(home)
+    planned = tuple(_planned(home, configuration, now))
+    if not home.exists():
+        never = (Followed(category, State.NEVER, "Nothing was asked for yet.", None) for category in configuration.categories)
+        return Overview(tuple(never), planned, ())
+    generation = home.open()
+    try:
+        ledger = Ledger(generation.catalogue)
+        categories = sorted({*configuration.categories, *followed(ledger)})
+        standing = tuple(_standing(ledger, category, now.astimezone(UTC).replace(tzinfo=None)) for category in categories)
+        return Overview(standing, planned, _runs(generation, ledger))
+    finally:
+        generation.close()
+
+
+def _runs(generation: Generation, ledger: Ledger) -> tuple[tuple[Run, tuple[Skipped, ...]], ...]:
+    runs = generation.catalogue.runs(30)
+    return tuple((run, tuple(ledger.skipped(run.number)) if run.counts.get("skipped") else ()) for run in runs)
+
+
+def _planned(home: Home, configuration: Configuration, now: datetime) -> list[Planned]:
+    if not configuration.jobs:
+        return []
+    diary = Diary(home)
+    found = []
+    for job in configuration.jobs:
+        outcome = diary.outcome(job)
+        due = now if diary.due(job, now) else job.next_time(now)
+        found.append(Planned(job.run, due.astimezone(), "running" if diary.running(job) else outcome.shown, outcome.started))
+    return found
+
+
+def _standing(ledger: Ledger, category: str, now: datetime) -> Followed:
+    harvests = [h for h in ledger.harvests() if covers(h.source, category)]
+    finished = max((h.finished for h in harvests if h.finished), default=None)
+    state, why = _state(ledger, category, harvests, finished, now)
+    return Followed(category, state, why, finished)
+
+
+def _state(ledger: Ledger, category: str, harvests: list[Harvest], finished: datetime | None, now: datetime) -> tuple[State, str]:
+    if any(harvest.in_progress for harvest in harvests):
+        return State.STOPPED, "The last run did not come to its end; the next one goes on where it was."
+    if finished is None:
+        return State.NEVER, "Nothing was asked for yet."
+    if finished - now > timedelta(hours=1):
+        return State.BEHIND, "By its clock the last run lies ahead: the clock was wrong. The next run puts it right."
+    missed = announcements(finished, now)
+    if gaps := find_gaps(ledger, category, now.date()):
+        return State.GAPS, _missing(gaps)
+    if missed:
+        times = "once" if len(missed) == 1 else f"{len(missed)} times"
+        return State.BEHIND, f"arXiv has announced papers {times} since the last run."
+    if now - finished < timedelta(days=1):
+        return State.CURRENT, "Everything that arXiv has announced is here."
+    return State.QUIET, f"Nothing new is to be expected: {why_quiet(finished, now)}."
+
+
+def _missing(gaps: list[Gap]) -> str:
+    first, last, usual = gaps[0].first, gaps[-1].last, max(gap.usual for gap in gaps)
+    return f"Working days without papers between {_day(first)} and {_day(last)}, where about {usual:.0f} a day are usual."
+
+
+def _day(day: date) -> str:
+    return f"{day:%-d %B %Y}"

@@ -1,0 +1,359 @@
+"""The checkup: whether everything in a knowledge base's folder is as it should be, and what mends what is not.
+
+Files are held against the checksums they were published with, the catalogue against itself, vectors against texts, the
+indexes against brute force on a sample, and reading lists against papers. What is the user's is looked at and never touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from kb.encode.encoder import Encoder, Vectors
+from kb.encode.vector_store import VectorStore, damaged_segments, digests, vectors_of
+from kb.errors import BusyError, NewerError, StoreError
+from kb.index.build import build_indexes, embed_missing
+from kb.index.dense import DENSE_FILE, DenseIndex
+from kb.index.lexical import LEXICAL_FOLDER, LexicalIndex
+from kb.insights.map_layout import update_atlas
+from kb.library import LIBRARY_FILE, Library, LibraryFile
+from kb.papers import embedding_text
+from kb.progress import Progress
+from kb.store import CATALOGUE, DocumentBatch, Generation, Home, Keys, Manifest, SearchTexts, catalogue_problems, checksum
+from kb.text.tokenize import plain, words
+
+_SAMPLE = 16  # papers whose neighbours and words are looked up
+_TEXTS = 4  # papers that are embedded again
+_BLOCK = 1 << 16  # vectors held in memory at a time
+_NEIGHBOURS = 10
+_RECALL = 0.9  # of the sample's nearest neighbours: an index that approximates finds more than this
+_SAME = 0.99  # cosine above which two vectors are of one text: they are stored in sixteen bits, and computed in more than one way
+
+
+class Part(Enum):
+    """What a finding is about, which decides how it is mended."""
+
+    POINTER = "pointer"
+    MANIFEST = "manifest"
+    CATALOGUE = "catalogue"
+    VECTORS = "vectors"
+    INDEX = "index"
+    LIBRARY = "library"
+    LISTS = "lists"
+    CONFIGURATION = "configuration"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be."""
+
+    part: Part
+    place: str
+    """The file, by its path below the knowledge base's folder; for lists the list's name."""
+    problem: str
+    remedy: str
+    """The command that mends it, and what it does."""
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether something is broken, rather than merely not there."""
+        return self.part is not Part.LISTS
+
+
+_REPAIR = "`kb doctor --repair`"
+
+
+def examine(home: Home, encoder: Callable[[str], Encoder]) -> list[Finding]:
+    """All that is not as it should be.
+
+    `encoder` loads the model of an id, which is done where there is something to compare. Raises StoreError where there is
+    no knowledge base at all, and NewerError where a newer version wrote it.
+    """
+    library = home.path / LIBRARY_FILE
+    found = [Finding(Part.LIBRARY, LIBRARY_FILE, problem, "`kb restore FILE`") for problem in LibraryFile(library).problems()]
+    if not home.numbers() and library.exists():
+        return found
+    found += _pointer(home)
+    name = home.current_name()
+    folder = home.generations / name
+    try:
+        manifest = Manifest.read(folder)
+    except NewerError:
+        raise
+    except StoreError:
+        remedy = f"{_REPAIR}: publishes the catalogue anew, with indexes from the stored vectors"
+        return [*found, Finding(Part.MANIFEST, f"generations/{name}/manifest.json", "is missing or damaged", remedy)]
+    files = list(_files(home, folder, manifest))
+    found += files
+    if any(finding.part is Part.CATALOGUE for finding in files):
+        return found
+    try:
+        generation = home.open()
+    except StoreError as error:
+        return [*found, _catalogue(home, name, str(error))]
+    try:
+        found += (_catalogue(home, name, problem) for problem in _in_catalogue(generation))
+        found += _vectors(home, generation, encoder)
+        if not any(finding.part is Part.INDEX for finding in files) and generation.manifest.embedded:
+            found += _indexes(home, generation)
+        if not any(finding.part is Part.LIBRARY for finding in found):
+            found += _lists(Library(library), generation)
+    finally:
+        generation.close()
+    return found
+
+
+def repair(home: Home, found: list[Finding], encoder: Callable[[str], Encoder], progress: Progress) -> list[str]:
+    """Mends what can be made again from what is there, and tells what was done, in a sentence each.
+
+    Raises BusyError where another job is writing.
+    """
+    parts = {finding.part for finding in found}
+    done: list[str] = []
+    if Part.POINTER in parts:
+        home.point_to(f"{home.newest():06d}")
+        done.append(f"CURRENT names generation {home.newest()} again.")
+    if Part.CATALOGUE in parts:
+        kept = home.fall_back()
+        if kept is None:
+            return done
+        done.append(
+            f"Generation {home.current_name()} is served again; what later jobs brought has to be ingested once more. "
+            f"The damaged one is kept in {kept}."
+        )
+    if Part.VECTORS in parts:
+        removed = _remove_damaged_vectors(home, found)
+        done.append(f"Removed {removed} files of damaged or unfinished vectors.")
+    if Part.MANIFEST in parts:
+        with home.draft() as draft:
+            draft.publish()
+        done.append("Published the catalogue anew.")
+    if parts & {Part.MANIFEST, Part.CATALOGUE, Part.VECTORS, Part.INDEX}:
+        manifest = Manifest.read(home.generations / home.current_name())
+        # Without its manifest a generation does not tell its model any more, but vectors tell that there was one.
+        if manifest.model_id or home.vectors.is_dir():
+            damaged = [finding.place.split("/", 2)[-1] for finding in found if finding.part is Part.INDEX]
+            done.append(_rebuild(home, damaged, encoder(manifest.model_id), progress))
+    return done
+
+
+def _rebuild(home: Home, damaged: list[str], encoder: Encoder, progress: Progress) -> str:
+    embedding = embed_missing(home, encoder, progress)
+    with home.draft() as draft:
+        draft.discard(DENSE_FILE, LEXICAL_FOLDER, *damaged)
+        build_indexes(draft, encoder)
+        update_atlas(draft, progress)
+        draft.publish()
+    return f"Built the indexes anew; {embedding.embedded:,} texts were embedded again."
+
+
+def _remove_damaged_vectors(home: Home, found: list[Finding]) -> int:
+    lock = FileLock(home.path / "embedding.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise BusyError(f"A job is embedding for {home.path}. Wait for it; the damaged vectors were left as they are.") from None
+    try:
+        paths = [home.path / finding.place for finding in found if finding.part is Part.VECTORS]
+        paths = [path for path in (*paths, *map(vectors_of, paths)) if path.suffix in {".npy", ".tmp"} and path.is_file()]
+        for path in set(paths):
+            path.unlink()
+        return len(set(paths))
+    finally:
+        lock.release()
+
+
+# What is looked at ---------------------------------------------------------------------------------------------------
+
+
+def _pointer(home: Home) -> Iterator[Finding]:
+    """CURRENT names a generation that is there."""
+    pointer = home.path / "CURRENT"
+    try:
+        named = pointer.read_bytes().decode("utf-8", "replace").strip()
+    except FileNotFoundError:
+        named = ""
+    if named != home.current_name() or not (home.generations / named).is_dir():
+        problem = f"names {named!r}, which is no generation here" if named else "is missing"
+        yield Finding(Part.POINTER, "CURRENT", problem, f"{_REPAIR}: lets it name the newest whole generation")
+
+
+def _files(home: Home, folder: Path, manifest: Manifest) -> Iterator[Finding]:
+    """Every file is there, of the size and with the checksum that it was published with."""
+    for name, size in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            problem = "is missing"
+        elif (present := path.stat().st_size) != size:
+            problem = f"has {present:,} bytes instead of {size:,}"
+        elif name in manifest.checksums and checksum(path) != manifest.checksums[name]:
+            problem = "is not what was published: its checksum differs"
+        else:
+            continue
+        if name == CATALOGUE:
+            yield _catalogue(home, folder.name, problem)
+        else:
+            place = path.relative_to(home.path).as_posix()
+            yield Finding(Part.INDEX, place, problem, f"{_REPAIR}: builds the indexes anew from the stored vectors")
+
+
+def _catalogue(home: Home, name: str, problem: str) -> Finding:
+    earlier = home.previous_sound()
+    remedy = (
+        f"{_REPAIR}: goes back to generation {earlier}; run later jobs once more"
+        if earlier
+        else f"restore {home.path} from a copy of your own, or move it away and ingest your sources again"
+    )
+    return Finding(Part.CATALOGUE, f"generations/{name}/{CATALOGUE}", problem, remedy)
+
+
+def _in_catalogue(generation: Generation) -> Iterator[str]:
+    """The catalogue holds together, and holds what its manifest says."""
+    problems = catalogue_problems(generation.catalogue)
+    yield from problems
+    if problems:
+        return
+    for name, number in generation.catalogue.counts().items():
+        said = getattr(generation.manifest, name)
+        if number != said:
+            yield f"has {number:,} {name.replace('_', ' ')} where the manifest says {said:,}"
+
+
+def _vectors(home: Home, generation: Generation, encoder: Callable[[str], Encoder]) -> Iterator[Finding]:
+    """Every segment is whole, every indexed text has its vector, and on a sample the vector is that of the text."""
+    manifest = generation.manifest
+    remedy = f"{_REPAIR}: embeds the texts again"
+    if not home.vectors.is_dir():
+        if manifest.embedded:
+            yield Finding(Part.VECTORS, "vectors", "is missing", remedy)
+        return
+    damaged = False
+    for left in sorted(home.vectors.rglob("*.tmp")):
+        place = left.relative_to(home.path).as_posix()
+        yield Finding(Part.VECTORS, place, "was left behind by a job that was killed", f"{_REPAIR}: removes it")
+    for path in sorted(home.vectors.rglob("*.vectors.npy")):
+        if not path.with_name(path.name.replace(".vectors.", ".digests.")).exists():
+            yield Finding(Part.VECTORS, path.relative_to(home.path).as_posix(), "has no digests beside it", remedy)
+    if not manifest.model_fingerprint:
+        return
+    folder = VectorStore.folder_of(home.vectors, manifest.model_fingerprint)
+    for path, problem in damaged_segments(folder, manifest.dimension):
+        damaged = True
+        yield Finding(Part.VECTORS, path.relative_to(home.path).as_posix(), problem, remedy)
+    if damaged:
+        return
+    store = VectorStore(home.vectors, manifest.model_fingerprint, manifest.dimension)
+    documents = generation.catalogue.documents()
+    positions = store.find(digests(documents.digests))
+    present = np.flatnonzero(positions >= 0)
+    place = folder.relative_to(home.path).as_posix()
+    if len(present) < manifest.embedded:
+        problem = f"has the vectors of {len(present):,} texts where {manifest.embedded:,} are indexed"
+        yield Finding(Part.VECTORS, place, problem, remedy)
+    if not len(present):
+        return
+    rows = _sample(present, _TEXTS, manifest.generation)
+    keys = documents.keys[rows]
+    texts = generation.catalogue.texts(keys)
+    anew = encoder(manifest.model_id).encode([embedding_text(*texts[int(key)]) for key in keys])
+    apart = int((np.sum(anew * store.take(positions[rows]), axis=1) < _SAME).sum())
+    if apart:
+        problem = f"{apart} of {len(rows)} texts, embedded again, have another vector than the stored one"
+        yield Finding(Part.VECTORS, place, problem, f"move {home.vectors} away, then `kb index`: embeds everything anew")
+
+
+def _indexes(home: Home, generation: Generation) -> Iterator[Finding]:
+    """Both indexes hold the papers of the catalogue that have a vector, and find what brute force finds."""
+    manifest = generation.manifest
+    remedy = f"{_REPAIR}: builds the indexes anew from the stored vectors"
+    try:
+        dense = DenseIndex.read(generation.file(DENSE_FILE))
+        lexical = LexicalIndex.read(generation.subfolder(LEXICAL_FOLDER))
+        store = VectorStore(home.vectors, manifest.model_fingerprint, manifest.dimension)
+    except (StoreError, ValueError) as error:
+        yield Finding(Part.INDEX, f"generations/{generation.name}", f"an index cannot be opened: {error}", remedy)
+        return
+    documents = generation.catalogue.documents()
+    positions = store.find(digests(documents.digests))
+    indexed = np.isin(documents.keys, dense.keys())
+    place = f"generations/{generation.name}/{DENSE_FILE}"
+    if int(indexed.sum()) != len(dense) or len(dense) != manifest.embedded:
+        problem = f"holds {len(dense):,} papers, {int(indexed.sum()):,} of them known; {manifest.embedded:,} were indexed"
+        yield Finding(Part.INDEX, place, problem, remedy)
+    elif (positions[indexed] >= 0).all():
+        recall = _recall(dense, store, documents, positions, np.flatnonzero(indexed), manifest.generation)
+        if recall < _RECALL:
+            problem = f"finds {recall:.0%} of the {_NEIGHBOURS} nearest papers that an exact search finds"
+            yield Finding(Part.INDEX, place, problem, remedy)
+    place = f"generations/{generation.name}/{LEXICAL_FOLDER}"
+    try:
+        listed = LexicalIndex.listed(generation.folder / LEXICAL_FOLDER)
+    except StoreError:
+        yield Finding(Part.INDEX, place, "is of an earlier version; the next job builds it anew", remedy)
+        return
+    texts = SearchTexts(generation.catalogue)
+    by_key = texts.digests()
+    stale = [key for key, digest in zip(listed[0].tolist(), listed[1], strict=True) if digest.tobytes().hex() != by_key.get(key)]
+    if len(lexical) != len(listed[0]) or set(listed[0].tolist()) != set(dense.keys().tolist()) or stale:
+        problem = f"holds {len(lexical):,} papers, {len(stale):,} of them otherwise than the catalogue has them"
+        yield Finding(Part.INDEX, place, problem, remedy)
+    else:
+        unfound = _unfound_words(lexical, texts, _sample(listed[0], _SAMPLE, manifest.generation))
+        if unfound:
+            problem = f"does not find {unfound[0][0]!r} in the paper that has it, and {len(unfound) - 1} more words"
+            yield Finding(Part.INDEX, place, problem, remedy)
+
+
+def _recall(
+    dense: DenseIndex, store: VectorStore, documents: DocumentBatch, positions: Keys, rows: NDArray[np.intp], seed: int
+) -> float:
+    """Share of the sample's nearest papers, by the exact product with every vector, that the index finds."""
+    queries = store.take(positions[_sample(rows, _SAMPLE, seed)])
+    k = min(_NEIGHBOURS, len(rows))
+    best: Vectors = np.empty((len(queries), 0), dtype=np.float32)
+    for start in range(0, len(rows), _BLOCK):
+        products = queries @ store.take(positions[rows[start : start + _BLOCK]]).T
+        best = np.sort(np.concatenate([best, products], axis=1), axis=1)[:, -k:]
+    found = 0
+    for query, exact in zip(queries, best, strict=True):
+        keys, _ = dense.search(query[None], k)
+        at = np.searchsorted(documents.keys, keys[0])
+        # Papers as near as the last of the exact ones are as good: equal texts have equal vectors.
+        found += int((store.take(positions[at]) @ query >= exact[0] - 1e-3).sum())
+    return found / (len(queries) * k)
+
+
+def _unfound_words(lexical: LexicalIndex, texts: SearchTexts, keys: Keys) -> list[tuple[str, int]]:
+    """Words of these papers' titles and texts, with the paper's key, that a search for the word does not find there."""
+    found: list[tuple[str, int]] = []
+    for text in texts.of(keys):
+        key = np.asarray([text.key], dtype=np.int64)
+        for word in dict.fromkeys(f"{plain(text.card.paper.title)} {plain(text.card.paper.abstract or text.notes)}".split()):
+            if words(word) and not lexical.scores(word, key)[0] > 0:
+                found.append((word, text.key))
+    return found
+
+
+def _lists(library: Library, generation: Generation) -> Iterator[Finding]:
+    """The papers of the reading lists are in the catalogue; one that is not can be read on its list, but not found."""
+    for summary in library.lists():
+        entries = library.read_list(summary.name).entries
+        absent = [e.paper_id for e in entries if generation.catalogue.key_of(e.paper_id) is None]
+        at_arxiv = [identifier.removeprefix("arxiv:") for identifier in absent if identifier.startswith("arxiv:")]
+        if absent:
+            shown = ", ".join(absent[:3]) + (", …" if len(absent) > 3 else "")
+            problem = f"{len(absent):,} of {len(entries):,} papers are not in the catalogue: {shown}"
+            remedy = f"`kb ingest arxiv {' '.join(f'--id {i}' for i in at_arxiv[:20])}`" if at_arxiv else "`kb ingest notes FILE`"
+            yield Finding(Part.LISTS, summary.name, problem, remedy)
+
+
+def _sample(values: NDArray[np.int64], size: int, seed: int) -> NDArray[np.int64]:
+    """So many of the values, in their order; the same for the same seed."""
+    chosen = np.random.default_rng(seed).choice(len(values), min(size, len(values)), replace=False)
+    return values[np.sort(chosen)]

@@ -1,0 +1,57 @@
+"""Reading lists in the formats of other programs: a small writer each.
+
+entries of a list + what the catalogue knows → references → one text
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from kb.formats.atom import write_atom
+from kb.formats.bibtex import write_bibtex
+from kb.formats.csl import write_csl
+from kb.formats.csv_table import write_csv
+from kb.formats.markdown import write_markdown, write_obsidian
+from kb.formats.reference import Reference, make_reference, wished_keys, with_keys
+from kb.formats.ris import write_ris
+from kb.library import Memory, ReadingList
+from kb.papers import CodeLink, Paper
+from kb.store import Catalogue
+
+#: By the names of `kb export --format`: list name and references to the text of a file.
+WRITERS: dict[str, Callable[[str, Sequence[Reference]], str]] = {
+    "bibtex": write_bibtex,
+    "ris": write_ris,
+    "csl-json": write_csl,
+    "csv": write_csv,
+    "markdown": write_markdown,
+    "obsidian": write_obsidian,
+    "atom": write_atom,
+}
+
+
+def references_of(
+    reading_list: ReadingList, catalogue: Catalogue | None, memory: Memory, *, remember: bool = True
+) -> list[Reference]:
+    """The list's papers as references, in its order; `catalogue` is `None` where there is none yet.
+
+    Citation keys are given here and, unless `remember` is False, kept for good. Two entries that the catalogue knows as one
+    paper are one reference.
+    """
+    papers: dict[str, Paper] = {}
+    code: dict[str, list[CodeLink]] = {}
+    if catalogue is not None:
+        keys = {entry.paper_id: catalogue.key_of(entry.paper_id) for entry in reading_list.entries}
+        found = catalogue.papers([key for key in keys.values() if key is not None])
+        papers = {identifier: found[key] for identifier, key in keys.items() if key in found}
+        code = catalogue.code_of([paper.id for paper in papers.values()])
+    references: dict[str, Reference] = {}
+    for entry in reading_list.entries:
+        paper = papers.get(entry.paper_id)
+        reference = make_reference(entry, paper, code.get(paper.id, ()) if paper else ())
+        references.setdefault(reference.paper_id, reference)
+    given = memory.citation_keys(wished_keys(list(references.values())), remember=remember)
+    return with_keys(list(references.values()), given)
+
+
+__all__ = ["WRITERS", "Reference", "references_of"]

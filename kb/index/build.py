@@ -1,0 +1,157 @@
+"""Keeps the indexes at one with the catalogue: embeds what is new, and builds what a generation serves."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from kb.cluster import Cluster
+from kb.encode.encoder import DerivedEncoder, Encoder
+from kb.encode.vector_store import VectorStore, digests
+from kb.errors import BusyError, StoreError
+from kb.index.dense import DENSE_FILE, DENSE_FILES, DenseIndex
+from kb.index.lexical import LEXICAL_FOLDER, LexicalIndex
+from kb.papers import TEXT_RECIPE, embedding_text
+from kb.progress import NoProgress, Progress
+from kb.store import Catalogue, Draft, Home, Keys, SearchTexts
+
+_SEGMENT = 4096  # texts to a segment: what a killed run loses at most, half a minute of a laptop's time
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingReport:
+    """What an embedding run did."""
+
+    embedded: int
+    """Texts embedded now."""
+    known: int
+    """Texts that had their vector already."""
+
+
+def embed_missing(
+    home: Home, encoder: Encoder, progress: Progress | None = None, cluster: Cluster | None = None
+) -> EmbeddingReport:
+    """Embeds every text of the current generation that has no vector by this model yet; on the cluster, if one is given.
+
+    With a derived encoder its base embeds them, which is what is reported; the rest is arithmetic. Can be stopped at any moment
+    and run again: what is embedded stays. Raises BusyError where another job is embedding,
+    StoreError where the folder cannot be written.
+    """
+    progress = progress or NoProgress()
+    if isinstance(encoder, DerivedEncoder):
+        report = embed_missing(home, encoder.base, progress, cluster)
+        _derive_missing(home, encoder)
+        return report
+    lock = FileLock(home.path / "embedding.lock")
+    try:
+        home.vectors.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise BusyError(f"Another job is embedding for {home.path}. Wait for it; this one changed nothing.") from None
+    except OSError as error:
+        raise StoreError(f"{home.path} cannot be written: {error.strerror}. Choose another folder with --home.") from error
+    try:
+        generation = home.open()
+        try:
+            store = VectorStore.of(home.vectors, encoder)
+            documents = generation.catalogue.documents()
+            wanted = digests(documents.digests)
+            _, first = np.unique(np.asarray(documents.digests), return_index=True)
+            missing = np.sort(first)[store.find(wanted[np.sort(first)]) < 0]
+            if len(missing):
+                progress.start("Embedding", len(missing), "texts")
+            segments = [missing[start : start + _SEGMENT] for start in range(0, len(missing), _SEGMENT)]
+            texts = (_texts(generation.catalogue, documents.keys[segment]) for segment in segments)
+            if cluster:
+                found = cluster.map(encoder.encode, texts)
+            else:
+                found = map(partial(encoder.encode, progress=progress.advance), texts)
+            for segment, vectors in zip(segments, found, strict=True):
+                store.add(wanted[segment], vectors)
+                if cluster:
+                    progress.advance(len(segment))
+            return EmbeddingReport(len(missing), len(first) - len(missing))
+        finally:
+            generation.close()
+    finally:
+        lock.release()
+
+
+def _texts(catalogue: Catalogue, keys: Keys) -> list[str]:
+    """What is embedded of these papers."""
+    texts = catalogue.texts(keys)
+    return [embedding_text(*texts[key]) for key in keys.tolist()]
+
+
+def _derive_missing(home: Home, encoder: DerivedEncoder) -> None:
+    """Makes this encoder's vectors of those that its base has embedded."""
+    generation = home.open()
+    try:
+        wanted = np.unique(digests(generation.catalogue.documents().digests))
+    finally:
+        generation.close()
+    store, base = VectorStore.of(home.vectors, encoder), VectorStore.of(home.vectors, encoder.base)
+    positions = base.find(wanted)
+    missing = (store.find(wanted) < 0) & (positions >= 0)
+    if missing.any():
+        store.add(wanted[missing], encoder.derive(base.take(positions[missing])))
+
+
+def build_indexes(draft: Draft, encoder: Encoder | None = None) -> None:
+    """Builds the draft's indexes from its papers and the vectors that are there.
+
+    With no encoder the model of the generation before is kept: an import needs none. A paper whose text has
+    no vector yet is in the catalogue, and in the indexes once `embed_missing` has run: both hold the same papers.
+    """
+    previous = draft.previous
+    if encoder is not None:
+        model_id, fingerprint, dimension = encoder.model_id, encoder.fingerprint, encoder.dimension
+    else:
+        model_id, fingerprint, dimension = previous.model_id, previous.model_fingerprint, previous.dimension
+    if not fingerprint:
+        return
+    store = VectorStore(draft.vectors, fingerprint, dimension)
+    documents = draft.catalogue.documents()
+    wanted = digests(documents.digests)
+    positions = store.find(wanted)
+    found = positions >= 0
+    digest = hashlib.sha256(f"{fingerprint} {TEXT_RECIPE}".encode())
+    digest.update(documents.keys[found].tobytes())
+    digest.update("".join(d for d, has in zip(documents.digests, found.tolist(), strict=True) if has).encode())
+    if (previous.model_fingerprint, previous.text_recipe) != (fingerprint, TEXT_RECIPE) or not _intact(draft, DENSE_FILES):
+        (draft.folder / DENSE_FILE).unlink(missing_ok=True)
+    embedded = positions[found]
+    DenseIndex.update(
+        draft.folder / DENSE_FILE, documents.keys[found], wanted[found], lambda rows: store.take(embedded[rows]), dimension
+    )
+    _update_lexical(draft, documents.keys[found])
+    draft.manifest = replace(
+        draft.manifest,
+        embedded=int(found.sum()),
+        model_id=model_id,
+        model_fingerprint=fingerprint,
+        dimension=dimension,
+        text_recipe=TEXT_RECIPE,
+        documents_digest=digest.hexdigest(),
+    )
+
+
+def _update_lexical(draft: Draft, keys: Keys) -> None:
+    """Brings the lexical index that was taken over to hold these papers; one that is damaged is built anew."""
+    folder = draft.folder / LEXICAL_FOLDER
+    if not _intact(draft, f"{LEXICAL_FOLDER}/"):
+        shutil.rmtree(folder, ignore_errors=True)
+    texts = SearchTexts(draft.catalogue)
+    by_key = texts.digests()
+    LexicalIndex.update(folder, keys, digests([by_key[int(key)] for key in keys]), texts.of)
+
+
+def _intact(draft: Draft, names: str) -> bool:
+    """Whether all files whose names begin so, taken over from the generation before, are the ones that were published."""
+    paths = [(draft.folder / name, size) for name, size in draft.previous.files.items() if name.startswith(names)]
+    return all(path.is_file() and path.stat().st_size == size for path, size in paths)

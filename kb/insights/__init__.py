@@ -1,0 +1,1 @@
+"""What the papers say as a whole: the map, trends by month, the monthly digest."""

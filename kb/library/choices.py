@@ -1,0 +1,93 @@
+"""What the library remembers beside its lists: citation keys, what was dismissed or recommended, untitled notes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+
+from kb.identifiers import paper_id
+from kb.library.database import LibraryFile, now
+
+
+class Memory:
+    """The user's choices beyond reading lists. Safe to share between threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = LibraryFile(path)
+
+    def citation_keys(self, wished: Sequence[tuple[str, str]], *, remember: bool = True) -> dict[str, str]:
+        """The citation key of each of these papers, given pairs of canonical id and the key wished for.
+
+        A key once given stays with its paper, whatever else is exported; one that another paper has gets `-2`, `-3` and so on.
+        Without `remember`, or where the folder cannot be written, nothing is: the keys are those that would be given now.
+        """
+        remember = remember and not self._file.fixed
+        with self._file.changing() if remember else self._file.reading() as file:
+            known: dict[str, str] = dict(file.execute("SELECT paper_id, key FROM citation_keys").fetchall()) if file else {}
+            new = _new_keys(known, wished)
+            if file and remember:
+                file.executemany("INSERT INTO citation_keys VALUES (?, ?)", list(new.items()))
+        keys = known | new
+        return {identifier: keys[identifier] for identifier, _ in wished}
+
+    def dismiss(self, identifiers: Sequence[str]) -> None:
+        """Never recommends these again, and keeps recommendations away from their like."""
+        with self._file.changing() as file:
+            file.executemany("INSERT OR IGNORE INTO dismissed VALUES (?, ?)", [(paper_id(i), now()) for i in identifiers])
+
+    def dismissed(self) -> list[str]:
+        """What was dismissed, in order."""
+        with self._file.reading() as file:
+            rows = file.execute("SELECT paper_id FROM dismissed ORDER BY rowid").fetchall() if file else []
+        return [identifier for (identifier,) in rows]
+
+    def recommended_before(self, list_name: str, day: date) -> list[str]:
+        """What was recommended for a list (empty: for the whole library) on an earlier day."""
+        with self._file.reading() as file:
+            rows = (
+                file.execute(
+                    "SELECT paper_id FROM recommended WHERE list_key = ? AND day < ? ORDER BY rowid",
+                    [list_name.casefold(), day.isoformat()],
+                ).fetchall()
+                if file
+                else []
+            )
+        return [identifier for (identifier,) in rows]
+
+    def record_recommended(self, list_name: str, identifiers: Sequence[str], day: date) -> None:
+        """Remembers what was recommended; the first day counts."""
+        with self._file.changing() as file:
+            file.executemany(
+                "INSERT OR IGNORE INTO recommended VALUES (?, ?, ?)",
+                [(list_name.casefold(), i, day.isoformat()) for i in identifiers],
+            )
+
+    def match(self, note_id: str, identifier: str) -> None:
+        """Keeps which paper an untitled note is about; empty: none of those offered."""
+        with self._file.changing() as file:
+            file.execute(
+                "INSERT OR REPLACE INTO note_matches VALUES (?, ?, ?)",
+                [note_id, paper_id(identifier) if identifier else "", now()],
+            )
+
+    def matches(self) -> dict[str, str]:
+        """Note id to paper id, as the user said it."""
+        with self._file.reading() as file:
+            return dict(file.execute("SELECT note_id, paper_id FROM note_matches").fetchall()) if file else {}
+
+
+def _new_keys(known: Mapping[str, str], wished: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Keys for those of the papers that have none, each unlike every other."""
+    new: dict[str, str] = {}
+    taken = {key.casefold() for key in known.values()}
+    for identifier, wish in wished:
+        if identifier in known or identifier in new:
+            continue
+        key, turn = wish, 1
+        while key.casefold() in taken:
+            turn += 1
+            key = f"{wish}-{turn}"
+        new[identifier] = key
+        taken.add(key.casefold())
+    return new

@@ -1,0 +1,134 @@
+"""Recommendations: new papers ranked by a reading list, each with the papers of the list that it is close to.
+
+A list has several interests, and the mean of them all may lie where none of them is: a paper is compared with every paper
+of the list. Cosines are the one scale that is the same for all of them; scores of a search are not comparable between two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+import numpy as np
+
+from kb.encode.encoder import Vectors
+from kb.errors import QueryError
+from kb.library import Library, Memory
+from kb.papers import Paper
+from kb.search.retriever import embedded_only
+from kb.search.searcher import Hit, Searcher
+from kb.store import Filters, Keys
+
+_REASONS = 2
+_WINDOW = timedelta(days=30)
+_NEWEST = 200  # papers of the list that are compared with; the newest say most of what is read now
+# How much a bad example counts against the good ones, as in the search: Rocchio's proportion.
+_UNLIKE_WEIGHT = 0.2
+_BLOCK = 8192  # papers compared at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """A paper, and why."""
+
+    hit: Hit
+    close_to: tuple[Paper, ...]
+    """The papers of the list that it is closest to, the closest first; at most two."""
+
+    @property
+    def reason(self) -> str:
+        """One sentence."""
+        return "Close to " + " and ".join(f"“{paper.title}”" for paper in self.close_to) + "."
+
+
+def recommend(
+    searcher: Searcher,
+    liked: Sequence[str],
+    disliked: Sequence[str] = (),
+    seen: Sequence[str] = (),
+    since: date | None = None,
+    k: int = 10,
+) -> list[Recommendation]:
+    """The k papers nearest to the liked ones, away from the disliked, published since a date; never one of these or `seen`.
+
+    All are canonical ids, the liked ones the newest last; those that the catalogue does not know count nothing. A paper's
+    score is the mean of two cosines: that to the list, on average, and that to the two papers of it that are nearest;
+    less a share of its mean cosine to the disliked. Withdrawn papers are left out. Raises QueryError where no liked paper
+    is known, and where none is embedded yet.
+    """
+    catalogue = searcher.catalogue
+    keys = {identifier: catalogue.key_of(identifier) for identifier in (*liked, *disliked, *seen)}
+    if not any(keys[identifier] is not None for identifier in liked):
+        raise QueryError("None of these papers is in the knowledge base. Ingest them, or take another list.")
+    good, bad = (_embedded(searcher, [keys[identifier] for identifier in given]) for given in (liked, disliked))
+    good = good[-_NEWEST:]
+    if not len(good):
+        raise QueryError("None of these papers is embedded yet. Run `kb index`.")
+    left_out = {key for key in keys.values() if key is not None} | catalogue.withdrawn()
+    new = catalogue.select(Filters(since=since)) if since else np.asarray(list(catalogue.identifiers()), dtype=np.int64)
+    assert new is not None
+    new = np.sort(_embedded(searcher, [key for key in new.tolist() if key not in left_out]))
+    scores, nearest = _closeness(searcher, new, good, bad)
+    chosen = np.lexsort((new, -scores))[:k]
+    cards, reasons = catalogue.cards(new[chosen].tolist()), catalogue.papers(good.tolist())
+    return [
+        Recommendation(
+            Hit(rank, (card := cards[int(new[row])]).paper, score := float(scores[row]), {"dense": score}, card.code, card.notes),
+            tuple(reasons[int(good[column])] for column in nearest[row]),
+        )
+        for rank, row in enumerate(chosen.tolist(), start=1)
+    ]
+
+
+def recommend_for(
+    searcher: Searcher,
+    library: Library,
+    memory: Memory,
+    list_name: str = "",
+    since: date | None = None,
+    k: int = 10,
+    *,
+    today: date,
+) -> list[Recommendation]:
+    """Recommends for a reading list, or for all lists where none is named, and remembers what it recommended.
+
+    Without a date, the papers of the last 30 days that have any. What is on a list, was dismissed, or was recommended on
+    an earlier day is left out. Raises QueryError where there is nothing to go by.
+    """
+    if list_name:
+        entries = library.read_list(list_name).entries
+        liked = [entry.paper_id for entry in sorted(entries, key=lambda e: e.added or datetime.min)]
+    else:
+        liked = library.paper_ids()
+    if not liked:
+        raise QueryError("There is no paper on the list yet. Put some on it: `kb list new NAME ID…`.")
+    seen = [*library.paper_ids(), *memory.recommended_before(list_name, today)]
+    newest = searcher.catalogue.newest()
+    start = since or (newest and newest - _WINDOW)
+    answers = recommend(searcher, liked, memory.dismissed(), seen, start, k)
+    memory.record_recommended(list_name, [answer.hit.paper.id for answer in answers], today)
+    return answers
+
+
+def _embedded(searcher: Searcher, keys: Sequence[int | None]) -> Keys:
+    return embedded_only(tuple(dict.fromkeys(key for key in keys if key is not None)), searcher.index)
+
+
+def _closeness(searcher: Searcher, new: Keys, good: Keys, bad: Keys) -> tuple[Vectors, Keys]:
+    """The score of each new paper, shape (n,), and the columns of the good ones nearest to it, shape (n, at most 2)."""
+    index = searcher.index
+    liked, disliked = index.vectors(good), index.vectors(bad)
+    reasons = min(_REASONS, len(good))
+    scores = np.empty(len(new), dtype=np.float32)
+    nearest = np.empty((len(new), reasons), dtype=np.int64)
+    for start in range(0, len(new), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        vectors = index.vectors(new[block])
+        cosines = vectors @ liked.T
+        order = np.argsort(-cosines, axis=1, kind="stable")[:, :reasons]
+        nearest[block] = order
+        scores[block] = (cosines.mean(axis=1) + np.take_along_axis(cosines, order, axis=1).mean(axis=1)) / 2
+        if len(bad):
+            scores[block] -= _UNLIKE_WEIGHT * (vectors @ disliked.T).mean(axis=1)
+    return scores, nearest

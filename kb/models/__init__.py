@@ -1,0 +1,1 @@
+"""Trained models, and the registry that loads encoders by name."""

@@ -1,0 +1,1 @@
+"""The one search pipeline: retrieve, rerank, explain; and its evaluation."""

@@ -1,0 +1,1 @@
+"""Words, sentences, LaTeX, and the facets of an abstract."""

@@ -284,8 +284,8 @@ _RUN = """
 import pickle, sys
 from pathlib import Path
 import dataclasses
-from kb.marge.states import TokenStates
-from kb.marge.training import Training
+from kb.models.marge.states import TokenStates
+from kb.models.marge.training import Training
 from kb.models.registry import default_folder
 corpus, plan = pickle.loads(Path(sys.argv[1]).read_bytes())
 Training(corpus, TokenStates(default_folder()), plan, Path(sys.argv[2])).run(lambda adapt: {})

@@ -72,7 +72,7 @@ Adapt = Callable[[Vectors], Vectors]
 # (Manning, Raghavan, Schütze: Introduction to Information Retrieval, section 9.1.1).
 _UNLIKE_WEIGHT = 0.2
 # Share of the dense score; between the best for held-out ones of SciFact's training claims (0.75) and for titles of citing papers
-# (0.6), with their opening sentences at 0.7: see kb/query/MODEL_CARD.md.
+# (0.6), with their opening sentences at 0.7: see kb/models/query_adapter/MODEL_CARD.md.
 _DENSE_SHARE = 0.65
 # The same for examples, whose titles are fewer words than a question; chosen on papers left out of bibliographies. It is the
 # better one for abstracts as queries as well, which have words of all kinds: by 0.6 points of nDCG@10 for those of citing papers.

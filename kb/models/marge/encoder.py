@@ -71,7 +71,7 @@ class Relevance:
 
 
 def adapted(vectors: Vectors, weights: dict[str, Vectors]) -> Vectors:
-    """g of the encoder's vectors, as kb.marge.model.Adapter computes it; shape (n, d)."""
+    """g of the encoder's vectors, as kb.models.marge.model.Adapter computes it; shape (n, d)."""
     scale = np.float32(vectors.shape[1] ** 0.5)
     inner = gelu(np.asarray(vectors * scale @ weights["adapter.down.weight"].T + weights["adapter.down.bias"], dtype=np.float32))
     return _unit(vectors + (inner @ weights["adapter.up.weight"].T + weights["adapter.up.bias"]) / scale)

@@ -62,7 +62,7 @@ class Plan:
     mutual: bool = False
     """Mine pairs of mutual nearest neighbours only (CRISS)."""
     distil: float = 0.0
-    """Weight in the loss of retriever against ranker (AR2), see kb.marge.distillation; 0 for none."""
+    """Weight in the loss of retriever against ranker (AR2), see kb.models.marge.distillation; 0 for none."""
     judged: int = 4
     """Targets a batch whose evidence the ranker tells from hard negatives."""
     negatives: int = 7

@@ -293,7 +293,7 @@ def _indexes(home: Home, generation: Generation) -> Iterator[Finding]:
             yield Finding(Part.INDEX, place, problem, remedy)
     place = f"generations/{generation.name}/{LEXICAL_FOLDER}"
     try:
-        listed = LexicalIndex.listed(generation.folder / LEXICAL_FOLDER)
+        listed = LexicalIndex.indexed_documents(generation.folder / LEXICAL_FOLDER)
     except StoreError:
         yield Finding(Part.INDEX, place, "is of an earlier version; the next job builds it anew", remedy)
         return

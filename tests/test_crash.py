@@ -166,7 +166,7 @@ def state(place: Path) -> dict[str, Any]:
         if manifest.embedded:
             dense = DenseIndex.read(folder / DENSE_FILE)
             found["dense"] = (dense.keys().tolist(), dense.vectors(dense.keys()).tobytes())
-            keys, texts = LexicalIndex.listed(folder / LEXICAL_FOLDER)
+            keys, texts = LexicalIndex.indexed_documents(folder / LEXICAL_FOLDER)
             found["lexical"] = sorted(zip(keys.tolist(), (text.tobytes() for text in texts), strict=True))
             lexical = LexicalIndex.read(folder / LEXICAL_FOLDER)
             found["cards"] = sorted((card.paper.id, repr(card)) for card in lexical.cards(keys.tolist()).values())

@@ -136,7 +136,7 @@ def test_filters_leave_k_results_whenever_k_exist(tmp_path: Path, share: float) 
     ],
 )
 def test_names(index: LexicalIndex, query: str, kind: str, keys: set[int]) -> None:
-    assert set(getattr(index.named(query), kind)) == keys
+    assert set(getattr(index.find_names(query), kind)) == keys
 
 
 def test_notes_authors_and_code_are_searched(index: LexicalIndex) -> None:
@@ -172,8 +172,8 @@ def test_only_what_changed_is_read_and_old_files_stay_as_they_are(tmp_path: Path
     found, former = LexicalIndex.read(new), LexicalIndex.read(old)
     assert len(found) == 8
     assert found.search("protein", 5)[0].tolist() == [2]
-    assert found.named("LoRA").short_name == ()
-    assert former.named("LoRA").short_name == (1,)
+    assert found.find_names("LoRA").short_name == ()
+    assert former.find_names("LoRA").short_name == (1,)
 
 
 FULL = Card(
@@ -231,7 +231,7 @@ def test_cards_come_back_as_they_were_given(tmp_path: Path) -> None:
 
 
 def test_a_damaged_card_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kb.index.lexical._PACK", SimpleNamespace(encode=lambda card: card.paper.title.encode()))
+    monkeypatch.setattr("kb.index.lexical._CARD_ENCODER", SimpleNamespace(encode=lambda card: card.paper.title.encode()))
     build(tmp_path, PAPERS)
     with pytest.raises(StoreError, match="kb doctor --repair"):
         LexicalIndex.read(tmp_path).cards([1])
@@ -248,7 +248,7 @@ def test_an_index_of_an_earlier_version_is_searched_and_built_anew(tmp_path: Pat
     assert index.search("protein", 5)[0].tolist() == [1]
     assert index.cards([1]) == {}
     with pytest.raises(StoreError, match="earlier version"):
-        LexicalIndex.listed(folder)
+        LexicalIndex.indexed_documents(folder)
     assert sorted(build(folder, PAPERS)) == [1, 2, 3, 4, 5, 6, 7, 8]
     assert LexicalIndex.read(folder).cards([8]) == {8: PAPERS[7].card}
     assert former.isdisjoint(path.name for path in folder.iterdir())

@@ -216,7 +216,7 @@ class Searcher:
 
     def _named(self, text: str) -> list[Sequence[int]]:
         """Papers that the text names, the surest kind first."""
-        named = self._indexes().lexical.named(text)
+        named = self._indexes().lexical.find_names(text)
         titled: Sequence[int] = named.title
         if not titled and self.generation.manifest.embedded < self.generation.manifest.papers:
             titled = self.catalogue.keys_titled(text)  # of those that are not in the index yet
@@ -253,7 +253,7 @@ class Searcher:
 
     def weights(self, query: Query) -> dict[str, float]:
         """The terms of the query, its examples' titles included, with their weights."""
-        return self._indexes().lexical.weights(" ".join([query.text, *self._titles(query.like).values()]))
+        return self._indexes().lexical.term_weights(" ".join([query.text, *self._titles(query.like).values()]))
 
     def _cards(self, keys: Sequence[int]) -> dict[int, Card]:
         cards = self._indexes().lexical.cards(keys)

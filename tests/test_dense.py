@@ -14,7 +14,7 @@ from kb.encode.encoder import Vectors
 from kb.encode.vector_store import DIGEST, Digests, differences, digests, entries
 from kb.errors import StoreError
 from kb.index.dense import DenseIndex
-from kb.index.ivfpq import single
+from kb.index.ivfpq import float16_to_float32
 from kb.store import Keys
 
 DIMENSION = 32
@@ -23,9 +23,9 @@ DIMENSION = 32
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes effect at tens of thousands of papers takes effect at hundreds."""
-    monkeypatch.setattr("kb.index.dense._EXACT", 400)
-    monkeypatch.setattr("kb.index.ivfpq._SCANNED", 300)
-    monkeypatch.setattr("kb.index.ivfpq._CHUNK", 700)
+    monkeypatch.setattr("kb.index.dense._MAX_FLAT", 400)
+    monkeypatch.setattr("kb.index.ivfpq._MAX_SCANNED_ROWS", 300)
+    monkeypatch.setattr("kb.index.ivfpq._CHUNK_ROWS", 700)
 
 
 class Papers:
@@ -126,7 +126,7 @@ def test_vectors_that_are_read_are_those_that_are_mapped(tmp_path: Path, monkeyp
     papers, path = Papers(), tmp_path / "dense.faiss"
     papers.put(np.arange(1, 2001))
     mapped = papers.update(path)
-    monkeypatch.setattr("kb.index.ivfpq._MAPPED", 0)
+    monkeypatch.setattr("kb.index.ivfpq._MAX_MAPPED_BYTES", 0)
     read = DenseIndex.read(path)
     keys, queries = papers.keys()[::-3], papers.queries()
     np.testing.assert_array_equal(read.vectors(keys), mapped.vectors(keys))
@@ -251,6 +251,6 @@ def test_halves_become_single_precision_exactly() -> None:
     halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
     finite = halves[np.isfinite(halves)].reshape(-1, 2)
     assert finite.size == (1 << 16) - (1 << 11)
-    numbers = single(finite)
+    numbers = float16_to_float32(finite)
     assert numbers.dtype == np.float32
     np.testing.assert_array_equal(numbers.view(np.uint32), finite.astype(np.float32).view(np.uint32))  # −0 stays −0

@@ -224,7 +224,7 @@ def test_shards_find_what_one_index_finds(tmp_path: Path, share: float | None) -
 
 
 def test_shards_on_a_cluster_survive_a_loss(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kb.index.dense._EXACT", 500)  # the shards are compressed
+    monkeypatch.setattr("kb.index.dense._MAX_FLAT", 500)  # the shards are compressed
     paths = sharded(tmp_path, np.arange(0, 6000, 2), unit(3000), 3)
     here, there = ShardedIndex(paths), ShardedIndex(paths, cluster)
     queries = unit(30, seed=6)

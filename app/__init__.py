@@ -1,1 +1,1 @@
-"""The pages: they show what the library finds, and hold no logic of their own beyond that."""
+"""The Streamlit app: pages that show what the library finds and pass on what the user asks for."""

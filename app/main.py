@@ -8,50 +8,50 @@ from __future__ import annotations
 import streamlit as st
 
 from app import navigation, resources, sign_in
-from app.pages import welcome
+from app.views import welcome
 from app.widgets import keyboard, layout
 from app.widgets.markdown import message
 from kb.errors import KnowledgeBaseError
 
 
 def _search() -> None:
-    from app.pages import search
+    from app.views import search
 
     search.show()
 
 
 def _paper() -> None:
-    from app.pages import paper
+    from app.views import paper
 
     paper.show()
 
 
 def _lists() -> None:
-    from app.pages import lists
+    from app.views import lists
 
     lists.show()
 
 
 def _map() -> None:
-    from app.pages import map
+    from app.views import map
 
     map.show()
 
 
 def _trends() -> None:
-    from app.pages import trends
+    from app.views import trends
 
     trends.show()
 
 
 def _digest() -> None:
-    from app.pages import digest
+    from app.views import digest
 
     digest.show()
 
 
 def _ingest() -> None:
-    from app.pages import ingest
+    from app.views import ingest
 
     ingest.show()
 

@@ -11,8 +11,8 @@ from streamlit.navigation.page import Page
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A page's name, icon and address, without the page itself."""
+class PageEntry:
+    """Title, icon and address of a page, without the code that draws it."""
 
     title: str
     icon: str
@@ -21,27 +21,27 @@ class Place:
     in_menu: bool = True
 
     def page(self, show: Callable[[], None]) -> Page:
-        """The page at this place, drawn by `show`."""
+        """The Streamlit page, drawn by `show`."""
         visibility: Literal["visible", "hidden"] = "visible" if self.in_menu else "hidden"
         if not self.path:
             return st.Page(show, title=self.title, icon=self.icon, default=True, visibility=visibility)
         return st.Page(show, title=self.title, icon=self.icon, url_path=self.path, visibility=visibility)
 
     def link(self) -> Page:
-        """What `st.page_link` and `st.switch_page` take. Streamlit finds a page by its address, whatever function draws it."""
+        """The target for `st.page_link` and `st.switch_page`: Streamlit finds a page by its address alone."""
         return self.page(_unused)
 
 
-SEARCH = Place("Search", ":material/search:", "")
+SEARCH = PageEntry("Search", ":material/search:", "")
 #: One paper; its address ends in `?id=…`.
-PAPER = Place("Paper", ":material/article:", "paper", in_menu=False)
+PAPER = PageEntry("Paper", ":material/article:", "paper", in_menu=False)
 #: The reading lists; the address of one ends in `?name=…`.
-LISTS = Place("Reading lists", ":material/bookmarks:", "lists")
-MAP = Place("Map", ":material/scatter_plot:", "map")
-TRENDS = Place("Trends", ":material/timeline:", "trends")
+LISTS = PageEntry("Reading lists", ":material/bookmarks:", "lists")
+MAP = PageEntry("Map", ":material/scatter_plot:", "map")
+TRENDS = PageEntry("Trends", ":material/timeline:", "trends")
 #: A month's selection; the address of one ends in `?month=June+2026`.
-DIGEST = Place("Digest", ":material/newspaper:", "digest")
-INGEST = Place("Ingest", ":material/move_to_inbox:", "ingest")
+DIGEST = PageEntry("Digest", ":material/newspaper:", "digest")
+INGEST = PageEntry("Ingest", ":material/move_to_inbox:", "ingest")
 
 
 def _unused() -> None: ...

@@ -1,4 +1,4 @@
-"""What the search page's address says: the whole state of a search, so that it can be shared, kept and gone back to."""
+"""The state of the search page in its query string, so that a search can be shared, kept and gone back to."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from kb.errors import QueryError
 from kb.store import Filters, parse_years
 from kb.text.facets import FACETS, Facet
 
-_LONGEST = 4000  # characters of a query; a pasted abstract has half of them
+_MAX_QUERY = 4000  # characters of a query; a pasted abstract has half of them
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One search, as its address has it."""
+    """One search as the query string holds it."""
 
     text: str = ""
     like: tuple[str, ...] = ()
@@ -44,7 +44,7 @@ class Address:
         parameters = st.query_params
         page = parameters.get("page", "")
         return cls(
-            " ".join(parameters.get("q", "").split())[:_LONGEST],
+            " ".join(parameters.get("q", "").split())[:_MAX_QUERY],
             _each(parameters.get_all("like")),
             _each(parameters.get_all("not")),
             Filters(

@@ -1,6 +1,6 @@
-"""What the pages share and keep between their reruns: the knowledge base, one searcher a generation, the model.
+"""Objects that sessions share and reruns keep: the knowledge base, one searcher per generation, the model.
 
-The one module with caches.
+The only module of the app with caches.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from kb.store import Catalogue, Filters, Generation, Home, Manifest
 from kb.store.columns import Outlines
 from kb.store.monthly import Trends
 
-ANSWERS = 100  # papers that a search finds; its pages go through them
+MAX_HITS = 100  # papers that a search finds; the result pages go through them
 _ROOT = Path(__file__).resolve().parents[1]
 #: The shipped sample: arXiv metadata, and notes on some of it.
 SAMPLE = (_ROOT / "data" / "sample" / "papers.jsonl", _ROOT / "data" / "sample" / "bookmarks.md")
@@ -80,7 +80,7 @@ def searcher() -> Iterator[Searcher]:
 
 
 def answer(searcher: Searcher, address: Address) -> list[Hit]:
-    """The best papers of a search, ANSWERS of them at most; going through its pages asks once."""
+    """The best papers of a search, MAX_HITS of them at most; going through its pages asks once."""
     filters = replace(address.filters, ids=library().papers_of(address.list_name))
     return _answer(searcher, str(home().path), searcher.generation.manifest.generation, replace(address, page=1), filters)
 
@@ -88,8 +88,8 @@ def answer(searcher: Searcher, address: Address) -> list[Hit]:
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _answer(_searcher: Searcher, path: str, generation: int, address: Address, filters: Filters) -> list[Hit]:  # noqa: ARG001
     if address.like or address.unlike:
-        return _searcher.like(address.like, address.unlike, address.text, ANSWERS, filters, address.facet)
-    return _searcher.search(address.text, ANSWERS, filters, address.facet)
+        return _searcher.like(address.like, address.unlike, address.text, MAX_HITS, filters, address.facet)
+    return _searcher.search(address.text, MAX_HITS, filters, address.facet)
 
 
 def papers(identifiers: Sequence[str]) -> dict[str, Paper]:
@@ -104,7 +104,7 @@ def papers(identifiers: Sequence[str]) -> dict[str, Paper]:
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """What there is to filter by."""
+    """Values that a search can be filtered by."""
 
     years: tuple[int, int] | None
     categories: dict[str, int]
@@ -122,7 +122,7 @@ def _census(_catalogue: Catalogue, path: str, generation: int) -> Census:  # noq
 
 
 class _Shared:
-    """A searcher with the number of its users; once retired, the last of them closes it."""
+    """A reference-counted searcher; once retired, its last user closes it."""
 
     def __init__(self, searcher: Searcher) -> None:
         self.searcher = searcher
@@ -131,7 +131,7 @@ class _Shared:
         self._retired = False
 
     def acquire(self) -> bool:
-        """Takes part in its use; False where it may be closed already."""
+        """Adds a user; False where the searcher is retired and may be closed already."""
         with self._lock:
             self._users += not self._retired
             return not self._retired
@@ -144,7 +144,7 @@ class _Shared:
             self.searcher.close()
 
     def retire(self) -> None:
-        """Closes it as soon as no query runs on it any more."""
+        """Closes the searcher as soon as no query runs on it."""
         with self._lock:
             self._retired = True
             idle = not self._users
@@ -152,8 +152,8 @@ class _Shared:
             self.searcher.close()
 
 
-class _OnDemand:
-    """The encoder of a name, loaded at the first text: looking around, and asking for more like a paper, need none."""
+class _LazyEncoder:
+    """An encoder loaded at the first text: browsing, and asking for papers like a paper, need none."""
 
     model_id: str
     fingerprint: str
@@ -176,7 +176,7 @@ class _OnDemand:
 def _searcher(path: str, name: str) -> _Shared:  # noqa: ARG001  # its name makes a new generation another entry
     generation = Home(Path(path)).open()
     try:
-        return _Shared(Searcher(generation, _OnDemand(os.environ.get("KB_MODEL") or generation.manifest.model_id)))
+        return _Shared(Searcher(generation, _LazyEncoder(os.environ.get("KB_MODEL") or generation.manifest.model_id)))
     except BaseException:
         generation.close()
         raise

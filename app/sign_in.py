@@ -1,4 +1,4 @@
-"""Who may see the pages, where the app is open to others: Streamlit's own OpenID Connect, and a list of addresses.
+"""Sign-in for an app that is open to others: Streamlit's OpenID Connect, and a list of addresses that are let in.
 
 Both stand in Streamlit's secrets file: `[auth]` for the provider, and `[access]` with `emails`, patterns such as
 `*@example.org`. Without `[auth]` nobody is asked to sign in.

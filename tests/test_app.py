@@ -16,7 +16,7 @@ from conftest import record as numbered
 from playwright.sync_api import Locator, Page, expect
 from thirty_papers import QLORA_CODE
 
-from app.pages.search import EXAMPLES
+from app.views.search import EXAMPLES
 from ingest.jobs.run import run_index, run_snapshot
 from kb.encode.encoder import Encoder
 from kb.index.build import build_indexes

@@ -10,7 +10,7 @@ import pytest
 from browser import NewPage, Serve, enter, press, titles, write_papers
 from playwright.sync_api import Page, expect
 
-from app.pages.search import EXAMPLES
+from app.views.search import EXAMPLES
 from ingest.jobs.configuration import Configuration
 from ingest.jobs.run import State, overview
 from kb.jobs.background import Background

@@ -14,7 +14,7 @@ import pytest
 from browser import NewPage, Serve, card, enter, press, search_url, served, settled
 from playwright.sync_api import Locator, Page, expect
 
-from app.pages.lists import _FORMATS
+from app.views.lists import _FORMATS
 from kb.formats import WRITERS, references_of
 from kb.library import LIBRARY_FILE, Entry, Library, Memory, known_entries
 from kb.store import Home

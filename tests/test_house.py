@@ -68,6 +68,21 @@ def test_only_the_store_speaks_to_duckdb() -> None:
                 assert not any(name.split(".")[0] == "duckdb" for name in imports(path)), path
 
 
+def test_no_circle_of_imports_in_the_app() -> None:
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in modules("app")}
+    below = {name: (imports(path) & names.keys()) - {name} for name, path in names.items()}
+    assert below["app.navigation"] == set()  # every page links by it
+    order: list[str] = []
+    while ready := sorted(name for name, used in below.items() if name not in order and used <= set(order)):
+        order += ready
+    assert sorted(names.keys() - set(order)) == [], "these import each other in a circle"
+
+
+def test_streamlit_finds_no_pages_by_itself() -> None:
+    """It runs the files of a folder `pages` beside the main script as pages of their own, before the app has named any."""
+    assert not (ROOT / "app" / "pages").exists()
+
+
 def test_the_library_never_imports_streamlit() -> None:
     for path in modules("kb") + modules("ingest"):
         assert not any(name.split(".")[0] == "streamlit" for name in imports(path)), path

@@ -1,1 +1,1 @@
-"""Parts that several pages show."""
+"""Widgets that several pages use."""

@@ -1,4 +1,4 @@
-"""What can be done with a paper wherever it shows: put it on a reading list, copy its BibTeX."""
+"""Actions on a paper wherever it shows: add it to a reading list, copy its BibTeX."""
 
 from __future__ import annotations
 

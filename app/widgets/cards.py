@@ -1,4 +1,4 @@
-"""How a paper looks in a list of papers."""
+"""Paper cards: title, facts, code, matched sentence and notes of a paper in a list."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The filters of the search page, in the side bar. Every change is written to the page's address, which all else follows."""
+"""Filters of the search page, in the side bar. Every change is written to the query string, which everything else reads."""
 
 from __future__ import annotations
 

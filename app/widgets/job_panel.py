@@ -1,4 +1,4 @@
-"""The job that runs beside the app: how far it is, what it said, and the button that stops it."""
+"""Background job panel: progress, log and a stop button."""
 
 from __future__ import annotations
 

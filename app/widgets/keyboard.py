@@ -1,4 +1,4 @@
-"""The keyboard's way through what a page shows: into a drawer that opens, and to the first paper of a page that was turned to."""
+"""Keyboard focus: Tab moves into an open popover and back, and a new result page focuses its first paper."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How every page is laid out."""
+"""Styles and the centred column that every page uses."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _STYLE = """<style>
 
 
 def style() -> None:
-    """Sets the look of what every page shows."""
+    """Adds the style sheet that every page uses."""
     st.html(_STYLE)
 
 
 @contextmanager
 def column() -> Iterator[None]:
-    """A column in the middle of the page, as wide as can be read with ease."""
+    """A centred column of readable width."""
     with st.container(horizontal=True, horizontal_alignment="center"), st.container(width=_WIDTH):
         yield

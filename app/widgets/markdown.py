@@ -1,4 +1,4 @@
-"""Foreign text made fit for Streamlit's Markdown: shown as it is written, and doing nothing.
+"""Escaping of outside text for Streamlit's Markdown: shown as it is written, without effect.
 
 Titles, authors, abstracts, notes and addresses come from anywhere. Streamlit reads Markdown with GitHub's additions, then
 goes over the text that is left and puts icons for `:material/home:`, emoji for `:smile:`, links for bare addresses and

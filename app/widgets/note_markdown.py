@@ -1,7 +1,7 @@
-"""A note's Markdown made fit to be shown: its structure kept, its pictures named, everything else literal.
+"""Sanitised Markdown of notes: structure kept, images replaced by their names, everything else literal.
 
 A note may come out of a newsletter or a stranger's page. So it is parsed, and written anew from what the parse found: text is
-escaped as everywhere, addresses are checked, mathematics is what `app.text` takes for it. Nothing is passed through.
+escaped as everywhere, addresses are checked, mathematics is what `app.widgets.markdown` takes for it. Nothing is passed through.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The ways in which papers come: files that are dropped, and categories that are followed."""
+"""Ways to add papers: uploaded files, and arXiv categories to follow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One paper: what it says, what was said of it, its code, its versions, its neighbours, and the lists it is on."""
+"""Paper page: abstract, code, notes, versions, similar papers and reading lists of one paper."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading lists: made, filled, put in order, read, and carried away."""
+"""Reading lists page: create, order, annotate, export and import lists."""
 
 from __future__ import annotations
 

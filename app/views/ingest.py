@@ -1,4 +1,4 @@
-"""Ingest: what is followed and how it stands, what the last runs brought and left out, and what can be brought in now."""
+"""Ingest page: followed categories and their state, scheduled jobs, the last runs, and ways to add papers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The digest: a month's papers worth reading, each with the reason, to read here or to take along."""
+"""Digest page: a selection of a month's papers, each with the reason, to read or to download."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find papers like X: a phrase, a title, an abstract or examples in, papers with their code and notes out."""
+"""Search page: papers that match a phrase, a title, an abstract or example papers, with their code and notes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trends: what was published when, how much of it has code, and which words are rising."""
+"""Trends page: papers per month, share with code, and rising terms."""
 
 from __future__ import annotations
 

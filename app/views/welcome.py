@@ -1,4 +1,4 @@
-"""The first visit: a knowledge base without papers says what to do, and does it at a button."""
+"""Welcome page of an empty knowledge base: ways to add the first papers."""
 
 from __future__ import annotations
 

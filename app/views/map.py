@@ -1,4 +1,4 @@
-"""The map: every paper a point, near to its like; points are opened, and areas become reading lists."""
+"""Map page: a scatter plot of all papers by similarity; a point opens its paper, an area becomes a reading list."""
 
 from __future__ import annotations
 

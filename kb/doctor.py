@@ -12,17 +12,17 @@ from enum import Enum
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from kb.encode.encoder import Encoder, Vectors
 from kb.encode.vector_store import VectorStore, damaged_segments, digests, vectors_of
-from kb.errors import BusyError, NewerError, StoreError
+from kb.errors import NewerError, StoreError
 from kb.index.build import build_indexes, embed_missing
 from kb.index.dense import DENSE_FILE, DenseIndex
 from kb.index.lexical import LEXICAL_FOLDER, LexicalIndex
 from kb.insights.map_layout import update_atlas
 from kb.library import LIBRARY_FILE, Library, LibraryFile
+from kb.locks import holding
 from kb.papers import embedding_text
 from kb.progress import Progress
 from kb.store import CATALOGUE, DocumentBatch, Generation, Home, Keys, Manifest, SearchTexts, catalogue_problems, checksum
@@ -154,19 +154,13 @@ def _rebuild(home: Home, damaged: list[str], encoder: Encoder, progress: Progres
 
 
 def _remove_damaged_vectors(home: Home, found: list[Finding]) -> int:
-    lock = FileLock(home.path / "embedding.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise BusyError(f"A job is embedding for {home.path}. Wait for it; the damaged vectors were left as they are.") from None
-    try:
+    busy = f"A job is embedding for {home.path}. Wait for it; the damaged vectors were left as they are."
+    with holding(home.path / "embedding.lock", busy):
         paths = [home.path / finding.place for finding in found if finding.part is Part.VECTORS]
         paths = [path for path in (*paths, *map(vectors_of, paths)) if path.suffix in {".npy", ".tmp"} and path.is_file()]
         for path in set(paths):
             path.unlink()
         return len(set(paths))
-    finally:
-        lock.release()
 
 
 # What is looked at ---------------------------------------------------------------------------------------------------

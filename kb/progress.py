@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from kb.files import replace_file
+
 #: The file that a command keeps its standing in, for whoever started it to look at; set by `kb.background`.
 PROGRESS_VARIABLE = "KB_PROGRESS_FILE"
 _PAUSE = 0.25  # seconds between two writings
@@ -108,6 +110,4 @@ class ProgressFile:
 
     def _write(self) -> None:
         self._written = time.monotonic()
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(asdict(self._now)), encoding="utf-8")
-        temporary.replace(self._path)
+        replace_file(self._path, json.dumps(asdict(self._now)), durable=False)

@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # The wings of kb, lowest first: a module imports only from its own wing and those before it.
 WINGS = (
-    "errors", "progress", "papers", "identifiers", "cluster", "encode", "store", "text", "jobs", "index", "insights", "models",
-    "search", "library", "formats", "doctor", "cli",
+    "errors", "files", "locks", "progress", "papers", "identifiers", "cluster", "encode", "store", "text", "jobs", "index",
+    "insights", "models", "search", "library", "formats", "doctor", "cli",
 )  # fmt: skip
 MAY_IMPORT = {"kb": {"kb"}, "ingest": {"ingest", "kb"}, "app": {"app", "kb", "ingest"}}
 

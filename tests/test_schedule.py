@@ -248,7 +248,7 @@ def test_a_job_that_is_killed_is_not_started_again_at_once(
     configure('[[job]]\nrun = "lists"\nat = "00:00"\n')
     overdue(home, "lists")
     suicide = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]
-    monkeypatch.setattr(ingest.schedule, "program", lambda *_: suicide)
+    monkeypatch.setattr(ingest.jobs.schedule, "program", lambda *_: suicide)
     assert [code for _, code in run_due(home)] == [-9]
     assert run_due(home) == []
 

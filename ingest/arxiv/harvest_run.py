@@ -10,14 +10,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
-from filelock import FileLock, Timeout
-
 from ingest.arxiv.announcements import announcements, why_quiet
 from ingest.arxiv.http import FarSide
 from ingest.code.extract import merge_and_link
 from ingest.report import Report
-from kb.errors import BusyError, SourceError
+from kb.errors import SourceError
 from kb.index.build import build_indexes
+from kb.locks import holding
 from kb.papers import Paper
 from kb.store import Harvest, Home, Intake, Ledger, Run
 
@@ -186,14 +185,7 @@ def papers_an_announcement(home: Home, category: str, until: datetime) -> float:
 @contextmanager
 def alone(home: Home, source: str) -> Iterator[None]:
     """Keeps every other process of this knowledge base from harvesting the same source."""
-    folder = home.path / "harvests"
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ("".join(c if c.isalnum() else "_" for c in source)[:100] + ".lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise BusyError(f"Another job is harvesting {source}. Wait for it; this one changed nothing.") from None
-    try:
+    name = "".join(c if c.isalnum() else "_" for c in source)[:100]
+    busy = f"Another job is harvesting {source}. Wait for it; this one changed nothing."
+    with holding(home.path / "harvests" / f"{name}.lock", busy):
         yield
-    finally:
-        lock.release()

@@ -25,6 +25,7 @@ from tomlkit.items import Array
 
 from ingest.arxiv.api import category_query
 from kb.errors import QueryError, StoreError
+from kb.files import replace_file
 from kb.store import Home
 
 _DAY = "(?:mon|tue|wed|thu|fri|sat|sun)"
@@ -113,9 +114,7 @@ def follow(home: Home, categories: Sequence[str]) -> None:
         text["categories"] = list(categories)
         # Before the first table: what stands below one belongs to it.
         document = tomlkit.parse(tomlkit.dumps(text) + tomlkit.dumps(document))
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(tomlkit.dumps(document), encoding="utf-8")
-    temporary.replace(path)
+    replace_file(path, tomlkit.dumps(document))
 
 
 class _Reader:

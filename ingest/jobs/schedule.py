@@ -16,11 +16,12 @@ from hashlib import sha256
 from pathlib import Path
 
 from apscheduler.schedulers.blocking import BlockingScheduler
-from filelock import FileLock, Timeout
 
 from ingest.jobs.configuration import Configuration, Job
-from kb.errors import BusyError, StoreError
+from kb.errors import StoreError
+from kb.files import replace_file
 from kb.jobs.background import program
+from kb.locks import holding, is_held
 from kb.store import Home
 
 _TICK = 20  # seconds between two looks at the clock: a laptop that slept is soon noticed
@@ -83,19 +84,12 @@ class Diary:
 
     def run(self, job: Job, command: Callable[[Sequence[str]], int]) -> int:
         """Runs a job and notes its outcome. Raises BusyError where it is running already, in any process."""
-        lock = FileLock(self._path(job).with_suffix(".lock"))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise BusyError(f"`kb {job.run}` is running already.") from None
-        try:
+        with holding(self._path(job).with_suffix(".lock"), f"`kb {job.run}` is running already."):
             outcome = replace(self.outcome(job), started=_now(), finished="")
             self._write(job, outcome)
             code = command(job.arguments)
             self._write(job, replace(outcome, finished=_now(), exit_code=code))
             return code
-        finally:
-            lock.release()
 
     def note_loss(self, job: Job, code: int) -> None:
         """Notes the end of a run that could not note it itself."""
@@ -103,23 +97,14 @@ class Diary:
 
     def running(self, job: Job) -> bool:
         """Whether any process is running the job now."""
-        lock = FileLock(self._path(job).with_suffix(".lock"))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return True
-        lock.release()
-        return False
+        return is_held(self._path(job).with_suffix(".lock"))
 
     def _path(self, job: Job) -> Path:
         digest = sha256(job.run.encode()).hexdigest()[:16]
         return self._folder / f"{digest}.json"
 
     def _write(self, job: Job, outcome: Outcome) -> None:
-        path = self._path(job)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(asdict(outcome), indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        replace_file(self._path(job), json.dumps(asdict(outcome), indent=1) + "\n")
 
 
 def run_due(home: Home) -> list[tuple[Job, int]]:
@@ -145,12 +130,6 @@ def serve(home: Home, told: Callable[[Job, int], None]) -> None:
     `told` gets each job that ended and its exit code. Raises BusyError where another scheduler serves this knowledge base.
     """
     Configuration.of(home)  # a bad file is told at once
-    home.path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(home.path / "schedule.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise BusyError(f"A scheduler is running for {home.path} already.") from None
 
     def tick() -> None:
         for job, code in run_due(home):
@@ -159,10 +138,8 @@ def serve(home: Home, told: Callable[[Job, int], None]) -> None:
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # that a tick fell out while a job was running is no news
     scheduler = BlockingScheduler()
     scheduler.add_job(tick, "interval", seconds=_TICK, next_run_time=datetime.now(UTC), max_instances=1, coalesce=True)
-    try:
+    with holding(home.path / "schedule.lock", f"A scheduler is running for {home.path} already."):
         scheduler.start()
-    finally:
-        lock.release()
 
 
 def _now() -> str:

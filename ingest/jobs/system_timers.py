@@ -14,6 +14,7 @@ from hashlib import sha256
 from platformdirs import user_config_path
 
 from kb.errors import StoreError
+from kb.files import replace_file
 from kb.jobs.background import program
 from kb.store import Home
 
@@ -57,8 +58,8 @@ def _install_systemd(home: Home, name: str, command: list[str]) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     line = " ".join('"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"' for word in command)
     values = {"home": str(home.path).replace("%", "%%"), "command": line.replace("%", "%%").replace("$", "$$")}
-    (folder / f"{name}.service").write_text(_SERVICE.format(**values), encoding="utf-8")
-    (folder / f"{name}.timer").write_text(_TIMER.format(**values), encoding="utf-8")
+    replace_file(folder / f"{name}.service", _SERVICE.format(**values))
+    replace_file(folder / f"{name}.timer", _TIMER.format(**values))
     for arguments in (("daemon-reload",), ("enable", "--now", f"{name}.timer")):
         _run("systemctl", "--user", *arguments)
     return f"Installed the systemd timer {folder / f'{name}.timer'}. Remove it: `systemctl --user disable --now {name}.timer`."

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from kb.cli.console import home, library, say
-from kb.cli.export import replace_file
+from kb.cli.export import write_output
 from kb.errors import QueryError
 
 
@@ -36,5 +36,5 @@ def digest(
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
-    replace_file(output, data)
+    write_output(output, data)
     say(f"Wrote {len(found.choices)} papers to {output}.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ import typer
 
 from kb.cli.console import home, library, memory, say
 from kb.errors import QueryError, SourceError
+from kb.files import replace_file
 
 
 def export(
@@ -35,23 +35,14 @@ def export(
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
-    replace_file(output, data)
+    write_output(output, data)
     say(f"Wrote {len(references)} papers to {output}.")
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Writes beside the file and renames: a reader sees the old one or the new one. An equal file is left alone."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def write_output(path: Path, data: bytes) -> None:
+    """Write the file that `-o` names, whole or not at all; an equal one is left alone. Raises SourceError where it cannot be."""
     try:
-        if path.is_file() and path.read_bytes() == data:
-            return
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        if not path.is_file() or path.read_bytes() != data:
+            replace_file(path, data)
     except OSError as error:
         raise SourceError(f"{path} cannot be written: {error.strerror}.") from error

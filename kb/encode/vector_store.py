@@ -7,7 +7,6 @@ computing.
 
 from __future__ import annotations
 
-import os
 import re
 import zlib
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from kb.encode.encoder import Encoder, Vectors
 from kb.errors import StoreError
+from kb.files import replacing
 from kb.papers import TEXT_RECIPE
 
 #: MD5 of a text as sixteen bytes; shape (n,).
@@ -188,12 +188,5 @@ def _checksum(names: NDArray[np.uint8], vectors: NDArray[np.float16]) -> int:
 
 
 def _write(target: Path, array: NDArray[np.generic]) -> None:
-    temporary = target.with_suffix(".tmp")
-    try:
-        with temporary.open("wb") as file:
-            np.save(file, array)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(target) as temporary, temporary.open("wb") as file:
+        np.save(file, array)

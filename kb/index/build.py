@@ -8,14 +8,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from kb.cluster import Cluster
 from kb.encode.encoder import DerivedEncoder, Encoder
 from kb.encode.vector_store import VectorStore, digests
-from kb.errors import BusyError, StoreError
 from kb.index.dense import DENSE_FILE, DENSE_FILES, DenseIndex
 from kb.index.lexical import LEXICAL_FOLDER, LexicalIndex
+from kb.locks import holding
 from kb.papers import TEXT_RECIPE, embedding_text
 from kb.progress import NoProgress, Progress
 from kb.store import Catalogue, Draft, Home, Keys, SearchTexts
@@ -47,15 +46,9 @@ def embed_missing(
         report = embed_missing(home, encoder.base, progress, cluster)
         _derive_missing(home, encoder)
         return report
-    lock = FileLock(home.path / "embedding.lock")
-    try:
-        home.vectors.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise BusyError(f"Another job is embedding for {home.path}. Wait for it; this one changed nothing.") from None
-    except OSError as error:
-        raise StoreError(f"{home.path} cannot be written: {error.strerror}. Choose another folder with --home.") from error
-    try:
+    with holding(
+        home.path / "embedding.lock", f"Another job is embedding for {home.path}. Wait for it; this one changed nothing."
+    ):
         generation = home.open()
         try:
             store = VectorStore.of(home.vectors, encoder)
@@ -78,8 +71,6 @@ def embed_missing(
             return EmbeddingReport(len(missing), len(first) - len(missing))
         finally:
             generation.close()
-    finally:
-        lock.release()
 
 
 def _texts(catalogue: Catalogue, keys: Keys) -> list[str]:

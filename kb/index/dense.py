@@ -9,7 +9,6 @@ Its files are never written to in place, so that generations share those that di
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from kb.encode.encoder import Vectors
 from kb.encode.vector_store import ENTRY, Digests, differences, entries
 from kb.errors import StoreError
+from kb.files import replacing
 from kb.index.ivfpq import IvfPqIndex, VectorSource, key_mask, one_thread, top_k
 from kb.store import Keys
 
@@ -63,12 +63,11 @@ class DenseIndex:
 
     def write(self, path: Path) -> None:
         """Write the flat part to a temporary file, then rename it. Raises StoreError if it cannot be written."""
-        temporary = path.with_suffix(".tmp")
-        try:
-            faiss.write_index(self._flat, str(temporary))
-        except RuntimeError as error:
-            raise StoreError(f"{path} cannot be written. Make room, and run `kb index` again.") from error
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            try:
+                faiss.write_index(self._flat, str(temporary))
+            except RuntimeError as error:
+                raise StoreError(f"{path} cannot be written. Make room, and run `kb index` again.") from error
 
     @classmethod
     def update(cls, path: Path, keys: Keys, digests: Digests, vectors: VectorSource, dimension: int) -> None:
@@ -106,10 +105,8 @@ class DenseIndex:
         elif ivfpq is not None:
             ivfpq.write_deleted(path)
         cls.build(flat, taken(np.arange(len(flat)))).write(path)
-        temporary = documents.with_suffix(".tmp")
-        with temporary.open("wb") as file:
+        with replacing(documents) as temporary, temporary.open("wb") as file:
             np.save(file, wanted)
-        temporary.replace(documents)
 
     def __len__(self) -> int:
         return len(self._flat_keys) + (len(self._ivfpq.keys) if self._ivfpq else 0)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from kb.encode.encoder import Vectors
 from kb.errors import StoreError
+from kb.files import replacing
 from kb.store import Keys
 
 Rows = NDArray[np.int64]
@@ -231,16 +232,15 @@ def nlist_for(rows: int) -> int:
 
 def _write_vectors(path: Path, present: NDArray[np.float16], count: int, vectors: VectorSource) -> None:
     target = path.with_suffix(".vectors.npy")
-    temporary = target.with_suffix(".tmp")
     shape = (len(present) + count, present.shape[1])
-    written = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
-    for start in range(0, len(present), _CHUNK_ROWS):
-        written[start : min(start + _CHUNK_ROWS, len(present))] = present[start : start + _CHUNK_ROWS]
-    for start in range(0, count, _CHUNK_ROWS):
-        rows = np.arange(start, min(start + _CHUNK_ROWS, count))
-        written[len(present) + start : len(present) + start + len(rows)] = vectors(rows)
-    written.flush()
-    temporary.replace(target)
+    with replacing(target) as temporary:
+        written = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
+        for start in range(0, len(present), _CHUNK_ROWS):
+            written[start : min(start + _CHUNK_ROWS, len(present))] = present[start : start + _CHUNK_ROWS]
+        for start in range(0, count, _CHUNK_ROWS):
+            rows = np.arange(start, min(start + _CHUNK_ROWS, count))
+            written[len(present) + start : len(present) + start + len(rows)] = vectors(rows)
+        written.flush()
 
 
 def _write_codes(path: Path, ivf: faiss.IndexIVF, stored: NDArray[np.float16]) -> None:
@@ -248,12 +248,11 @@ def _write_codes(path: Path, ivf: faiss.IndexIVF, stored: NDArray[np.float16]) -
     for start in range(int(ivf.ntotal), len(stored), _CHUNK_ROWS):
         ivf.add(stored[start : start + _CHUNK_ROWS].astype(np.float32))
     target = path.with_suffix(".codes.faiss")
-    temporary = target.with_suffix(".tmp")
-    try:
-        faiss.write_index(ivf, str(temporary))
-    except RuntimeError as error:
-        raise StoreError(f"{target} cannot be written. Make room, and run `kb index` again.") from error
-    temporary.replace(target)
+    with replacing(target) as temporary:
+        try:
+            faiss.write_index(ivf, str(temporary))
+        except RuntimeError as error:
+            raise StoreError(f"{target} cannot be written. Make room, and run `kb index` again.") from error
 
 
 def _write_deleted(path: Path, deleted: NDArray[np.bool_]) -> None:
@@ -261,7 +260,5 @@ def _write_deleted(path: Path, deleted: NDArray[np.bool_]) -> None:
 
 
 def _write_array(target: Path, array: NDArray[np.generic]) -> None:
-    temporary = target.with_suffix(".tmp")
-    with temporary.open("wb") as file:
+    with replacing(target) as temporary, temporary.open("wb") as file:
         np.save(file, array)
-    temporary.replace(target)

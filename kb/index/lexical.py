@@ -19,6 +19,7 @@ import tantivy
 from kb.encode.encoder import Vectors
 from kb.encode.vector_store import ENTRY, Digests, differences, entries
 from kb.errors import StoreError
+from kb.files import replacing
 from kb.papers import Card
 from kb.store import Keys, SearchText
 from kb.text.tokenize import code_names, fold, name_analyzer, plain, short_name, word_analyzer, words
@@ -282,10 +283,8 @@ def _update(folder: Path, keys: Keys, digests: Digests, texts: Callable[[Keys], 
         writer.add_document(tantivy.Document.from_dict(_document(text), index.schema))
     writer.commit()
     writer.wait_merging_threads()
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         np.save(file, wanted)
-    temporary.replace(path)
     for lock in folder.glob(".tantivy-*.lock"):
         lock.unlink()
 

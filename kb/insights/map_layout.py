@@ -10,7 +10,6 @@ only where the base has doubled or the model is another, and then begins from th
 from __future__ import annotations
 
 import io
-import os
 import sys
 import zipfile
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 from kb.encode.encoder import Vectors
 from kb.encode.vector_store import DIGEST, Digests, VectorStore, digests
 from kb.errors import StoreError
+from kb.files import replace_file
 from kb.progress import NoProgress, Progress
 from kb.store import Draft, Generation, Keys
 
@@ -129,9 +129,7 @@ class Atlas:
         arrays = {name: getattr(self.projection, name) for name in ("fingerprint", "fitted_on", *_ARRAYS)}
         data = io.BytesIO()
         np.savez(data, **arrays, keys=self.keys, digests=self.digests.view(np.uint8).reshape(-1, 16), places=self.places)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_bytes(data.getbuffer())
-        os.replace(temporary, path)
+        replace_file(path, data.getvalue())
 
 
 _ARRAYS = ("mean", "axes", "landmarks", "anchors")

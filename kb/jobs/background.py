@@ -24,9 +24,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-from filelock import FileLock, Timeout
-
 from kb.errors import BusyError, StoreError
+from kb.files import replace_file
+from kb.locks import holding, is_held
 from kb.progress import PROGRESS_VARIABLE, Standing
 from kb.store import Home
 
@@ -90,15 +90,7 @@ class Background:
 
     def running(self) -> bool:
         """Whether a job runs now, whoever started it."""
-        if not self._lock.exists():
-            return False
-        lock = FileLock(self._lock)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return True
-        lock.release()
-        return False
+        return is_held(self._lock)
 
     def last(self) -> Job | None:
         """The job that runs, or ran last; one that has not finished and does not run was killed."""
@@ -137,9 +129,7 @@ class Background:
 
     def run(self, number: str, title: str, commands: Sequence[Sequence[str]]) -> None:
         """Runs the commands, in the process that `start` began."""
-        lock = FileLock(self._lock)
-        lock.acquire(timeout=_PATIENCE / 2)
-        try:
+        with holding(self._lock, "Another job is running.", _PATIENCE / 2):
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # for the command; its end is told here
             progress = self._folder / "progress.json"
             progress.unlink(missing_ok=True)
@@ -160,13 +150,9 @@ class Background:
                     if job.stopped:
                         break
             self._write(replace(job, finished=_now()))
-        finally:
-            lock.release()
 
     def _write(self, job: Job) -> None:
-        temporary = self._state.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(asdict(job), indent=1) + "\n", encoding="utf-8")
-        temporary.replace(self._state)
+        replace_file(self._state, json.dumps(asdict(job), indent=1) + "\n")
 
 
 def _interruptible() -> None:

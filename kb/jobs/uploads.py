@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from uuid import uuid4
 
 from kb.errors import SourceError
+from kb.files import replace_file
 from kb.store import Home
 
 #: Ends of the names that can be read.
@@ -29,12 +28,7 @@ def keep_upload(home: Home, name: str, data: bytes) -> Path:
         known = ", ".join((*NOTES, *BIBLIOGRAPHIES, *SNAPSHOTS))
         raise SourceError(f"{path.name} is of no kind that is read here; these are: {known}.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{uuid4().hex}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    replace_file(path, data)
     return path
 
 

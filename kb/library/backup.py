@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 import zipfile
 import zlib
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kb.errors import QueryError, SourceError, StoreError
+from kb.files import replace_file, replacing
 from kb.library import LIBRARY_FILE, LibraryFile
 from kb.store import Home
 
@@ -63,14 +63,10 @@ def back_up(home: Home, archive: Path) -> list[str]:
                 raise QueryError(f"There is nothing to keep in {home.path} yet: no reading list and no config.toml.")
             sums = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
             contents = {"format": 1, "made": _now().isoformat(), "files": sums}
-            packed = folder / archive.name
-            with zipfile.ZipFile(packed, "x", zipfile.ZIP_DEFLATED) as target:
+            with replacing(archive) as packed, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target:
                 target.writestr(_CONTENTS, json.dumps(contents, indent=1))
                 for name in names:
                     target.write(folder / name, name)
-            with packed.open("rb") as file:
-                os.fsync(file.fileno())
-            packed.replace(archive)
     except OSError as error:
         raise StoreError(f"{archive} cannot be written: {error.strerror or error}. Choose another place.") from error
     return names
@@ -174,7 +170,7 @@ def _keep(present: Path, target: Path) -> None:
                 beside.rename(target.with_name(target.name + suffix))
         present.rename(target)
         return
-    target.write_bytes(present.read_bytes())
+    replace_file(target, present.read_bytes())
 
 
 def _put(new: Path, present: Path) -> None:
@@ -182,7 +178,7 @@ def _put(new: Path, present: Path) -> None:
         # Into the file that is there, in one transaction: the app may have it open.
         LibraryFile(present).take_from(new)
     else:
-        new.replace(present)
+        replace_file(present, new.read_bytes())
 
 
 def _now() -> datetime:

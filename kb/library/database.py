@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from filelock import FileLock
 
 from kb.errors import NewerError, StoreError
+from kb.files import replacing
 
 _WAIT = 60.0  # seconds that a change waits for its turn
 BACKUPS = "backups"  # folder beside the file, where it is kept before a migration
@@ -211,14 +212,9 @@ class LibraryFile:
 
 
 def _copy(file: sqlite3.Connection, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with closing(sqlite3.connect(temporary)) as copy:
-            file.backup(copy)
-            copy.execute("PRAGMA journal_mode = DELETE")  # one file, nothing beside it
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, closing(sqlite3.connect(temporary)) as copy:
+        file.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")  # one file, nothing beside it
 
 
 def now() -> str:

@@ -23,14 +23,15 @@ import shutil
 import uuid
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import duckdb
-from filelock import FileLock, Timeout
 
-from kb.errors import BusyError, NewerError, StoreError
+from kb.errors import NewerError, StoreError
+from kb.files import replace_file, sync
+from kb.locks import holding
 from kb.store.catalogue import Catalogue
 from kb.store.schema import migrate, newest_schema, schema_of
 
@@ -189,10 +190,10 @@ class Draft:
         )
         manifest.write(self.folder)
         for path in self.folder.rglob("*"):
-            _sync(path)
+            sync(path)
         target = self._home.generations / f"{manifest.generation:06d}"
         self.folder.rename(target)
-        _sync(self._home.generations)
+        sync(self._home.generations)
         self._home.point_to(target.name)
         return manifest
 
@@ -275,7 +276,7 @@ class Home:
             partial = self.backups / f".partial-{uuid.uuid4().hex[:12]}"
             shutil.copytree(source, partial, copy_function=os.link)
             partial.rename(target)
-            _sync(self.backups)
+            sync(self.backups)
         return target
 
     def fall_back(self) -> Path | None:
@@ -314,13 +315,7 @@ class Home:
         return sorted(int(path.name) for path in self.generations.iterdir() if _NAME.fullmatch(path.name))
 
     def point_to(self, name: str) -> None:
-        temporary = self._pointer.with_name(f"CURRENT.{os.getpid()}.tmp")
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(name + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._pointer)
-        _sync(self.path)
+        replace_file(self._pointer, f"{name}\n")
 
     @contextmanager
     def draft(self, wait: float = 0.0) -> Iterator[Draft]:
@@ -332,6 +327,7 @@ class Home:
         with self._writing(wait):
             draft: Draft | None = None
             try:
+                self.generations.mkdir(exist_ok=True)
                 self._sweep()
                 folder = self.generations / f".draft-{uuid.uuid4().hex[:12]}"
                 folder.mkdir()
@@ -350,23 +346,10 @@ class Home:
                     draft.close()
                 self._sweep()
 
-    @contextmanager
-    def _writing(self, wait: float) -> Iterator[None]:
+    def _writing(self, wait: float) -> AbstractContextManager[None]:
         """The right to write, held by one job at a time."""
-        try:
-            self.generations.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / "writer.lock")
-            lock.acquire(timeout=wait)
-        except Timeout:
-            raise BusyError(
-                f"Another job is writing to {self.path}. Wait for it, or stop it; this one changed nothing."
-            ) from None
-        except OSError as error:
-            raise StoreError(f"{self.path} cannot be written: {error.strerror}. Choose another folder with --home.") from error
-        try:
-            yield
-        finally:
-            lock.release()
+        busy = f"Another job is writing to {self.path}. Wait for it, or stop it; this one changed nothing."
+        return holding(self.path / "writer.lock", busy, wait)
 
     def _out_of_room(self, reason: str) -> StoreError:
         return StoreError(
@@ -397,7 +380,7 @@ class Home:
     def _sweep(self) -> None:
         """Removes drafts that were not published, and generations older than those kept."""
         newest = self.newest()
-        for path in self.generations.iterdir():
+        for path in self.generations.glob("*"):  # nothing where a full disk has no room for the folder
             unpublished = path.name.startswith(".draft-")
             superseded = bool(_NAME.fullmatch(path.name)) and int(path.name) <= newest - _KEEP
             if unpublished or (superseded and path.name != self.current_name()):
@@ -447,12 +430,3 @@ def checksum(path: Path) -> int:
         while chunk := file.read(_CHUNK):
             value = zlib.crc32(chunk, value)
     return value
-
-
-def _sync(path: Path) -> None:
-    """Makes a file or folder durable before the next step relies on it."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -18,13 +18,13 @@ from torch import Tensor
 from kb.cluster import Cluster
 from kb.encode.encoder import Vectors
 from kb.errors import ModelError
+from kb.files import replace_file
 from kb.index.dense import NEAR_DUPLICATE
 from kb.models.marge.corpus import Corpus
 from kb.models.marge.distillation import contest, judged
 from kb.models.marge.model import PAD, Batch, Marge, Shape
 from kb.models.marge.pairs import Group, Pairs, Rows, grow, hard_negatives, mine
 from kb.models.marge.states import TokenStates
-from kb.models.marge.weights import replace_file
 from kb.progress import NoProgress, Progress
 
 CHECKPOINT = "checkpoint.pt"

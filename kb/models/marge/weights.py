@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from safetensors.numpy import save
 
 from kb.encode.bert_numpy import Floats
 from kb.errors import ModelError
+from kb.files import replacing, sync
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,12 +51,13 @@ def write(folder: Path, model: Marge, encoder: str, mix: float) -> None:
         name: (tensor.half() if tensor.is_floating_point() else tensor).cpu().numpy()
         for name, tensor in model.state_dict().items()
     }
-    weights = _staged(folder / WEIGHTS, save(tensors))
     facts = Facts(encoder, mix, round(float(model.beta.detach()), 2), asdict(model.shape))
-    told = _staged(folder / FACTS, json.dumps(asdict(facts), indent=1).encode())
-    (folder / FACTS).unlink(missing_ok=True)  # those of a model that was here do not go with these weights
-    weights.replace(folder / WEIGHTS)
-    told.replace(folder / FACTS)
+    with replacing(folder / FACTS) as told, replacing(folder / WEIGHTS) as weights:  # the weights take their place first
+        weights.write_bytes(save(tensors))
+        told.write_text(json.dumps(asdict(facts), indent=1), encoding="utf-8")
+        sync(weights)
+        sync(told)
+        (folder / FACTS).unlink(missing_ok=True)  # those of a model that was here do not go with these weights
 
 
 def read_facts(folder: Path) -> Facts:
@@ -106,18 +107,3 @@ def _read(folder: Path, prefix: str = "") -> dict[str, Floats]:
             return {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118  (no mapping)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{folder / WEIGHTS} cannot be read ({error}). Delete it and train anew: `kb train marge`.") from error
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Writes a file under a temporary name first; it is whole or not there."""
-    _staged(path, content).replace(path)
-
-
-def _staged(path: Path, content: bytes) -> Path:
-    """The content on disk, under a temporary name."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    return temporary

@@ -10,7 +10,7 @@ from safetensors.numpy import save
 
 from kb.encode.bert_numpy import Changes
 from kb.errors import ModelError
-from kb.models.marge.weights import replace_file
+from kb.files import replace_file
 
 #: The changes that come with the product.
 SHIPPED = Path(__file__).parent / "trained" / "query.safetensors"

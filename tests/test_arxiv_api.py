@@ -170,8 +170,8 @@ def test_papers_by_id_in_batches(home: Home, server: ArxivServer) -> None:
 def test_papers_that_only_notes_know_get_their_metadata(home: Home, server: ArxivServer) -> None:
     names = [f"arxiv:{r.id}" for r in RECORDS[:3]]
     with home.draft() as draft:
-        draft.catalogue.replace_notes("/notes.md", [Note("/notes.md", n, name, f"Note {n}") for n, name in enumerate(names)], [])
-        draft.catalogue.settle()
+        draft.catalogue.notes.replace("/notes.md", [Note("/notes.md", n, name, f"Note {n}") for n, name in enumerate(names)], [])
+        draft.catalogue.notes.settle()
         draft.publish()
     assert stored(home) == {}
     report = fetch_missing(home, api(), NoProgress())

@@ -230,7 +230,7 @@ def test_a_migrated_catalogue_takes_no_more_room_than_a_new_one(tmp_path: Path) 
     assert dict(stored)["authors"] == ["Uncompressed"], "or ten papers bring all names along"
     assert dict(stored)["title"] != ["Uncompressed"]
     with home.draft() as draft:  # keys go on behind those that there are
-        assert draft.catalogue._write("SELECT nextval('paper_keys'), title_key('É a')") == [(60_002, "ea")]
+        assert draft.catalogue.connection.write("SELECT nextval('paper_keys'), title_key('É a')") == [(60_002, "ea")]
 
 
 def test_an_older_catalogue_is_migrated_by_the_next_job(home: Home) -> None:
@@ -245,7 +245,7 @@ def test_an_older_catalogue_is_migrated_by_the_next_job(home: Home) -> None:
 
 def test_a_newer_catalogue_is_refused_by_readers_and_jobs(home: Home, kb: Kb) -> None:
     with home.draft() as draft:
-        draft.catalogue._write("INSERT INTO migrations VALUES (999)")
+        draft.catalogue.connection.write("INSERT INTO migrations VALUES (999)")
         draft.publish()
     with pytest.raises(NewerError, match="newer version"), home.draft():
         pass

@@ -215,7 +215,7 @@ def test_markdown_notes(catalogue: Catalogue, place: Path, data: bytes) -> None:
     path.write_bytes(data)
     with in_time():
         ingest_notes(catalogue, [path], NoProgress())
-        notes = catalogue.notes_on(list(catalogue.identifiers().values()))
+        notes = catalogue.notes.on(list(catalogue.identifiers().values()))
         assert all(note.line >= 1 for said in notes.values() for note in said)
 
 

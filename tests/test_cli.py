@@ -102,11 +102,11 @@ def test_every_documented_command_exists(kb: Kb) -> None:
 def rows(home: Home) -> list[object]:
     """Everything that an undisturbed run and a resumed one must agree on."""
     generation = home.open()
-    keys = generation.catalogue.documents().keys.tolist()
-    papers = generation.catalogue.papers(keys)
+    documents = generation.catalogue.documents()
+    papers = generation.catalogue.papers(documents.keys.tolist())
     code = generation.catalogue.code_of([p.id for p in papers.values()])
     manifest = generation.manifest
-    return [papers, code, manifest.papers, manifest.code_links, manifest.embedded, manifest.documents_digest]
+    return [papers, code, manifest.papers, manifest.code_links, manifest.embedded, manifest.model_fingerprint, documents.digests]
 
 
 def test_killed_again_and_again(tmp_path: Path, write_snapshot: Callable[..., Path], undisturbed: list[object]) -> None:

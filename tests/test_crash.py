@@ -155,7 +155,7 @@ def state(place: Path) -> dict[str, Any]:
     if home.exists():
         folder = home.generations / home.current_name()
         manifest = Manifest.read(folder)
-        names = ("schema", "papers", "notes", "code_links", "embedded", "model_fingerprint", "documents_digest")
+        names = ("schema", "papers", "notes", "code_links", "embedded", "model_fingerprint")
         found["manifest"] = {name: getattr(manifest, name) for name in names}
         with duckdb.connect(str(folder / "catalogue.duckdb"), read_only=True) as file:
             tables = [name for (name,) in file.execute("SELECT table_name FROM duckdb_tables() ORDER BY 1").fetchall()]

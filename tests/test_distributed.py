@@ -171,7 +171,7 @@ def test_kb_index_on_a_cluster(machines: Machines, papers: tuple[Home, Home], en
     assert "Embedded 65 texts" in done.stderr
     assert files(there) == files(here)
     with Searcher.open(here, encoder) as one, Searcher.open(there, encoder) as other:
-        assert one.generation.manifest.documents_digest == other.generation.manifest.documents_digest
+        assert one.catalogue.documents().digests == other.catalogue.documents().digests
         assert one.search("speech", k=65) == other.search("speech", k=65)
 
 

@@ -64,8 +64,8 @@ def searcher(tmp_path_factory: pytest.TempPathFactory) -> Searcher:
         intake.merge()
         links = [(papers[n].id, CodeLink(f"https://github.com/example/{n}", "abstract")) for n in range(0, PAPERS, 100)]
         draft.catalogue.add_code_links(links)
-        draft.catalogue.replace_notes("n.md", [Note("n.md", n, papers[n].id, papers[n].title, "Good.") for n in range(10)], [])
-        draft.catalogue.settle()
+        draft.catalogue.notes.replace("n.md", [Note("n.md", n, papers[n].id, papers[n].title, "Good.") for n in range(10)], [])
+        draft.catalogue.notes.settle()
         draft.publish()
     embed_missing(home, RandomEncoder())
     with home.draft() as draft:

@@ -7,10 +7,9 @@ from datetime import date, datetime
 from importlib import resources
 from pathlib import Path
 
-import duckdb
-
 from kb.papers import Author, Note, Paper, Version
 from kb.store import Catalogue, Harvest, History, Home, Intake, Ledger, TextChange, Withdrawal
+from kb.store.connection import Connection
 from kb.store.schema import migrate
 
 FIRST = Version(1, datetime(2024, 1, 2, 10))
@@ -36,7 +35,7 @@ def put(catalogue: Catalogue, *papers: Paper, marks_withdrawn: bool = True) -> N
     intake.begin()
     intake.stage(papers, marks_withdrawn)
     intake.merge()
-    catalogue.settle()
+    catalogue.notes.settle()
 
 
 def stored(catalogue: Catalogue, identifier: str = PAPER.id) -> Paper:
@@ -126,7 +125,7 @@ def test_the_papers_that_only_notes_tell_of(home: Home) -> None:
             Note("/n.md", 2, PAPER.id, ""),
             Note("/n.md", 3, "doi:10.1/x", ""),
         ]
-        draft.catalogue.replace_notes("/n.md", notes, [])
+        draft.catalogue.notes.replace("/n.md", notes, [])
         put(draft.catalogue, PAPER)
         assert Ledger(draft.catalogue).known_by_notes() == ["arxiv:1706.03762"]
 
@@ -158,16 +157,16 @@ def test_a_harvest_comes_back_as_it_was_kept(home: Home) -> None:
 
 
 def test_a_catalogue_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> None:
-    connection = duckdb.connect(str(tmp_path / "old.duckdb"))
-    connection.execute("CREATE TABLE migrations (number INTEGER NOT NULL)")
-    connection.execute(resources.files("kb.store").joinpath("migrations/001.sql").read_text())
-    connection.execute("INSERT INTO migrations VALUES (1)")
-    connection.execute(
+    connection = Connection(tmp_path / "old.duckdb", read_only=False)
+    connection.write("CREATE TABLE migrations (number INTEGER NOT NULL)")
+    connection.write(resources.files("kb.store").joinpath("migrations/001.sql").read_text())
+    connection.write("INSERT INTO migrations VALUES (1)")
+    connection.write(
         """INSERT INTO papers SELECT 1, 'arxiv:2401.00001', 'On parsing', 'onparsing', '', [], ['cs.CL'], 'Withdrawn: see v1', '',
            '', '', '', NULL, DATE '2024-02-03', 2024, [{'number': 1, 'created': NULL}, {'number': 2, 'created': NULL}], TRUE,
            'arxiv'"""
     )
-    connection.execute("INSERT INTO runs VALUES (1, 'snapshot', 's', now(), now(), 'done', MAP {'new': 1}, '')")
+    connection.write("INSERT INTO runs VALUES (1, 'snapshot', 's', now(), now(), 'done', MAP {'new': 1}, '')")
     migrate(connection)
     catalogue = Catalogue(connection)
     history = Ledger(catalogue).history("arxiv:2401.00001")

@@ -17,7 +17,7 @@ from kb.encode.encoder import Encoder
 from kb.insights.map_layout import Atlas
 from kb.papers import Author
 from kb.search.note_matching import MADE, Agreement, confidences, is_author
-from kb.store import Home, MatchCatalogue, NoteMatch
+from kb.store import Home, NoteMatch
 
 SURE = "By Ada Byron, Carl Weiss et al."
 ABSTRACT = (
@@ -74,7 +74,7 @@ def command(home: Home, capsys: pytest.CaptureFixture[str]) -> Command:
 def standing(home: Home) -> list[tuple[str, str]]:
     generation = home.open()
     try:
-        return [(m.paper_id, m.standing) for m in MatchCatalogue(generation.catalogue).matches()]
+        return [(m.paper_id, m.status) for m in generation.catalogue.notes.matches()]
     finally:
         generation.close()
 
@@ -82,7 +82,7 @@ def standing(home: Home) -> list[tuple[str, str]]:
 def notes_on(home: Home, identifier: str) -> int:
     generation = home.open()
     try:
-        return len(generation.catalogue.notes_on([identifier]).get(identifier, ()))
+        return len(generation.catalogue.notes.on([identifier]).get(identifier, ()))
     finally:
         generation.close()
 
@@ -166,7 +166,7 @@ def test_a_doubtful_match_is_offered_and_not_made(stocked: Home, tmp_path: Path,
 
 def test_the_users_word_stands(stocked: Home, built: Path, encoder: Encoder) -> None:
     generation = stocked.open()
-    sure, other = MatchCatalogue(generation.catalogue).untitled()
+    sure, other = generation.catalogue.notes.untitled()
     generation.close()
     assert (sure.authors, other.authors) == (("Ada Byron", "Carl Weiss"), ("Eva Unknown",))
     first = f"arxiv:{record(0)['id']}"
@@ -180,8 +180,8 @@ def test_the_users_word_stands(stocked: Home, built: Path, encoder: Encoder) -> 
     assert (notes_on(stocked, first), notes_on(stocked, OWN)) == (1, 0)
     # A catalogue made anew from its sources follows what was said before.
     with stocked.draft() as draft:
-        MatchCatalogue(draft.catalogue).keep([])
-        draft.catalogue.settle()
+        draft.catalogue.notes.keep_matches([])
+        draft.catalogue.notes.settle()
         draft.publish()
     assert notes_on(stocked, first) == 0
     run_index(stocked, encoder)
@@ -192,11 +192,11 @@ def test_the_users_word_stands(stocked: Home, built: Path, encoder: Encoder) -> 
 
 def test_a_match_whose_paper_is_gone_leaves_the_note_alone(stocked: Home) -> None:
     with stocked.draft() as draft:
-        (note, *_) = MatchCatalogue(draft.catalogue).untitled()
-        MatchCatalogue(draft.catalogue).keep([NoteMatch(note.id, "arxiv:2001.00001", 0.95, "made")])
-        draft.catalogue.settle()
+        (note, *_) = draft.catalogue.notes.untitled()
+        draft.catalogue.notes.keep_matches([NoteMatch(note.id, "arxiv:2001.00001", 0.95, "made")])
+        draft.catalogue.notes.settle()
         assert draft.catalogue.key_of(note.id) is not None
-        assert draft.catalogue.notes_on([note.id])[note.id][0].authors == ("Ada Byron", "Carl Weiss")
+        assert draft.catalogue.notes.on([note.id])[note.id][0].authors == ("Ada Byron", "Carl Weiss")
 
 
 def test_the_command(stocked: Home, command: Command) -> None:

@@ -43,7 +43,6 @@ def test_quiet_is_told_from_behind(home: Home, finished: str, now: str, state: S
     (followed,) = overview(home, moment(now).replace(tzinfo=UTC)).followed
     assert (followed.category, followed.state, followed.finished) == ("cs.CL", state, moment(finished))
     assert why in followed.why
-    assert state.broken == (state is State.BEHIND)
 
 
 def test_a_run_that_did_not_end_is_told(home: Home) -> None:

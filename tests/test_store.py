@@ -41,7 +41,7 @@ def upsert(catalogue: Catalogue, *papers: Paper) -> PaperChanges:
     intake.begin()
     intake.stage(papers)
     changes = intake.merge()
-    catalogue.settle()
+    catalogue.notes.settle()
     return changes
 
 
@@ -162,7 +162,7 @@ def test_ctrl_c_in_the_middle_of_a_query_is_ctrl_c(home: Home) -> None:
     def long_query() -> None:
         with home.draft() as draft:
             threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGINT]).start()
-            draft.catalogue._write("CREATE TEMP TABLE t AS SELECT hash(range) AS h FROM range(50_000_000)")
+            draft.catalogue.connection.write("CREATE TEMP TABLE t AS SELECT hash(range) AS h FROM range(50_000_000)")
 
     with pytest.raises(KeyboardInterrupt):
         long_query()
@@ -175,8 +175,8 @@ def test_ctrl_c_in_the_middle_of_a_query_is_ctrl_c(home: Home) -> None:
 def test_a_paper_known_only_by_a_note(home: Home) -> None:
     with home.draft() as draft:
         catalogue = draft.catalogue
-        changes = catalogue.replace_notes("/notes.md", [note("arxiv:2106.09685", "LoRA", body="Low-rank **updates**.")], [])
-        catalogue.settle()
+        changes = catalogue.notes.replace("/notes.md", [note("arxiv:2106.09685", "LoRA", body="Low-rank **updates**.")], [])
+        catalogue.notes.settle()
         assert (changes.new, changes.changed, changes.removed) == (1, 0, 0)
         paper = the(catalogue, "arxiv:2106.09685")
         assert (paper.title, paper.origin, paper.year, paper.abstract) == ("LoRA", "notes", 2021, "")
@@ -201,14 +201,14 @@ def test_other_copies_of_an_arxiv_paper_are_that_paper(home: Home, metadata_firs
         catalogue = draft.catalogue
         if metadata_first:
             upsert(catalogue, with_changes(PAPER, doi="10.1/x"))
-        catalogue.replace_notes("/notes.md", copies, [])
-        catalogue.settle()
+        catalogue.notes.replace("/notes.md", copies, [])
+        catalogue.notes.settle()
         if not metadata_first:
             assert catalogue.counts()["papers"] == 2  # the page is the OpenReview copy, by its title
             upsert(catalogue, with_changes(PAPER, doi="10.1/x"))
         assert catalogue.counts()["papers"] == 1
         assert {the(catalogue, copy.paper_id).id for copy in copies} == {PAPER.id}
-        assert len(catalogue.notes_on([PAPER.id])[PAPER.id]) == 3
+        assert len(catalogue.notes.on([PAPER.id])[PAPER.id]) == 3
 
 
 def test_titles_that_prove_nothing_merge_nothing(home: Home) -> None:
@@ -217,7 +217,7 @@ def test_titles_that_prove_nothing_merge_nothing(home: Home) -> None:
     with home.draft() as draft:
         catalogue = draft.catalogue
         upsert(catalogue, PAPER, twin, short)
-        catalogue.replace_notes(
+        catalogue.notes.replace(
             "/notes.md",
             [
                 note("openreview:ambiguous", PAPER.title),  # two papers have this title
@@ -225,15 +225,15 @@ def test_titles_that_prove_nothing_merge_nothing(home: Home) -> None:
             ],
             [],
         )
-        catalogue.settle()
+        catalogue.notes.settle()
         assert catalogue.counts()["papers"] == 5
 
 
 def test_a_title_years_apart_is_another_paper(home: Home) -> None:
     with home.draft() as draft:
         upsert(draft.catalogue, PAPER)
-        draft.catalogue.replace_notes("/notes.md", [note("url:https://example.org/a", PAPER.title, year=1999)], [])
-        draft.catalogue.settle()
+        draft.catalogue.notes.replace("/notes.md", [note("url:https://example.org/a", PAPER.title, year=1999)], [])
+        draft.catalogue.notes.settle()
         assert draft.catalogue.counts()["papers"] == 2
 
 
@@ -246,10 +246,10 @@ def test_reading_a_document_again(home: Home) -> None:
     second = [note("arxiv:2106.09685", "LoRA", body="a"), note("arxiv:1810.04805", "BERT", body="edited")]
     with home.draft() as draft:
         catalogue = draft.catalogue
-        catalogue.replace_notes("/notes.md", first, [])
-        catalogue.settle()
-        changes = catalogue.replace_notes("/notes.md", second, [])
-        catalogue.settle()
+        catalogue.notes.replace("/notes.md", first, [])
+        catalogue.notes.settle()
+        changes = catalogue.notes.replace("/notes.md", second, [])
+        catalogue.notes.settle()
         assert (changes.new, changes.changed, changes.unchanged, changes.removed) == (0, 1, 1, 1)
         assert catalogue.counts()["papers"] == 2
         assert catalogue.key_of("arxiv:1706.03762") is None
@@ -258,10 +258,10 @@ def test_reading_a_document_again(home: Home) -> None:
 def test_settling_twice_changes_nothing(home: Home) -> None:
     with home.draft() as draft:
         upsert(draft.catalogue, PAPER)
-        draft.catalogue.replace_notes("/notes.md", [note("openreview:abcdef", PAPER.title), note("doi:10.5/y", "Other")], [])
-        draft.catalogue.settle()
+        draft.catalogue.notes.replace("/notes.md", [note("openreview:abcdef", PAPER.title), note("doi:10.5/y", "Other")], [])
+        draft.catalogue.notes.settle()
         before = draft.catalogue.documents()
-        draft.catalogue.settle()
+        draft.catalogue.notes.settle()
         after = draft.catalogue.documents()
         assert before.keys.tolist() == after.keys.tolist()
         assert before.digests == after.digests
@@ -274,14 +274,14 @@ def test_code_links_of_notes_and_their_order(home: Home) -> None:
         upsert(catalogue, PAPER)
         catalogue.replace_code_links([(PAPER.id, CodeLink("https://github.com/a/own", "abstract"))], ["abstract", "comments"])
         mention = Mention("repository", repository, "code", 3, stars=7)
-        catalogue.replace_notes("/notes.md", [note(PAPER.id, "T", mentions=(mention,))], [])
-        catalogue.settle()
+        catalogue.notes.replace("/notes.md", [note(PAPER.id, "T", mentions=(mention,))], [])
+        catalogue.notes.settle()
         links = catalogue.code_of([PAPER.id])[PAPER.id]
         assert [(x.url, x.source, x.stars) for x in links] == [
             ("https://github.com/a/own", "abstract", None),
             (repository, "notes", 7),
         ]
-        assert catalogue.notes_on([PAPER.id])[PAPER.id][0].mentions == (mention,)
+        assert catalogue.notes.on([PAPER.id])[PAPER.id][0].mentions == (mention,)
 
 
 def test_a_card_holds_all_that_is_known_and_its_digest_tells_whether_that_changed(home: Home) -> None:
@@ -293,11 +293,11 @@ def test_a_card_holds_all_that_is_known_and_its_digest_tells_whether_that_change
         Intake(catalogue).touch_all()
         catalogue.replace_code_links([(PAPER.id, own), (other.id, own)], ["abstract"])
         mention = Mention("web", "https://x.org", "code", 3)
-        catalogue.replace_notes("/notes.md", [note(PAPER.id, "T", mentions=(mention,)), note(PAPER.id, "", body="more")], [])
-        catalogue.settle()
+        catalogue.notes.replace("/notes.md", [note(PAPER.id, "T", mentions=(mention,)), note(PAPER.id, "", body="more")], [])
+        catalogue.notes.settle()
         key, unchanged = catalogue.key_of(PAPER.id), catalogue.key_of(other.id)
         assert key is not None and unchanged is not None
-        notes = tuple(catalogue.notes_on([PAPER.id])[PAPER.id])
+        notes = tuple(catalogue.notes.on([PAPER.id])[PAPER.id])
         assert (len(notes), notes[0].mentions) == (2, (mention,))
         assert catalogue.cards([key, unchanged, 99]) == {key: Card(PAPER, (own,), notes), unchanged: Card(other, (own,))}
         texts = SearchTexts(catalogue)
@@ -317,14 +317,14 @@ def test_a_card_holds_all_that_is_known_and_its_digest_tells_whether_that_change
             f"INSERT INTO code_links BY NAME SELECT '{PAPER.id}' AS paper_id, 'https://github.com/a/n' AS url, 'notes' AS source",
             "DELETE FROM notes",
         ):
-            catalogue._write(change)
+            catalogue.connection.write(change)
             after, now = texts.digests(), catalogue.cards([key])
             assert after.keys() == before.keys()
             assert after[key] != before[key] and now != cards, change
             assert after[unchanged] == before[unchanged]
             before, cards = after, now
         # What a forge says of a repository is said of every paper that has it.
-        catalogue._write(
+        catalogue.connection.write(
             "INSERT INTO repositories VALUES ('https://github.com/a/own', now()::TIMESTAMP, 5, FALSE, FALSE, '', '')"
         )
         after = texts.digests()
@@ -348,8 +348,8 @@ def test_filters(home: Home) -> None:
         upsert(catalogue, *papers)
         Intake(catalogue).touch_all()
         catalogue.replace_code_links([("arxiv:1901.00001", CodeLink("https://github.com/a/b", "abstract"))], ["abstract"])
-        catalogue.replace_notes("/notes.md", [note("arxiv:1801.00001", "B"), note("doi:10.5/y", "Only noted", year=2020)], [])
-        catalogue.settle()
+        catalogue.notes.replace("/notes.md", [note("arxiv:1801.00001", "B"), note("doi:10.5/y", "Only noted", year=2020)], [])
+        catalogue.notes.settle()
 
         def passing(**filters: object) -> set[str]:
             keys = catalogue.select(Filters(**filters))  # type: ignore[arg-type]

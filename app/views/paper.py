@@ -19,7 +19,7 @@ from kb.identifiers import paper_url
 from kb.papers import CodeLink, Mention, Note, Paper, plain_text
 from kb.search.explain import Explanation, explain
 from kb.search.searcher import Hit, Searcher, find_paper
-from kb.store import Catalogue, History, Ledger, Mentions
+from kb.store import Catalogue, History, Ledger
 from kb.text.paper_links import pages_of
 
 _AUTHORS = 60
@@ -164,7 +164,7 @@ def _named(catalogue: Catalogue, hit: Hit) -> None:
     if own:
         _heading("Named in the notes", len(own))
         st.markdown("\n".join(f"- {_mention(catalogue, mention)}" for mention in own))
-    by_others = Mentions(catalogue).of(hit.paper.id)
+    by_others = catalogue.notes.naming(hit.paper.id)
     if by_others:
         _heading("Named in notes on other papers", len(by_others))
         for place in by_others:

@@ -74,7 +74,7 @@ class HarvestRun:
                 self._came += len(papers)
                 self._fresh += changes.new + changes.changed + self._since_last_run(papers, stamps)
                 report.count("code links", links)
-                draft.catalogue.settle()
+                draft.catalogue.notes.settle()
             for identifier, day in deleted:
                 withdrawn = ledger.withdraw([identifier], day, "The record was deleted by its source.")
                 report.count("deleted", withdrawn)

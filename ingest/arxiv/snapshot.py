@@ -53,7 +53,7 @@ def ingest_snapshot(
     report.count("changed", changes.changed)
     report.count("unchanged", changes.unchanged)
     report.count("code links", links)
-    catalogue.settle()
+    catalogue.notes.settle()
     return report
 
 

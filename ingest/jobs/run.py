@@ -25,7 +25,7 @@ from kb.index.build import EmbeddingReport, build_indexes, embed_missing
 from kb.insights.map_layout import update_atlas
 from kb.library import LIBRARY_FILE, Memory
 from kb.progress import NoProgress, Progress
-from kb.store import Catalogue, Home, MatchCatalogue, NoteMatch, Run
+from kb.store import Catalogue, Home, NoteMatch, Run
 
 __all__ = [
     "Followed",
@@ -115,7 +115,7 @@ def run_code(home: Home) -> Report:
     def link(catalogue: Catalogue) -> Report:
         report = Report(source="what is stored")
         report.count("code links", link_all(catalogue))
-        catalogue.settle()
+        catalogue.notes.settle()
         return report
 
     return _run(home, "code", link)
@@ -150,9 +150,9 @@ def run_match(home: Home, note_id: str, identifier: str) -> None:
     word = NoteMatch(note_id, identifier, 1.0, "accepted" if identifier else "refused")
 
     def follow(catalogue: Catalogue) -> Report:
-        kept = MatchCatalogue(catalogue)
-        kept.keep([*(match for match in kept.matches() if match.note_id != note_id), word])
-        catalogue.settle()
+        notes = catalogue.notes
+        notes.keep_matches([*(match for match in notes.matches() if match.note_id != note_id), word])
+        catalogue.notes.settle()
         return Report(source=note_id)
 
     _run(home, "match", follow, redraw=True)
@@ -165,8 +165,8 @@ def _match_notes(home: Home, encoder: Encoder) -> bool:
 
     generation = home.open()
     try:
-        before = MatchCatalogue(generation.catalogue).matches()
-        if not before and not MatchCatalogue(generation.catalogue).untitled():
+        before = generation.catalogue.notes.matches()
+        if not before and not generation.catalogue.notes.untitled():
             return False
     finally:
         generation.close()
@@ -177,10 +177,10 @@ def _match_notes(home: Home, encoder: Encoder) -> bool:
 
     def keep(catalogue: Catalogue) -> Report:
         report = Report(source="notes without a title")
-        MatchCatalogue(catalogue).keep(found)
-        catalogue.settle()
-        for standing in ("made", "offered", "accepted", "refused"):
-            report.count(standing, len({match.note_id for match in found if match.standing == standing}))
+        catalogue.notes.keep_matches(found)
+        catalogue.notes.settle()
+        for status in ("made", "offered", "accepted", "refused"):
+            report.count(status, len({match.note_id for match in found if match.status == status}))
         return report
 
     _run(home, "match", keep, wait=600, redraw=True)
@@ -189,7 +189,7 @@ def _match_notes(home: Home, encoder: Encoder) -> bool:
 
 def _outcome(matches: Sequence[NoteMatch]) -> set[tuple[str, str, str]]:
     """What matters of matches; their confidence moves a little with every paper that comes."""
-    return {(match.note_id, match.paper_id, match.standing) for match in matches}
+    return {(match.note_id, match.paper_id, match.status) for match in matches}
 
 
 def _run(home: Home, job: str, work: Callable[[Catalogue], Report], wait: float = 0.0, redraw: bool = False) -> Report:

@@ -24,11 +24,6 @@ class State(StrEnum):
     STOPPED = "stopped in the middle"
     GAPS = "days are missing"
 
-    @property
-    def broken(self) -> bool:
-        """Whether something has to be done about it."""
-        return self in {State.BEHIND, State.STOPPED, State.GAPS, State.NEVER}
-
 
 @dataclass(frozen=True, slots=True)
 class Followed:

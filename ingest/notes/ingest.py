@@ -29,7 +29,7 @@ def ingest_notes(catalogue: Catalogue, paths: Sequence[Path], progress: Progress
             report.skip(source, 0, str(error))
             progress.advance(1)
             continue
-        changes = catalogue.replace_notes(source, document.notes, document.mentions)
+        changes = catalogue.notes.replace(source, document.notes, document.mentions)
         report.count("files", 1)
         for name in ("new", "changed", "unchanged", "removed"):
             report.count(name, getattr(changes, name))
@@ -38,9 +38,9 @@ def ingest_notes(catalogue: Catalogue, paths: Sequence[Path], progress: Progress
             report.skip(skipped.source, skipped.line, skipped.reason)
         progress.advance(1)
     folders = [path.resolve() for path in paths if path.is_dir()]
-    for source in catalogue.note_sources():
+    for source in catalogue.notes.sources():
         gone = Path(source)
         if gone not in files and any(gone.is_relative_to(folder) for folder in folders) and not gone.exists():
-            report.count("removed", catalogue.replace_notes(source, (), ()).removed)
-    catalogue.settle()
+            report.count("removed", catalogue.notes.replace(source, (), ()).removed)
+    catalogue.notes.settle()
     return report

@@ -10,7 +10,6 @@ from kb.cli.console import Json, home, print_json, say
 from kb.cli.console import show as line
 from kb.errors import QueryError
 from kb.identifiers import paper_id
-from kb.store import MatchCatalogue
 
 _PHRASES = {
     "made": "is about ({:.0%} sure)",
@@ -32,7 +31,7 @@ def match(
     generation = home().open()
     try:
         catalogue = generation.catalogue
-        notes, matches = MatchCatalogue(catalogue).untitled(), MatchCatalogue(catalogue).matches()
+        notes, matches = catalogue.notes.untitled(), catalogue.notes.matches()
         keys = {m.paper_id: catalogue.key_of(m.paper_id) for m in matches if m.paper_id}
         papers = catalogue.papers([key for key in keys.values() if key is not None])
     finally:
@@ -52,7 +51,7 @@ def match(
                             "id": m.paper_id,
                             "title": titles.get(m.paper_id, ""),
                             "confidence": m.confidence,
-                            "standing": m.standing,
+                            "standing": m.status,
                         }
                         for m in matches
                         if m.note_id == n.id
@@ -70,7 +69,7 @@ def match(
         line(f"     “{n.text[:100]}…”")
         found = [m for m in matches if m.note_id == n.id]
         for m in found:
-            line(f"     {_PHRASES[m.standing].format(m.confidence)} {titles.get(m.paper_id, '')}  {m.paper_id}".rstrip())
+            line(f"     {_PHRASES[m.status].format(m.confidence)} {titles.get(m.paper_id, '')}  {m.paper_id}".rstrip())
         if not found:
             line("     no paper in the knowledge base is like it")
 
@@ -79,7 +78,7 @@ def tell_offers() -> None:
     """Says on stderr where untitled notes wait for the user's word."""
     generation = home().open()
     try:
-        offered = {m.note_id for m in MatchCatalogue(generation.catalogue).matches() if m.standing == "offered"}
+        offered = {m.note_id for m in generation.catalogue.notes.matches() if m.status == "offered"}
     finally:
         generation.close()
     if offered:
@@ -95,7 +94,7 @@ def _decide(note: str, paper: str) -> None:
     try:
         catalogue = generation.catalogue
         wanted = note if note.startswith("url:") else f"url:note:{note}"
-        if wanted not in {n.id for n in MatchCatalogue(catalogue).untitled()}:
+        if wanted not in {n.id for n in catalogue.notes.untitled()}:
             raise QueryError(f"There is no note {note!r} without a title; `kb match` lists them.")
         identifier = "" if paper == "none" else paper_id(paper)
         if identifier and (key := catalogue.key_of(identifier)) is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from dataclasses import dataclass, replace
 from functools import partial
@@ -111,9 +110,6 @@ def build_indexes(draft: Draft, encoder: Encoder | None = None) -> None:
     wanted = digests(documents.digests)
     positions = store.find(wanted)
     found = positions >= 0
-    digest = hashlib.sha256(f"{fingerprint} {TEXT_RECIPE}".encode())
-    digest.update(documents.keys[found].tobytes())
-    digest.update("".join(d for d, has in zip(documents.digests, found.tolist(), strict=True) if has).encode())
     if (previous.model_fingerprint, previous.text_recipe) != (fingerprint, TEXT_RECIPE) or not _intact(draft, DENSE_FILES):
         (draft.folder / DENSE_FILE).unlink(missing_ok=True)
     embedded = positions[found]
@@ -128,7 +124,6 @@ def build_indexes(draft: Draft, encoder: Encoder | None = None) -> None:
         model_fingerprint=fingerprint,
         dimension=dimension,
         text_recipe=TEXT_RECIPE,
-        documents_digest=digest.hexdigest(),
     )
 
 

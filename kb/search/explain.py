@@ -55,7 +55,7 @@ def explain(searcher: Searcher, identifier: str, k: int = 5) -> list[Explanation
     evidence = [papers[near[row]] for row in best]
     weights = evidence_weights(relevance[best].tolist(), searcher.relevance.beta)
     words = searcher.weights(Query(embedding_text(papers[key].title, papers[key].abstract)))
-    notes = catalogue.notes_on([paper.id for paper in evidence])
+    notes = catalogue.notes.on([paper.id for paper in evidence])
     return [
         Explanation(
             paper,

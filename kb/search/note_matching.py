@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from kb.papers import Author
 from kb.search.retriever import Query
 from kb.search.searcher import Searcher
-from kb.store.matches import MatchCatalogue, NoteMatch, UntitledNote
+from kb.store import NoteMatch, UntitledNote
 from kb.text.tokenize import words
 
 MADE = 0.9  # confidence from which a match is made
@@ -51,7 +51,7 @@ class Agreement:
 def match_notes(searcher: Searcher, decisions: Mapping[str, str]) -> list[NoteMatch]:
     """The papers of all untitled notes; `decisions` has the user's: note id to paper id, empty for none of them."""
     found: list[NoteMatch] = []
-    notes = MatchCatalogue(searcher.catalogue).untitled()
+    notes = searcher.catalogue.notes.untitled()
     untitled = [note.id for note in notes]
     for note in notes:
         if note.id in decisions:

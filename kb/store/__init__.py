@@ -1,14 +1,13 @@
 """Where the catalogue is kept: DuckDB files, published in generations. The only package with DuckDB's SQL."""
 
-from kb.store.catalogue import Catalogue, DocumentBatch, Filters, Keys, NoteChanges, Run, parse_years
+from kb.store.catalogue import Catalogue, DocumentBatch, Filters, Keys, Run, parse_years
 from kb.store.code import CodeCatalogue, NamedRepository, PaperText, RepositoryState
 from kb.store.generations import CATALOGUE, Draft, Generation, Home, Manifest, checksum
 from kb.store.index_documents import SearchText, SearchTexts
 from kb.store.integrity import catalogue_problems
 from kb.store.ledger import Harvest, History, Ledger, TextChange, Withdrawal
-from kb.store.matches import MatchCatalogue, NoteMatch, UntitledNote
-from kb.store.mentions import Mentioned, Mentions
 from kb.store.merge import SNAPSHOT_ARROW, Intake, PaperChanges
+from kb.store.notes import Mentioned, NoteChanges, NoteMatch, Notes, UntitledNote
 
 __all__ = [
     "CATALOGUE",
@@ -26,12 +25,11 @@ __all__ = [
     "Keys",
     "Ledger",
     "Manifest",
-    "MatchCatalogue",
     "Mentioned",
-    "Mentions",
     "NamedRepository",
     "NoteChanges",
     "NoteMatch",
+    "Notes",
     "PaperChanges",
     "PaperText",
     "RepositoryState",

@@ -11,6 +11,7 @@ import pyarrow as pa
 from kb.papers import Author, CodeLink
 from kb.store.catalogue import Catalogue
 
+_PART = 2000  # papers read at a time
 #: Rows of a Papers-with-Code dump, checked: `paper_id` is canonical, or NULL where the row has no arXiv id.
 DUMP_ARROW = pa.schema(
     [
@@ -82,6 +83,7 @@ class CodeCatalogue:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
+        self._connection = catalogue.connection
 
     # The texts that name repositories --------------------------------------------------------------------------------
 
@@ -96,15 +98,11 @@ class CodeCatalogue:
         )
 
     def _matching(self, papers: str, pattern: str) -> Iterator[PaperText]:
-        with self._catalogue._connection.cursor() as cursor:
-            result = cursor.execute(
-                f"""SELECT id, title, authors, abstract, comments FROM {papers}
-                    WHERE regexp_matches(abstract || ' ' || comments, ?)""",
-                [pattern],
-            )
-            while rows := result.fetchmany(2000):
-                for identifier, title, authors, abstract, comments in rows:
-                    yield PaperText(identifier, title, tuple(Author(**a) for a in authors), abstract, comments)
+        sql = f"""SELECT id, title, authors, abstract, comments FROM {papers}
+                  WHERE regexp_matches(abstract || ' ' || comments, ?)"""
+        for rows in self._connection.read_in_parts(sql, [pattern], _PART):
+            for identifier, title, authors, abstract, comments in rows:
+                yield PaperText(identifier, title, tuple(Author(**a) for a in authors), abstract, comments)
 
     # The archive -----------------------------------------------------------------------------------------------------
 
@@ -113,8 +111,8 @@ class CodeCatalogue:
 
         A title counts from 16 letters and three words on: shorter ones are many papers'. The rows found wait for `matched`.
         """
-        write = self._catalogue._write
-        with self._catalogue._registered("dump_rows", rows):
+        write = self._connection.write
+        with self._connection.registered("dump_rows", rows):
             write("CREATE OR REPLACE TEMP TABLE dump AS SELECT *, title_key(coalesce(title, '')) AS title_key FROM dump_rows")
         write(
             """CREATE OR REPLACE TEMP TABLE dump_found AS
@@ -145,7 +143,7 @@ class CodeCatalogue:
 
     def matched(self) -> list[NamedRepository]:
         """The repositories that the last `match_dump` found papers for, each once a paper."""
-        rows = self._catalogue._write(
+        rows = self._connection.write(
             """SELECT papers.id, any_value(papers.title), any_value(papers.authors), min(dump.url), bool_or(official),
                       bool_or(mentioned), max(CASE WHEN framework IN ('', 'none') THEN '' ELSE framework END)
                FROM dump_found JOIN dump USING (line) JOIN papers ON papers.id = dump_found.paper_id
@@ -155,7 +153,7 @@ class CodeCatalogue:
 
     def replace_source(self, source: str, links: Sequence[tuple[str, CodeLink]]) -> None:
         """Puts these links in place of all that a source gave, for any paper."""
-        self._catalogue._write("DELETE FROM code_links WHERE source = ?", [source])
+        self._connection.write("DELETE FROM code_links WHERE source = ?", [source])
         self._catalogue.add_code_links(links)
 
     # The forges ------------------------------------------------------------------------------------------------------
@@ -164,7 +162,7 @@ class CodeCatalogue:
         """Repositories of this host and their ETags: those never checked first, then those checked longest ago."""
         return [
             (url, etag)
-            for url, etag in self._catalogue._read(
+            for url, etag in self._connection.read(
                 """SELECT min(links.url), coalesce(any_value(etag), '') FROM code_links AS links
                    LEFT JOIN repositories AS known ON known.url = lower(links.url)
                    WHERE starts_with(lower(links.url), ?) GROUP BY lower(links.url)
@@ -176,9 +174,9 @@ class CodeCatalogue:
     def record_states(self, states: Sequence[RepositoryState]) -> None:
         """Keeps what a forge says; an answer without stars keeps those known."""
         for state in states:
-            before = self._catalogue._read("SELECT stars FROM repositories WHERE url = ?", [state.url.lower()])
-            self._catalogue._write("DELETE FROM repositories WHERE url = ?", [state.url.lower()])
-            self._catalogue._write(
+            before = self._connection.read("SELECT stars FROM repositories WHERE url = ?", [state.url.lower()])
+            self._connection.write("DELETE FROM repositories WHERE url = ?", [state.url.lower()])
+            self._connection.write(
                 "INSERT INTO repositories VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [
                     state.url.lower(),
@@ -193,13 +191,13 @@ class CodeCatalogue:
 
     def confirm_states(self, urls: Sequence[str], checked: datetime) -> None:
         """Notes that nothing has changed of these repositories since they were last checked."""
-        self._catalogue._write(
+        self._connection.write(
             "UPDATE repositories SET checked = ? WHERE url IN (SELECT lower(unnest(?::VARCHAR[])))", [checked, list(urls)]
         )
 
     def papers_to_check(self, limit: int) -> list[str]:
         """arXiv papers that Hugging Face may know: the newest not asked about yet, then those asked about longest ago."""
-        rows = self._catalogue._read(
+        rows = self._connection.read(
             """SELECT id FROM papers LEFT JOIN paper_checks ON paper_checks.paper_id = papers.id
                WHERE starts_with(id, 'arxiv:') ORDER BY checked NULLS FIRST, published DESC NULLS LAST, key LIMIT ?""",
             [limit],
@@ -208,7 +206,7 @@ class CodeCatalogue:
 
     def record_paper(self, identifier: str, checked: datetime, project_page: str, link: CodeLink | None) -> None:
         """Keeps what Hugging Face says of a paper, in place of what it said before."""
-        write = self._catalogue._write
+        write = self._connection.write
         write("DELETE FROM paper_checks WHERE paper_id = ?", [identifier])
         write("INSERT INTO paper_checks VALUES (?, ?, ?)", [identifier, checked, project_page])
         write("DELETE FROM code_links WHERE paper_id = ? AND source = 'huggingface'", [identifier])
@@ -219,7 +217,7 @@ class CodeCatalogue:
 
     def mentioned(self, identifiers: Sequence[str]) -> dict[str, list[CodeLink]]:
         """Repositories that go with these papers but are hardly their own code: tools used, works compared with."""
-        rows = self._catalogue._read(
+        rows = self._connection.read(
             """SELECT paper_id, url, source, official, stars, confidence, evidence, framework, checked, archived
                FROM paper_repositories WHERE confidence < 0.5 AND paper_id IN (SELECT unnest(?))
                ORDER BY paper_id, confidence DESC, lower(url)""",
@@ -232,13 +230,5 @@ class CodeCatalogue:
 
     def project_page(self, identifier: str) -> str:
         """The project page of a paper that Hugging Face knows; empty where it knows none or was not asked."""
-        rows = self._catalogue._read("SELECT project_page FROM paper_checks WHERE paper_id = ?", [identifier])
+        rows = self._connection.read("SELECT project_page FROM paper_checks WHERE paper_id = ?", [identifier])
         return str(rows[0][0]) if rows else ""
-
-    def papers_with_code(self) -> dict[int, tuple[int, int]]:
-        """Papers, and those with code, by year."""
-        rows = self._catalogue._read(
-            """SELECT year, count(*), count(*) FILTER (id IN (SELECT paper_id FROM paper_code)) FROM papers
-               WHERE year IS NOT NULL GROUP BY year ORDER BY year"""
-        )
-        return {int(year): (int(papers), int(coded)) for year, papers, coded in rows}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from kb.store.catalogue import Catalogue, Keys
@@ -25,11 +24,10 @@ class Outlines:
 
     @classmethod
     def of(cls, catalogue: Catalogue) -> Outlines:
-        with catalogue._connection.cursor() as cursor:
-            table: pa.Table = cursor.sql(
-                """SELECT key, id, title, coalesce(year, 0)::INTEGER AS year, coalesce(categories[1], '') AS category
-                   FROM papers ORDER BY key"""
-            ).to_arrow_table()
+        table = catalogue.connection.read_arrow(
+            """SELECT key, id, title, coalesce(year, 0)::INTEGER AS year, coalesce(categories[1], '') AS category
+               FROM papers ORDER BY key"""
+        )
         return cls(
             table["key"].to_numpy(),
             table["id"].to_pylist(),

@@ -33,6 +33,7 @@ from kb.errors import NewerError, StoreError
 from kb.files import replace_file, sync
 from kb.locks import holding
 from kb.store.catalogue import Catalogue
+from kb.store.connection import Connection
 from kb.store.schema import migrate, newest_schema, schema_of
 
 CATALOGUE = "catalogue.duckdb"
@@ -61,8 +62,6 @@ class Manifest:
     model_fingerprint: str = ""
     dimension: int = 0
     text_recipe: str = ""
-    documents_digest: str = ""
-    """Digest over the papers and texts that the indexes hold; equal digests need no new index."""
     files: dict[str, int] = field(default_factory=dict)
     """Every file of the generation, with its size in bytes."""
     checksums: dict[str, int] = field(default_factory=dict)
@@ -82,6 +81,7 @@ class Manifest:
             own = values.pop(_OWN_CHECKSUM, None)  # none in a manifest of an earlier version
             if own is not None and own != zlib.crc32(json.dumps(values).encode()):
                 raise ValueError("its checksum differs")
+            values.pop("documents_digest", None)  # which earlier versions wrote, and none read
             return cls(**values)
         except (OSError, ValueError, TypeError, LookupError) as error:
             raise StoreError(
@@ -101,7 +101,7 @@ class Generation:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.manifest = Manifest.read(folder)
-        self._connection = _connect(folder / CATALOGUE, read_only=True)
+        self._connection = Connection(folder / CATALOGUE, read_only=True)
         self.catalogue = Catalogue(self._connection)
 
     @property
@@ -139,7 +139,7 @@ class Draft:
         self.manifest = replace(manifest, schema=newest_schema())
         # Files taken over as they are keep the checksum that they had when they were written.
         self._taken_over = {name: path.stat().st_ino for name, path in _files(folder) if name != CATALOGUE}
-        self._connection = _connect(folder / CATALOGUE, read_only=False)
+        self._connection = Connection(folder / CATALOGUE, read_only=False)
         try:
             before = schema_of(self._connection)
             older = 0 < before < newest_schema()
@@ -160,12 +160,12 @@ class Draft:
         path = self.folder / CATALOGUE
         compact = path.with_suffix(".compact")
         quoted = str(compact).replace("'", "''")  # ATTACH takes no parameter
-        self._connection.execute(f"ATTACH '{quoted}' AS compact")
-        self._connection.execute("COPY FROM DATABASE catalogue TO compact")
-        self._connection.execute("CHECKPOINT compact")
+        self._connection.write(f"ATTACH '{quoted}' AS compact")
+        self._connection.write("COPY FROM DATABASE catalogue TO compact")
+        self._connection.write("CHECKPOINT compact")
         self._connection.close()
         compact.replace(path)
-        self._connection = _connect(path, read_only=False)
+        self._connection = Connection(path, read_only=False)
 
     def discard(self, *names: str) -> None:
         """Takes these files and folders of the generation before not over, so that they are built anew."""
@@ -176,7 +176,7 @@ class Draft:
     def publish(self) -> Manifest:
         """Makes this draft the generation that is served."""
         counts = self.catalogue.counts()
-        self._connection.execute("CHECKPOINT")  # else a full disk would be noticed by nobody
+        self._connection.write("CHECKPOINT")  # else a full disk would be noticed by nobody
         self.close()
         files = _files(self.folder)
         manifest = replace(
@@ -385,26 +385,6 @@ class Home:
             superseded = bool(_NAME.fullmatch(path.name)) and int(path.name) <= newest - _KEEP
             if unpublished or (superseded and path.name != self.current_name()):
                 shutil.rmtree(path, ignore_errors=True)
-
-
-def _connect(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
-    # An import must leave room for the rest of a laptop; DuckDB's own default is most of the memory.
-    config: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": "1GB",
-        "preserve_insertion_order": "false",
-    }
-    if not read_only:
-        config["temp_directory"] = str(path.parent / "spill")
-    try:
-        connection = duckdb.connect(str(path), read_only=read_only, config=config)
-        # DuckDB draws one on stdout where it takes the session for an interactive one, in the middle of a `--json`.
-        connection.execute("SET enable_progress_bar = false")
-        return connection
-    except duckdb.Error as error:
-        raise StoreError(
-            f"{path} cannot be opened ({str(error).splitlines()[0]}). If it is damaged, restore the folder from a "
-            "backup, or move it away and ingest your sources again."
-        ) from error
 
 
 def _files(folder: Path) -> list[tuple[str, Path]]:

@@ -52,10 +52,11 @@ class SearchTexts:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
+        self._connection = catalogue.connection
 
     def digests(self) -> dict[int, str]:
         """Digests, in hexadecimal, of words and card of every paper, by key."""
-        rows = self._catalogue._read(f"SELECT key, md5(state::VARCHAR) FROM ({_SEARCHED})")
+        rows = self._connection.read(f"SELECT key, md5(state::VARCHAR) FROM ({_SEARCHED})")
         return {int(key): digest for key, digest in rows}
 
     def of(self, keys: Keys) -> Iterator[SearchText]:
@@ -63,7 +64,7 @@ class SearchTexts:
         for start in range(0, len(keys), _CHUNK):
             chunk = keys[start : start + _CHUNK].tolist()
             cards = self._catalogue.cards(chunk)
-            rows = self._catalogue._read(
+            rows = self._connection.read(
                 f"SELECT key, notes, repositories FROM ({_SEARCHED}) WHERE key IN (SELECT unnest(?::BIGINT[])) ORDER BY key",
                 [chunk],
             )

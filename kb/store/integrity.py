@@ -19,12 +19,12 @@ _UNSOUND = (
 def catalogue_problems(catalogue: Catalogue) -> list[str]:
     """What is wrong with a catalogue, in a sentence each; reads every row of every table."""
     found: list[str] = []
-    for (table,) in catalogue._read("SELECT table_name FROM duckdb_tables() WHERE NOT temporary ORDER BY table_name"):
+    for (table,) in catalogue.connection.read("SELECT table_name FROM duckdb_tables() WHERE NOT temporary ORDER BY table_name"):
         try:
-            catalogue._read(f'SELECT bit_xor(hash(t)) FROM "{table}" AS t')
+            catalogue.connection.read(f'SELECT bit_xor(hash(t)) FROM "{table}" AS t')
         except duckdb.Error as error:
             found.append(f"the table {table} cannot be read: {str(error).splitlines()[0]}")
     if found:
         return found
-    counted = ((int(catalogue._read(sql)[0][0]), what) for what, sql in _UNSOUND)
+    counted = ((int(catalogue.connection.read(sql)[0][0]), what) for what, sql in _UNSOUND)
     return [f"{number:,} {what}" for number, what in counted if number]

@@ -76,13 +76,13 @@ class Ledger:
     """The ledger of one open catalogue."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        self._catalogue = catalogue
+        self._connection = catalogue.connection
 
     # Papers --------------------------------------------------------------------------------------------------------
 
     def history(self, identifier: str) -> History:
         """Versions, changed texts and withdrawals of the paper with this canonical id; empty where there is none."""
-        read = self._catalogue._read
+        read = self._connection.read
         rows = read("SELECT title, abstract, versions FROM papers WHERE id = ?", [identifier])
         if not rows:
             return History()
@@ -100,23 +100,23 @@ class Ledger:
 
     def withdraw(self, identifiers: Sequence[str], noticed: date, reason: str) -> int:
         """Marks papers whose record the far side deleted; returns how many of them are here and were not marked yet."""
-        rows = self._catalogue._write(
+        rows = self._connection.write(
             "UPDATE papers SET withdrawn = TRUE WHERE id IN (SELECT unnest(?)) AND NOT withdrawn RETURNING id, len(versions)",
             [list(identifiers)],
         )
-        self._catalogue._write_many(
+        self._connection.write_many(
             "INSERT INTO withdrawals VALUES (?, ?, ?, ?)", [(identifier, n, noticed, reason) for identifier, n in rows]
         )
         return len(rows)
 
     def known_by_notes(self) -> list[str]:
         """Canonical ids of the arXiv papers that only notes tell of."""
-        rows = self._catalogue._read("SELECT id FROM papers WHERE origin = 'notes' AND starts_with(id, 'arxiv:') ORDER BY key")
+        rows = self._connection.read("SELECT id FROM papers WHERE origin = 'notes' AND starts_with(id, 'arxiv:') ORDER BY key")
         return [identifier for (identifier,) in rows]
 
     def papers_by_day(self, category: str, first: date, last: date) -> dict[date, int]:
         """Number of papers of a category, or archive, by the day on which version 1 was submitted."""
-        rows = self._catalogue._read(
+        rows = self._connection.read(
             f"SELECT published, count(*) FROM papers WHERE published BETWEEN ? AND ? AND {IN_CATEGORIES} GROUP BY published",
             [first, last, [category], [category]],
         )
@@ -124,15 +124,15 @@ class Ledger:
 
     def first_day(self, category: str) -> date | None:
         """The day on which the oldest paper of a category was submitted."""
-        rows = self._catalogue._read(f"SELECT min(published) FROM papers WHERE {IN_CATEGORIES}", [[category], [category]])
+        rows = self._connection.read(f"SELECT min(published) FROM papers WHERE {IN_CATEGORIES}", [[category], [category]])
         return rows[0][0]  # type: ignore[no-any-return]
 
     # Datestamps ----------------------------------------------------------------------------------------------------
 
     def stamp(self, stamps: Iterable[tuple[str, date]]) -> None:
         """Notes the datestamps under which records came; an older one than is noted changes nothing."""
-        with self._catalogue._registered("stamp_rows", _stamp_rows(stamps)):
-            self._catalogue._write(
+        with self._connection.registered("stamp_rows", _stamp_rows(stamps)):
+            self._connection.write(
                 """CREATE OR REPLACE TEMP TABLE stamped AS
                    SELECT paper_id, max(datestamp) AS datestamp FROM (FROM stamp_rows UNION ALL
                        SELECT datestamps.* FROM datestamps SEMI JOIN stamp_rows USING (paper_id)) GROUP BY paper_id;
@@ -142,8 +142,8 @@ class Ledger:
 
     def outdated(self, stamps: Iterable[tuple[str, date]]) -> list[tuple[str, date]]:
         """Those of these records that did not come yet, or only under an older datestamp."""
-        with self._catalogue._registered("stamp_rows", _stamp_rows(stamps)):
-            return self._catalogue._write(
+        with self._connection.registered("stamp_rows", _stamp_rows(stamps)):
+            return self._connection.write(
                 """SELECT DISTINCT stamp_rows.paper_id, stamp_rows.datestamp FROM stamp_rows LEFT JOIN datestamps
                    ON datestamps.paper_id = stamp_rows.paper_id AND datestamps.datestamp >= stamp_rows.datestamp
                    WHERE datestamps.paper_id IS NULL ORDER BY 2, 1"""
@@ -153,32 +153,32 @@ class Ledger:
 
     def harvest(self, source: str) -> Harvest:
         """How far the harvest of this source has come."""
-        rows = self._catalogue._read(f"SELECT {_HARVEST} FROM harvests WHERE source = ?", [source])
+        rows = self._connection.read(f"SELECT {_HARVEST} FROM harvests WHERE source = ?", [source])
         return Harvest(*rows[0]) if rows else Harvest(source)
 
     def harvests(self) -> list[Harvest]:
         """Every harvest that has published anything."""
-        return [Harvest(*row) for row in self._catalogue._read(f"SELECT {_HARVEST} FROM harvests ORDER BY source")]
+        return [Harvest(*row) for row in self._connection.read(f"SELECT {_HARVEST} FROM harvests ORDER BY source")]
 
     def keep(self, harvest: Harvest) -> None:
         """Puts this in place of what was known of the harvest of its source."""
-        self._catalogue._write("DELETE FROM harvests WHERE source = ?", [harvest.source])
+        self._connection.write("DELETE FROM harvests WHERE source = ?", [harvest.source])
         values = [getattr(harvest, name.strip()) for name in _HARVEST.split(",")]
-        self._catalogue._write(f"INSERT INTO harvests ({_HARVEST}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+        self._connection.write(f"INSERT INTO harvests ({_HARVEST}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def skipped(self, run: int, limit: int = 50) -> list[Skipped]:
         """What a run left out and why, the first of it."""
-        rows = self._catalogue._read("SELECT source, line, reason FROM skipped WHERE run = ? LIMIT ?", [run, limit])
+        rows = self._connection.read("SELECT source, line, reason FROM skipped WHERE run = ? LIMIT ?", [run, limit])
         return [Skipped(*row) for row in rows]
 
     def quiet_days(self, category: str) -> set[date]:
         """Days on which the far side, asked again, had no papers of a category either."""
-        return {day for (day,) in self._catalogue._read("SELECT day FROM quiet_days WHERE category = ?", [category])}
+        return {day for (day,) in self._connection.read("SELECT day FROM quiet_days WHERE category = ?", [category])}
 
     def confirm_quiet(self, category: str, days: Iterable[date]) -> None:
         """Notes days on which the far side has no papers of a category."""
         new = sorted(set(days) - self.quiet_days(category))
-        self._catalogue._write_many("INSERT INTO quiet_days VALUES (?, ?)", [(category, day) for day in new])
+        self._connection.write_many("INSERT INTO quiet_days VALUES (?, ?)", [(category, day) for day in new])
 
 
 def _stamp_rows(stamps: Iterable[tuple[str, date]]) -> pa.Table:

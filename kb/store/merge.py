@@ -114,14 +114,15 @@ class Intake:
     """The way of papers into a draft's catalogue; the staging area is the draft's, whoever looks at it."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        self._catalogue = catalogue
-        self._write = catalogue._write
+        self._connection = catalogue.connection
 
     def begin(self) -> None:
         """Opens the staging area. It holds one row a record until the papers are merged."""
         # In memory as temporary tables are, and spilled as they are, but seen by every cursor.
-        self._write("ATTACH IF NOT EXISTS ':memory:' AS work")
-        self._write(f"CREATE OR REPLACE TABLE work.staging AS SELECT 0::BIGINT AS ordinal, {COLUMNS} FROM papers LIMIT 0")
+        self._connection.write("ATTACH IF NOT EXISTS ':memory:' AS work")
+        self._connection.write(
+            f"CREATE OR REPLACE TABLE work.staging AS SELECT 0::BIGINT AS ordinal, {COLUMNS} FROM papers LIMIT 0"
+        )
 
     def stage_snapshot(
         self, rows: pa.Table, categories: Sequence[str] = (), limit: int | None = None
@@ -131,8 +132,8 @@ class Intake:
         Returns how many were staged, and line and reason of each that cannot be: no such arXiv id, no title.
         Rows of other categories are neither.
         """
-        with self._catalogue._registered("snapshot_rows", rows):
-            bad = self._write(
+        with self._connection.registered("snapshot_rows", rows):
+            bad = self._connection.write(
                 """SELECT line, CASE WHEN coalesce(trim(id), '') = '' THEN 'the record has no id'
                         WHEN coalesce(trim(title), '') = '' THEN 'the record ' || id || ' has no title'
                         ELSE id || ' is no arXiv id that can exist' END
@@ -141,7 +142,7 @@ class Intake:
                 [ARXIV_ID_PATTERN],
             )
             before = self._staged()
-            self._write(
+            self._connection.write(
                 f"""INSERT INTO work.staging
                     SELECT (SELECT count(*) FROM work.staging) + row_number() OVER (), {COLUMNS} FROM ({_SNAPSHOT})
                     WHERE title <> '' AND regexp_full_match(id[7:], ?) AND (len(?) = 0 OR {IN_CATEGORIES})
@@ -159,14 +160,14 @@ class Intake:
         mark = (
             "" if marks_withdrawn else f"REPLACE (CASE WHEN {_says_withdrawn('comments', 'abstract')} THEN TRUE END AS withdrawn)"
         )
-        with self._catalogue._registered("paper_rows", rows):
-            self._write(
+        with self._connection.registered("paper_rows", rows):
+            self._connection.write(
                 f"""INSERT INTO work.staging SELECT (SELECT count(*) FROM work.staging) + row_number() OVER (), {COLUMNS}
                     FROM (SELECT * {mark} FROM paper_rows)"""
             )
 
     def _staged(self) -> int:
-        return self._catalogue._count("work.staging")
+        return self._connection.count("work.staging")
 
     def merge(self) -> PaperChanges:
         """Upserts what was staged, by meaning: only what differs is written.
@@ -190,19 +191,19 @@ class Intake:
                 yield changes
                 writing.result()
             except BaseException:
-                self._catalogue._connection.interrupt()
+                self._connection.interrupt()
                 raise
-        self._write("DROP TABLE work.staging; DROP TABLE work.differing; DROP TABLE work.fresh")
+        self._connection.write("DROP TABLE work.staging; DROP TABLE work.differing; DROP TABLE work.fresh")
 
     def _compare(self) -> PaperChanges:
         """Finds what of the staged papers is `fresh`, and what of the others is `differing` from what is stored."""
-        self._write(
+        self._connection.write(
             """CREATE OR REPLACE TEMP TABLE chosen AS
                SELECT id, arg_max(ordinal, (len(versions), coalesce(updated, DATE '1900-01-01'), ordinal)) AS ordinal
                FROM work.staging GROUP BY id"""
         )
         # Filled with what the record lacks first: a comparison of what would be written with what is there.
-        self._write(
+        self._connection.write(
             f"""CREATE OR REPLACE TABLE work.differing AS
                 SELECT staging.* REPLACE (
                     coalesce(nullif(staging.abstract, ''), papers.abstract) AS abstract,
@@ -219,38 +220,38 @@ class Intake:
                    OR (coalesce(staging.updated >= papers.updated, TRUE) AND len(staging.versions) >= len(papers.versions)
                        AND row({_qualified("staging")}) IS DISTINCT FROM row({_qualified("papers")}))"""
         )
-        self._write(
+        self._connection.write(
             f"""DELETE FROM work.differing USING papers WHERE differing.id = papers.id AND papers.origin = 'arxiv'
                 AND row({_qualified("differing")}) IS NOT DISTINCT FROM row({_qualified("papers")})"""
         )
-        self._write("CREATE OR REPLACE TABLE work.fresh AS SELECT id, ordinal FROM chosen ANTI JOIN papers USING (id)")
-        self._write(
+        self._connection.write("CREATE OR REPLACE TABLE work.fresh AS SELECT id, ordinal FROM chosen ANTI JOIN papers USING (id)")
+        self._connection.write(
             """DROP TABLE chosen;
                CREATE OR REPLACE TEMP TABLE touched AS SELECT id FROM work.fresh UNION ALL SELECT id FROM work.differing"""
         )
-        new, changed = self._catalogue._count("work.fresh"), self._catalogue._count("work.differing")
+        new, changed = self._connection.count("work.fresh"), self._connection.count("work.differing")
         return PaperChanges(new, changed, self._staged() - new - changed)
 
     def _write_all(self) -> None:
         """Writes what `_compare` found."""
-        self._write(
+        self._connection.write(
             """INSERT INTO former_texts SELECT id, len(papers.versions), papers.title, papers.abstract
                FROM papers JOIN work.differing USING (id)
                WHERE papers.origin = 'arxiv' AND len(differing.versions) > len(papers.versions)
                  AND (differing.title, differing.abstract) IS DISTINCT FROM (papers.title, papers.abstract)"""
         )
         assignments = ", ".join(f"{name.strip()} = differing.{name.strip()}" for name in COLUMNS.split(",")[1:])
-        self._write(
+        self._connection.write(
             f"""UPDATE papers SET {assignments}, title_key = title_key(differing.title)
                 FROM work.differing WHERE papers.id = differing.id"""
         )
-        self._write(
+        self._connection.write(
             f"""INSERT INTO papers (key, title_key, {COLUMNS})
                 SELECT nextval('paper_keys'), title_key(title), {COLUMNS}
                 FROM (SELECT staging.* REPLACE (coalesce(staging.withdrawn, FALSE) AS withdrawn)
                       FROM work.staging JOIN work.fresh USING (id, ordinal) ORDER BY ordinal)"""
         )
-        self._write(
+        self._connection.write(
             """DELETE FROM withdrawals USING papers, touched
                WHERE withdrawals.paper_id = papers.id AND papers.id = touched.id AND version = len(papers.versions);
                INSERT INTO withdrawals SELECT id, len(versions), updated, comments
@@ -259,7 +260,7 @@ class Intake:
 
     def touch_all(self) -> None:
         """Counts every paper as one that the last merge wrote."""
-        self._write("CREATE OR REPLACE TEMP TABLE touched AS SELECT id FROM papers")
+        self._connection.write("CREATE OR REPLACE TEMP TABLE touched AS SELECT id FROM papers")
 
 
 def _qualified(table: str) -> str:

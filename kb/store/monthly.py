@@ -25,18 +25,18 @@ class Trends:
     """Counts over the papers of one open catalogue; withdrawn papers are left out. Last days are not part of a span."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        self._catalogue = catalogue
+        self._connection = catalogue.connection
 
     def published(self, first: date, end: date) -> Keys:
         """Keys of the papers of a span, in order."""
-        rows = self._catalogue._read(
+        rows = self._connection.read(
             "SELECT key FROM papers WHERE published >= ? AND published < ? AND NOT withdrawn ORDER BY key", [first, end]
         )
         return np.asarray([key for (key,) in rows], dtype=np.int64)
 
     def by_category(self, first: date, end: date) -> dict[str, int]:
         """Papers of a span by their primary category."""
-        rows = self._catalogue._read(
+        rows = self._connection.read(
             """SELECT categories[1], count(*) FROM papers
                WHERE published >= ? AND published < ? AND NOT withdrawn AND len(categories) > 0 GROUP BY 1""",
             [first, end],
@@ -45,7 +45,7 @@ class Trends:
 
     def title_words(self, first: date, end: date) -> dict[str, int]:
         """Papers of a span by pairs of neighbouring words in their titles, in small letters."""
-        rows = self._catalogue._read(
+        rows = self._connection.read(
             r"""SELECT pair, count(*) FROM (
                     SELECT DISTINCT key,
                         unnest(list_transform(range(1, len(words)), lambda i: words[i] || ' ' || words[i + 1])) AS pair
@@ -58,7 +58,7 @@ class Trends:
 
     def monthly(self, first: date, end: date) -> list[MonthCount]:
         """Papers of a span by month and primary category, the oldest month first."""
-        rows = self._catalogue._read(
+        rows = self._connection.read(
             """SELECT date_trunc('month', published)::DATE AS month, coalesce(categories[1], '') AS category, count(*),
                       count(coded.paper_id)
                FROM papers LEFT JOIN (SELECT DISTINCT paper_id FROM paper_code) AS coded ON coded.paper_id = papers.id
@@ -69,7 +69,7 @@ class Trends:
 
     def months(self) -> list[date]:
         """First days of the months that have papers, the newest first."""
-        rows = self._catalogue._read(
+        rows = self._connection.read(
             """SELECT DISTINCT date_trunc('month', published)::DATE AS month FROM papers
                WHERE published IS NOT NULL AND NOT withdrawn ORDER BY month DESC"""
         )

@@ -5,9 +5,8 @@ from __future__ import annotations
 from functools import cache
 from importlib import resources
 
-import duckdb
-
 from kb.errors import NewerError
+from kb.store.connection import Connection
 
 
 @cache
@@ -22,17 +21,16 @@ def newest_schema() -> int:
     return _migrations()[-1][0]
 
 
-def schema_of(connection: duckdb.DuckDBPyConnection) -> int:
+def schema_of(connection: Connection) -> int:
     """Number of the last migration applied to this file; 0 for a new one."""
-    exists = connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'migrations'").fetchall()
+    exists = connection.read("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'migrations'")
     if not exists[0][0]:
         return 0
-    # Fetched to the end: a connection with a result left open takes no other work.
-    rows = connection.execute("SELECT max(number) FROM migrations").fetchall()
+    rows = connection.read("SELECT max(number) FROM migrations")
     return int(rows[0][0]) if rows[0][0] is not None else 0
 
 
-def migrate(connection: duckdb.DuckDBPyConnection) -> None:
+def migrate(connection: Connection) -> None:
     """Brings a file to the newest schema; raises NewerError for one that is newer than this program."""
     present = schema_of(connection)
     if present > newest_schema():
@@ -42,8 +40,8 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
         )
     for number, sql in _migrations():
         if number > present:
-            connection.execute("BEGIN")
-            connection.execute("CREATE TABLE IF NOT EXISTS migrations (number INTEGER NOT NULL)")
-            connection.execute(sql)
-            connection.execute("INSERT INTO migrations VALUES (?)", [number])
-            connection.execute("COMMIT")
+            connection.write("BEGIN")
+            connection.write("CREATE TABLE IF NOT EXISTS migrations (number INTEGER NOT NULL)")
+            connection.write(sql)
+            connection.write("INSERT INTO migrations VALUES (?)", [number])
+            connection.write("COMMIT")

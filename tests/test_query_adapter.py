@@ -67,11 +67,11 @@ def test_before_training_it_is_the_encoder(plain: BertEncoder) -> None:
 def test_numpy_computes_what_was_trained_by_torch(trained: QuerySide) -> None:
     side = encoded(trained, QUESTIONS)
     bert = Bert(default_folder())
-    ours = np.stack([bert.changed(trained.changes()).encode(text) for text in QUESTIONS])
+    ours = np.stack([bert.with_lora(trained.changes()).encode(text) for text in QUESTIONS])
     np.testing.assert_allclose(ours, side, atol=1e-5)
     before = np.stack([bert.encode(text) for text in QUESTIONS])
     assert (ours * before).sum(axis=1).max() < 0.99
-    half = np.stack([bert.changed(trained.changes(0.5)).encode(text) for text in QUESTIONS])
+    half = np.stack([bert.with_lora(trained.changes(0.5)).encode(text) for text in QUESTIONS])
     assert ((ours * before).sum(axis=1) < (half * before).sum(axis=1)).all()
     np.testing.assert_array_equal(before, np.stack([Bert(default_folder()).encode(text) for text in QUESTIONS]))
 
@@ -132,13 +132,13 @@ def test_what_comes_along_is_small_and_used_for_queries_alone(encoder: Encoder, 
     np.testing.assert_array_equal(encoder.encode(QUESTIONS), plain.encode(QUESTIONS))
     changes = read(SHIPPED, encoder.fingerprint)
     assert changes is not None
-    ours = Bert(default_folder()).changed(changes)
+    ours = Bert(default_folder()).with_lora(changes)
     np.testing.assert_array_equal(encoder.encode_query(QUESTIONS), np.stack([ours.encode(text) for text in QUESTIONS]))
     assert ((encoder.encode_query(QUESTIONS) * plain.encode(QUESTIONS)).sum(axis=1) < 0.999).all()
     assert encoder.encode_query([]).shape == (0, encoder.dimension)
     late = BertEncoder(default_folder(), "late")
     np.testing.assert_array_equal(late.encode_query(QUESTIONS), plain.encode(QUESTIONS))
-    late.change_for_queries(changes)
+    late.set_query_adapter(changes)
     np.testing.assert_array_equal(late.encode_query(QUESTIONS), encoder.encode_query(QUESTIONS))
     # Another model has no query side, and KB_MODEL=marge derives its vectors from those of papers.
     marge = load_encoder("marge")

@@ -1,4 +1,4 @@
-"""Texts to vectors: the encoder protocol, any sentence-transformers model, and the quick road for the default's architecture."""
+"""Encoders: the protocol, any sentence-transformers model, and a fast path for BERT models."""
 
 from __future__ import annotations
 
@@ -13,103 +13,105 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from kb.encode.bert_numpy import Bert, Changes
+from kb.encode.bert_numpy import Bert, LoraWeights
 from kb.errors import ModelError
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-    from kb.encode.bert_torch import BulkBert
+    from kb.encode.bert_torch import TorchBert
 
-#: float32, shape (n, d), every row of length one: the inner product of two rows is their cosine.
+#: Unit vectors, float32, shape (n, d): the inner product of two rows is their cosine.
 Vectors = NDArray[np.float32]
 
-# oneDNN keeps what it compiles for every shape of batch, up to 1,024 of them: gigabytes in an hour of embedding.
-# Batches come sorted by length, so that a few are enough.
+# oneDNN caches a compiled kernel for each of up to 1,024 batch shapes: gigabytes in an hour of embedding. Batches are sorted by
+# length, so that a small cache is enough.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 _BATCH_TOKENS = 4096
-_FEW = 16  # texts that numpy has embedded by the time that torch is imported
+_MAX_NUMPY_TEXTS = 16  # numpy encodes so many in the time that importing torch takes
 
 
 class Encoder(Protocol):
-    """Anything that turns texts into unit vectors."""
+    """Encodes texts as unit vectors."""
 
     model_id: str
-    """Name by which the model is known to its user."""
+    """Name of the model, shown to the user."""
     fingerprint: str
-    """SHA-256 of the weights: two models of one name are told apart by it."""
+    """SHA-256 of the weights: distinguishes two models of the same name."""
     dimension: int
+    """Numbers in a vector."""
 
     def encode(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> Vectors:
-        """One unit vector a text, shape (len(texts), dimension); `progress` is told how many more are done."""
+        """Encode papers: unit vectors, shape (len(texts), dimension). `progress` is called with the number of texts just done."""
         ...
 
     def encode_query(self, texts: Sequence[str]) -> Vectors:
-        """One unit vector a question or phrase, shape (len(texts), dimension), near to the papers that answer it."""
+        """Encode questions or phrases: unit vectors, shape (len(texts), dimension), close to the papers that answer them."""
         ...
 
 
 @runtime_checkable
 class DerivedEncoder(Encoder, Protocol):
-    """An encoder whose vectors are a function of another one's: what that one has embedded is never embedded again."""
+    """An encoder whose vectors are computed from those of a base encoder, so that no text is embedded twice."""
 
     base: Encoder
+    """The encoder whose vectors it starts from."""
 
     def derive(self, vectors: Vectors) -> Vectors:
-        """The vectors of texts from those that the base gave them, shape (n, d)."""
+        """Compute the vectors of texts from the base's vectors of them; both of shape (n, d)."""
         ...
 
 
 class BertEncoder:
-    """A BERT model with mean pooling. A query, or a few texts, take milliseconds each from a cold start."""
+    """A BERT model with mean pooling: numpy for queries and a few texts, torch for many. Safe to share between threads."""
 
     def __init__(self, folder: Path, model_id: str) -> None:
-        """Raises UnknownArchitecture where the folder holds another kind of model."""
+        """Load the model in a folder. Raises UnsupportedArchitecture if it is of another kind."""
         self._bert = Bert(folder)
-        self._bulk: BulkBert | None = None
+        self._torch_bert: TorchBert | None = None
         self.model_id = model_id
         self.dimension = self._bert.dimension
         self.fingerprint = weights_sha256(folder)
-        self._query_changes: Changes = {}
+        self._query_lora: LoraWeights = {}
 
-    def change_for_queries(self, changes: Changes) -> None:
-        """Queries are encoded with these changes from now on; the vectors of papers stay what they are."""
-        self._query_changes = changes
-        self.__dict__.pop("_asked", None)
+    def set_query_adapter(self, lora: LoraWeights) -> None:
+        """Encode queries with this LoRA adapter from now on; papers are encoded as before."""
+        self._query_lora = lora
+        self.__dict__.pop("_query_bert", None)
 
     @cached_property
-    def _asked(self) -> Bert:
-        """What encodes queries; made at the first one, since much of what is asked has no words."""
-        return self._bert.changed(self._query_changes) if self._query_changes else self._bert
+    def _query_bert(self) -> Bert:
+        """The model for queries, made at the first one: many commands encode none."""
+        return self._bert.with_lora(self._query_lora) if self._query_lora else self._bert
 
     def __getstate__(self) -> dict[str, object]:
-        """What is sent to another machine: its processor may want the matrices laid out in another way."""
-        return {name: value for name, value in self.__dict__.items() if name != "_asked"} | {"_bulk": None}
+        """State for pickling, without what is made on demand: another processor may need another layout of the matrices."""
+        return {name: value for name, value in self.__dict__.items() if name != "_query_bert"} | {"_torch_bert": None}
 
     def encode(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> Vectors:
         """See Encoder.encode."""
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
-        if len(texts) <= _FEW:
+        if len(texts) <= _MAX_NUMPY_TEXTS:
             for row, text in enumerate(texts):
                 vectors[row] = self._bert.encode(text)
                 if progress:
                     progress(1)
             return vectors
-        from kb.encode.bert_torch import BulkBert  # imports torch
+        from kb.encode.bert_torch import TorchBert  # imports torch
 
-        bulk = self._bulk = self._bulk or BulkBert(self._bert)
+        bert = self._torch_bert = self._torch_bert or TorchBert(self._bert)
         tokens = self._bert.tokenize(texts)
 
         def encode_batch(batch: list[int]) -> None:
-            vectors[batch] = bulk.encode([tokens[row] for row in batch])
+            vectors[batch] = bert.encode([tokens[row] for row in batch])
 
         _in_batches([len(each) for each in tokens], encode_batch, progress)
         return vectors
 
     def encode_query(self, texts: Sequence[str]) -> Vectors:
         """See Encoder.encode_query."""
-        vectors = [self._asked.encode(text) for text in texts]
+        vectors = [self._query_bert.encode(text) for text in texts]
         return np.asarray(vectors, dtype=np.float32).reshape(len(texts), self.dimension)
 
 
@@ -117,15 +119,15 @@ class SentenceTransformerEncoder:
     """Any sentence-transformers model, by name on the hub or by folder."""
 
     def __init__(self, name: str, model_id: str | None = None) -> None:
-        """Loads the model; raises ModelError where it is not to be had."""
-        # Imported here, not above: it takes seconds, and most commands never embed anything.
+        """Load a model by its name on the hub or by folder. Raises ModelError if it cannot be loaded."""
+        # Imported here: it takes seconds, and most commands never encode anything.
         import torch
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging
 
         from kb.encode.bert_torch import has_bfloat16
 
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # ours says what the user waits for; this one flickers at every start
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # we show our own
         dtype = torch.bfloat16 if has_bfloat16() else torch.float32
         local = Path(name).is_dir()
         try:
@@ -160,35 +162,35 @@ class SentenceTransformerEncoder:
         return vectors
 
     def encode_query(self, texts: Sequence[str]) -> Vectors:
-        """See Encoder.encode_query; as papers are encoded."""
+        """See Encoder.encode_query; queries are encoded as papers are."""
         return self.encode(texts)
 
 
 def _in_batches(lengths: Sequence[int], encode: Callable[[list[int]], None], progress: Callable[[int], None] | None) -> None:
-    """Hands the rows of texts of so many tokens to `encode`, in batches of like length: little is spent on padding.
+    """Call `encode` with the row numbers of a batch at a time; `lengths` are the texts' tokens, and a batch has similar lengths.
 
-    Every worker computes with one thread. One batch over all cores would wait at each operation for the
-    slowest thread, and on a busy machine that costs more than it gains. OMP_NUM_THREADS says how many there are, else the cores.
+    Each of several workers computes on one thread: a batch over all cores would wait for the slowest thread at every operation,
+    which takes longer on a busy machine. There are OMP_NUM_THREADS workers, else one a core.
     """
     batches: list[list[int]] = []
     for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
-        # The first of a batch is its longest.
+        # The first text of a batch is its longest.
         if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= _BATCH_TOKENS:
             batches[-1].append(row)
         else:
             batches.append([row])
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    with ThreadPoolExecutor(max_workers=max(1, int(said)) if said.isdigit() else os.cpu_count() or 1) as pool:
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    with ThreadPoolExecutor(max_workers=max(1, int(threads)) if threads.isdigit() else os.cpu_count() or 1) as pool:
         for batch, _ in zip(batches, pool.map(encode, batches), strict=True):
             if progress:
                 progress(len(batch))
 
 
 def weights_sha256(folder: Path) -> str:
-    """SHA-256 over the weight files of a model's folder, in the order of their names."""
+    """SHA-256 of a model folder's weight files, in the order of their names. Raises ModelError if there are none."""
     files = sorted(p for p in folder.rglob("*") if p.suffix in {".safetensors", ".bin", ".pt"})
     if not files:
-        raise ModelError(f"{folder} holds no weights (*.safetensors): it is no sentence-transformers model.")
+        raise ModelError(f"{folder} holds no weights (*.safetensors): it is not a sentence-transformers model.")
     if len(files) == 1:
         return _file_sha256(files[0])
     return hashlib.sha256("".join(_file_sha256(p) for p in files).encode()).hexdigest()

@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from kb.encode.bert_numpy import UnknownArchitecture
+from kb.encode.bert_numpy import UnsupportedArchitecture
 from kb.encode.encoder import BertEncoder, Encoder, SentenceTransformerEncoder
 from kb.errors import ModelError
 from kb.models.marge.encoder import MargeEncoder, Relevance
@@ -81,9 +81,9 @@ def _encoder_of(name: str, model_id: str) -> Encoder:
     """The quick encoder where the folder's architecture has one, with the query side that was trained for it, if any; else
     sentence-transformers'."""
     if Path(name).is_dir():
-        with suppress(UnknownArchitecture):
+        with suppress(UnsupportedArchitecture):
             encoder = BertEncoder(Path(name), model_id)
             if changes := read_changes(QUERY_SIDE, encoder.fingerprint):
-                encoder.change_for_queries(changes)
+                encoder.set_query_adapter(changes)
             return encoder
     return SentenceTransformerEncoder(name, model_id)

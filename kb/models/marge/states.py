@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import BertModel
 from transformers.utils import logging
 
-from kb.encode.bert_numpy import Bert, Tokens, UnknownArchitecture
+from kb.encode.bert_numpy import Bert, Tokens, UnsupportedArchitecture
 from kb.errors import ModelError
 
 
@@ -24,14 +24,14 @@ class TokenStates:
         """Raises ModelError where the folder holds no model of that architecture."""
         try:
             self._tokens = Bert(folder)
-        except UnknownArchitecture as error:
+        except UnsupportedArchitecture as error:
             raise ModelError(f"{error} A model of this kind needs BERT's tokens: unset KB_MODEL.") from error
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         logging.set_verbosity_error()  # type: ignore[no-untyped-call]
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         model: Any = BertModel.from_pretrained(folder, dtype=torch.bfloat16, add_pooling_layer=False)
         self._model = model.to(self.device).eval()
-        self.words = torch.from_numpy(self._tokens.words)
+        self.words = torch.from_numpy(self._tokens.word_embeddings)
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """Token ids of every text, the special ones included, cut at the encoder's limit."""

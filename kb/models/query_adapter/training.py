@@ -20,7 +20,7 @@ from torch.nn import functional
 from transformers import BertModel
 from transformers.utils import logging
 
-from kb.encode.bert_numpy import Bert, Changes, Tokens
+from kb.encode.bert_numpy import Bert, LoraWeights, Tokens
 from kb.encode.encoder import Vectors
 from kb.progress import NoProgress, Progress
 
@@ -64,7 +64,7 @@ class QuerySide(nn.Module):
     """The encoder with changes of low rank to each matrix of its layers, which begin at nothing."""
 
     def __init__(self, folder: Path, rank: int) -> None:
-        """Raises UnknownArchitecture where the folder holds another model than kb.bert computes."""
+        """Raises UnsupportedArchitecture where the folder holds another model than kb.encode.bert_numpy computes."""
         super().__init__()
         self._tokens = Bert(folder)
         logging.set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -83,7 +83,7 @@ class QuerySide(nn.Module):
         states = self._model(input_ids=padded, attention_mask=mask).last_hidden_state
         return functional.normalize((states * mask[:, :, None]).sum(dim=1), dim=-1)
 
-    def changes(self, share: float = 1.0) -> Changes:
+    def changes(self, share: float = 1.0) -> LoraWeights:
         """So much of what was learned so far."""
         return {
             name: (part.down.detach().numpy().copy(), (share * part.up.detach()).numpy()) for name, part in self._changed.items()

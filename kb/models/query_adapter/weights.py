@@ -8,7 +8,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from kb.encode.bert_numpy import Changes
+from kb.encode.bert_numpy import LoraWeights
 from kb.errors import ModelError
 from kb.files import replace_file
 
@@ -17,7 +17,7 @@ SHIPPED = Path(__file__).parent / "trained" / "query.safetensors"
 _ENCODER = "encoder"
 
 
-def write(path: Path, changes: Changes, encoder: str) -> None:
+def write(path: Path, changes: LoraWeights, encoder: str) -> None:
     """Writes changes to the encoder of that fingerprint, under a temporary name first: the file is whole or not there."""
     tensors = {
         f"{name}.{part}": np.ascontiguousarray(factor, dtype=np.float16)
@@ -28,7 +28,7 @@ def write(path: Path, changes: Changes, encoder: str) -> None:
     replace_file(path, save(tensors, metadata={_ENCODER: encoder}))
 
 
-def read(path: Path, encoder: str) -> Changes | None:
+def read(path: Path, encoder: str) -> LoraWeights | None:
     """The changes in a file; None where they are to another encoder than that of this fingerprint.
 
     Raises ModelError where the file cannot be read.

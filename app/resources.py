@@ -192,10 +192,10 @@ def whole_map(generation: Generation) -> Plot | None:
 
 @st.cache_resource(max_entries=1, show_spinner="Unfolding the map…")
 def _whole_map(_generation: Generation, path: str, name: str) -> Plot | None:  # noqa: ARG001
-    from kb.insights.map_layout import Atlas
+    from kb.insights.map_layout import MapLayout
 
-    atlas = Atlas.of(_generation)
-    return Plot.of(atlas, Outlines.of(_generation.catalogue)) if atlas else None
+    layout = MapLayout.of(_generation)
+    return Plot.of(layout, Outlines.of(_generation.catalogue)) if layout else None
 
 
 def drawn(

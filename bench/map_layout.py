@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bench.rows import Row
 from kb.encode.encoder import Vectors
 from kb.index.dense import DENSE_FILE, DenseIndex
-from kb.insights.map_layout import Placer, Places, Projection
+from kb.insights.map_layout import Coordinates, Projection, Projector
 from kb.store import Home
 
 _ASKED = 500  # papers whose neighbours are looked at
@@ -37,10 +37,10 @@ def _row(home: Home) -> Row:
     sample = vectors[np.sort(rng.choice(len(vectors), min(_SAMPLE, len(vectors)), replace=False))]
     projection = Projection.fit(sample, len(vectors), "bench")
     drawn = time.perf_counter()
-    places = Placer(projection).place(vectors)
+    coordinates = Projector(projection).project(vectors)
     ended = time.perf_counter()
     asked = rng.choice(len(vectors), _ASKED, replace=False)
-    ours = _kept(vectors, places, asked)
+    ours = _kept(vectors, coordinates, asked)
     plain = _kept(vectors, (vectors - projection.mean) @ projection.axes[:, :2], asked)
     return Row(
         f"the map of {len(vectors):,} papers (drawn in {drawn - began:.0f} s, placed in {ended - drawn:.0f} s): "
@@ -51,14 +51,14 @@ def _row(home: Home) -> Row:
     )
 
 
-def _kept(vectors: Vectors, places: Places, asked: NDArray[np.int64]) -> float:
+def _kept(vectors: Vectors, coordinates: Coordinates, asked: NDArray[np.int64]) -> float:
     """Of the ten nearest by cosine, the share that lies among the nearest 1 % on the map; a mean over these rows."""
     shares = []
     for row in asked.tolist():
         cosines = vectors @ vectors[row]
         cosines[row] = -2.0
         nearest = np.argpartition(-cosines, 10)[:10]
-        distances = ((places - places[row]) ** 2).sum(axis=1)
-        limit = np.partition(distances, len(places) // 100)[len(places) // 100]
+        distances = ((coordinates - coordinates[row]) ** 2).sum(axis=1)
+        limit = np.partition(distances, len(coordinates) // 100)[len(coordinates) // 100]
         shares.append(float((distances[nearest] <= limit).mean()))
     return float(np.mean(shares))

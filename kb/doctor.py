@@ -20,7 +20,7 @@ from kb.errors import NewerError, StoreError
 from kb.index.build import build_indexes, embed_missing
 from kb.index.dense import DENSE_FILE, DenseIndex
 from kb.index.lexical import LEXICAL_FOLDER, LexicalIndex
-from kb.insights.map_layout import update_atlas
+from kb.insights.map_layout import update_map
 from kb.library import LIBRARY_FILE, Library, LibraryFile
 from kb.locks import holding
 from kb.papers import embedding_text
@@ -148,7 +148,7 @@ def _rebuild(home: Home, damaged: list[str], encoder: Encoder, progress: Progres
     with home.draft() as draft:
         draft.discard(DENSE_FILE, LEXICAL_FOLDER, *damaged)
         build_indexes(draft, encoder)
-        update_atlas(draft, progress)
+        update_map(draft, progress)
         draft.publish()
     return f"Built the indexes anew; {embedding.embedded:,} texts were embedded again."
 

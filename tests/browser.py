@@ -25,7 +25,7 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from ingest.jobs.run import run_index, run_notes, run_snapshot
 from kb.encode.encoder import Encoder
-from kb.insights.map_layout import Atlas
+from kb.insights.map_layout import MapLayout
 from kb.insights.map_view import Plot
 from kb.store import Home
 from kb.store.columns import Outlines
@@ -284,9 +284,9 @@ def plot_of(home: Home) -> Plot:
     """All papers of a knowledge base on its map."""
     generation = home.open()
     try:
-        atlas = Atlas.of(generation)
-        assert atlas is not None
-        return Plot.of(atlas, Outlines.of(generation.catalogue))
+        layout = MapLayout.of(generation)
+        assert layout is not None
+        return Plot.of(layout, Outlines.of(generation.catalogue))
     finally:
         generation.close()
 
@@ -302,7 +302,7 @@ def map_of(page: Page) -> Locator:
 
 def pixel(shown: Locator, plot: Plot, identifier: str) -> tuple[float, float]:
     """Where on the page a paper's point lies."""
-    x, y = plot.places[plot.ids.index(identifier)].tolist()
+    x, y = plot.coordinates[plot.ids.index(identifier)].tolist()
     where = """(root, [x, y]) => { const m = root.paperMap, c = m.canvas, r = c.getBoundingClientRect();
         const at = (start, size, value, middle) => start + size / 2 + (value - middle) * m.unit;
         return [at(r.left, c.clientWidth, x, m.middle[0]), at(r.top, c.clientHeight, y, m.middle[1])] }"""

@@ -187,18 +187,18 @@ def test_a_map_that_moves_shows_some_of_its_points_and_one_that_rests_all(app: s
 def test_the_packed_plot_is_small_and_whole() -> None:
     n = 1000
     rng = np.random.default_rng(0)
-    places = rng.normal(size=(n, 2)).astype(np.float32)
+    coordinates = rng.normal(size=(n, 2)).astype(np.float32)
     titles = [f"Title {i} \ud800" for i in range(n)]
     groups = (np.arange(n) % 3).astype(np.uint8)
     ids = [f"arxiv:{i}" for i in range(n)]
-    plot = Plot(np.arange(n), ids, titles, np.zeros(n, np.int32), [""] * n, places, groups, ("a", "b", "rest"), True)
+    plot = Plot(np.arange(n), ids, titles, np.zeros(n, np.int32), [""] * n, coordinates, groups, ("a", "b", "rest"), True)
     data = pack(plot)
     length = int.from_bytes(data[:4], "little")
     head = json.loads(data[4 : 4 + length])
     assert (head["n"], head["names"], head["colours"][2]) == (n, ["a", "b", "rest"], "#8a8f98")
     assert head["rest"] == 2
     body = data[4 + length :]
-    np.testing.assert_array_equal(np.frombuffer(body[: 8 * n], "<f4").reshape(n, 2), places)
+    np.testing.assert_array_equal(np.frombuffer(body[: 8 * n], "<f4").reshape(n, 2), coordinates)
     ends = np.frombuffer(body[8 * n : 16 * n], "<u4")
     assert body[16 * n : 17 * n] == groups.tobytes()
     assert body[17 * n :][ends[13] : ends[14]].decode() == "arxiv:7"

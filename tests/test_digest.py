@@ -20,7 +20,7 @@ from ingest.notes import parse_document
 from kb.encode.encoder import Encoder
 from kb.errors import QueryError
 from kb.formats.digest import DIGEST_WRITERS
-from kb.insights.digest import Digest, _diverse, key_sentence, make_digest, parse_month
+from kb.insights.digest import Digest, _maximal_marginal_relevance, key_sentence, make_digest, parse_month
 from kb.insights.trends import Rise
 from kb.papers import CodeLink
 from kb.store import Generation, Home
@@ -55,7 +55,7 @@ def topic(title: str) -> int:
     return next((i for i, (start, _) in enumerate(TOPICS) if title.startswith(start)), -1)
 
 
-def test_a_digest_is_diverse_and_of_its_month(generation: Generation) -> None:
+def test_a_digest_is_maximal_marginal_relevance_and_of_its_month(generation: Generation) -> None:
     digest = make_digest(generation, date(2024, 5, 1), k=6)
     assert (digest.month, digest.papers, len(digest.choices)) == (date(2024, 5, 1), 41, 6)
     assert {topic(choice.paper.title) for choice in digest.choices} >= {0, 1, 2, 3, 4}
@@ -99,8 +99,8 @@ def test_what_the_user_keeps_leads(generation: Generation) -> None:
 def test_one_paper_of_the_users_does_not_bring_all() -> None:
     vectors = np.eye(6, dtype=np.float32)
     scores = np.array([9.0, 8.9, 8.8, 8.0, 7.9, 0.0])
-    assert _diverse(scores.copy(), vectors, np.array([0, 0, 0, 1, 1, 1]), 4) == [0, 3, 1, 4]
-    assert _diverse(scores.copy(), vectors, np.zeros(6, dtype=np.int64), 4) == [0, 1, 2, 3]
+    assert _maximal_marginal_relevance(scores.copy(), vectors, np.array([0, 0, 0, 1, 1, 1]), 4) == [0, 3, 1, 4]
+    assert _maximal_marginal_relevance(scores.copy(), vectors, np.zeros(6, dtype=np.int64), 4) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("text", ["2025", "2025-13", "2025-1", "25-10", "2025-10-01", "October"])

@@ -19,7 +19,7 @@ from ingest.notes import parse_document
 from kb.formats import WRITERS, Reference
 from kb.formats.markdown import entry_of_note
 from kb.formats.read import read_bibliography
-from kb.formats.reference import clean_authors, make_reference, wished_key, wished_keys, with_keys
+from kb.formats.reference import clean_authors, default_key, default_keys, make_reference, with_keys
 from kb.formats.venue import Venue, published_venue
 from kb.library import Entry, Memory
 from kb.papers import Author, CodeLink, Paper, Version
@@ -90,7 +90,7 @@ CODE = {"arxiv:1706.03762": [CodeLink("https://github.com/tensorflow/tensor2tens
 def references(entries: tuple[Entry, ...] = ENTRIES) -> list[Reference]:
     papers = {paper.id: paper for paper in PAPERS}
     found = [make_reference(e, papers.get(e.paper_id), CODE.get(e.paper_id, ())) for e in entries]
-    return with_keys(found, dict(wished_keys(found)))
+    return with_keys(found, dict(default_keys(found)))
 
 
 @pytest.mark.parametrize("form", sorted(WRITERS))
@@ -198,7 +198,7 @@ def test_what_is_exported_can_be_imported(form: str, tmp_path: Path) -> None:
     ],
 )
 def test_citation_keys(family: str, year: int | None, title: str, key: str) -> None:
-    assert wished_key((Author(family, "X."),), year, title) == key
+    assert default_key((Author(family, "X."),), year, title) == key
 
 
 @pytest.mark.parametrize(
@@ -218,9 +218,9 @@ def test_a_particle_goes_with_the_family_name(served: Author, written: Author) -
 def test_keys_do_not_change_when_a_list_does(tmp_path: Path) -> None:
     memory = Memory(tmp_path / "library.sqlite")
     twins = [make_reference(Entry(f"arxiv:2001.0000{n}", "Deep nets", (Author("Li", "A."),), 2020), None, ()) for n in (1, 2, 3)]
-    first = memory.citation_keys(wished_keys(twins[1:]))
+    first = memory.citation_keys(default_keys(twins[1:]))
     assert first == {"arxiv:2001.00002": "li2020deep", "arxiv:2001.00003": "li2020deep-2"}
-    assert memory.citation_keys(wished_keys(twins)) == {**first, "arxiv:2001.00001": "li2020deep-3"}
+    assert memory.citation_keys(default_keys(twins)) == {**first, "arxiv:2001.00001": "li2020deep-3"}
 
 
 # Venues ----------------------------------------------------------------------------------------------------------------

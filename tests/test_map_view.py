@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kb.insights.map_layout import Atlas, Projection
+from kb.insights.map_layout import MapLayout, Projection
 from kb.insights.map_view import GROUPS, Area, Plot
 from kb.store.columns import Outlines
 
 EMPTY = np.empty((0, 2), dtype=np.float32)
 
 
-def atlas(keys: list[int], places: list[tuple[float, float]]) -> Atlas:
+def layout(keys: list[int], coordinates: list[tuple[float, float]]) -> MapLayout:
     projection = Projection("model", len(keys), EMPTY, EMPTY, EMPTY, EMPTY)
-    return Atlas(projection, np.asarray(keys), np.zeros(len(keys), dtype="V16"), np.asarray(places, dtype=np.float32))
+    return MapLayout(projection, np.asarray(keys), np.zeros(len(keys), dtype="V16"), np.asarray(coordinates, dtype=np.float32))
 
 
 def outlines(*rows: tuple[int, str, int, str]) -> Outlines:
@@ -27,7 +27,7 @@ def outlines(*rows: tuple[int, str, int, str]) -> Outlines:
 @pytest.fixture
 def plot() -> Plot:
     return Plot.of(
-        atlas([1, 2, 3, 4, 9], [(0, 0), (1, 0), (1, 1), (-1, 2), (5, 5)]),
+        layout([1, 2, 3, 4, 9], [(0, 0), (1, 0), (1, 1), (-1, 2), (5, 5)]),
         outlines(
             (1, "One $\\alpha$", 2020, "cs.CL"),
             (2, "Two\nlines", 2021, "cs.CV"),
@@ -41,7 +41,7 @@ def plot() -> Plot:
 def test_it_holds_the_papers_that_are_in_both(plot: Plot) -> None:
     assert plot.keys.tolist() == [1, 2, 3, 4]
     assert plot.titles == ["One α", "Two lines", "Three", "Four"]
-    assert plot.places.tolist() == [[0, 0], [1, 0], [1, 1], [-1, 2]]
+    assert plot.coordinates.tolist() == [[0, 0], [1, 0], [1, 1], [-1, 2]]
 
 
 def test_groups(plot: Plot) -> None:
@@ -58,7 +58,7 @@ def test_groups(plot: Plot) -> None:
 def test_more_groups_than_colours_go_together() -> None:
     n = GROUPS + 5
     rows = [(i, "x", 2000 + i, f"cs.{i:02d}") for i in range(n)]
-    plot = Plot.of(atlas(list(range(n)), [(i, i) for i in range(n)]), outlines(*rows)).by_year()
+    plot = Plot.of(layout(list(range(n)), [(i, i) for i in range(n)]), outlines(*rows)).by_year()
     assert plot.names == (*(str(2000 + i) for i in range(n - 1, n - GROUPS, -1)), "earlier")
     assert plot.groups.tolist() == [max(0, min(GROUPS - 1, n - 1 - i)) for i in range(n)]
 

@@ -14,7 +14,7 @@ from conftest import record
 from ingest.jobs.run import run_index, run_match, run_notes, run_snapshot
 from kb.cli import main
 from kb.encode.encoder import Encoder
-from kb.insights.map_layout import Atlas
+from kb.insights.map_layout import MapLayout
 from kb.papers import Author
 from kb.search.note_matching import MADE, Agreement, confidences, is_author
 from kb.store import Home, NoteMatch
@@ -91,9 +91,9 @@ def assert_map_is_current(home: Home) -> None:
     """Every paper of the catalogue has its place, and no paper that is gone."""
     generation = home.open()
     try:
-        atlas = Atlas.of(generation)
-        assert atlas is not None
-        assert set(atlas.keys.tolist()) == set(generation.catalogue.identifiers())
+        layout = MapLayout.of(generation)
+        assert layout is not None
+        assert set(layout.keys.tolist()) == set(generation.catalogue.identifiers())
     finally:
         generation.close()
 

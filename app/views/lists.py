@@ -15,7 +15,7 @@ from app.widgets.markdown import escape, message, shorten
 from app.widgets.note_markdown import note_markdown
 from kb.errors import KnowledgeBaseError, QueryError
 from kb.formats import WRITERS, references_of
-from kb.formats.read import parse_bibliography, put_on_list
+from kb.formats.read import add_to_list, parse_bibliography
 from kb.library import Entry, Library, ReadingList
 from kb.library.recommend import Recommendation, recommend_for
 from kb.papers import Paper
@@ -175,9 +175,9 @@ def _import_file(data: bytes, source: str, name: str) -> None:
     found = parse_bibliography(data, shorten(source, 80))
     if resources.home().exists():
         with resources.searcher() as searcher:
-            added = put_on_list(found, name, resources.library(), resources.memory(), searcher.catalogue)
+            added = add_to_list(found, name, resources.library(), resources.memory(), searcher.catalogue)
     else:
-        added = put_on_list(found, name, resources.library(), resources.memory(), None)
+        added = add_to_list(found, name, resources.library(), resources.memory(), None)
     already = len(found.entries) - added
     told = [f"{counted(added, 'paper')} added", f"{already} on the list already" if already else ""]
     told += [f"{len(found.skipped)} skipped" if found.skipped else ""]

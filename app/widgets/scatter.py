@@ -33,14 +33,14 @@ def scatter(packed: bytes) -> Area | None:
 
 
 def pack(plot: Plot) -> bytes:
-    """The plot as the component reads it: length of the head, the head as JSON, places, ends of texts, groups, texts.
+    """The plot as the component reads it: length of the head, the head as JSON, coordinates, ends of texts, groups, texts.
 
     The texts are each paper's id and title, in turn.
     """
-    places = np.ascontiguousarray(plot.places, dtype="<f4").tobytes()
+    coordinates = np.ascontiguousarray(plot.coordinates, dtype="<f4").tobytes()
     texts = [text.encode("utf-8", "replace") for row in zip(plot.ids, plot.titles, strict=True) for text in row]
     ends = np.cumsum([len(text) for text in texts], dtype="<u4").tobytes()
-    body = b"".join([places, ends, plot.groups.tobytes(), *texts])
+    body = b"".join([coordinates, ends, plot.groups.tobytes(), *texts])
     named = len(plot.names) - plot.rest
     colours = [*PALETTE[:named], *([REST] if plot.rest else [])]
     facts = {"n": len(plot), "names": plot.names, "rest": named, "colours": colours, "digest": md5(body).hexdigest()}

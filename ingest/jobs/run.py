@@ -22,7 +22,7 @@ from kb.cluster import Cluster
 from kb.encode.encoder import Encoder
 from kb.identifiers import ArxivId
 from kb.index.build import EmbeddingReport, build_indexes, embed_missing
-from kb.insights.map_layout import update_atlas
+from kb.insights.map_layout import update_map
 from kb.library import LIBRARY_FILE, Memory
 from kb.progress import NoProgress, Progress
 from kb.store import Catalogue, Home, NoteMatch, Run
@@ -137,7 +137,7 @@ def _index(home: Home, encoder: Encoder, progress: Progress | None, cluster: Clu
     # Embedding takes minutes, and another job may be publishing just now: its turn is over in seconds.
     with home.draft(wait=600) as draft:
         build_indexes(draft, encoder)
-        update_atlas(draft, progress)
+        update_map(draft, progress)
         counts = {"embedded": embedding.embedded, "known": embedding.known}
         draft.catalogue.record_run(Run("index", encoder.model_id, started, _now(), "done", counts), [])
         draft.publish()
@@ -205,7 +205,7 @@ def _run(home: Home, job: str, work: Callable[[Catalogue], Report], wait: float 
         draft.catalogue.record_run(Run(job, report.source, started, _now(), outcome, report.counts), report.skipped)
         build_indexes(draft)
         if redraw:
-            update_atlas(draft)
+            update_map(draft)
         draft.publish()
     return report
 

@@ -123,13 +123,13 @@ def import_file(
     as_json: Json = False,
 ) -> None:
     """Put the papers of a bibliography on a list, which is made where there is none."""
-    from kb.formats.read import put_on_list, read_bibliography
+    from kb.formats.read import add_to_list, read_bibliography
 
     found = _read_markdown(file) if file.suffix.lower() in {".md", ".markdown"} else read_bibliography(file)
     place = home()
     generation = place.open() if place.exists() else None
     try:
-        added = put_on_list(found, name, library(), memory(), generation.catalogue if generation else None)
+        added = add_to_list(found, name, library(), memory(), generation.catalogue if generation else None)
     finally:
         if generation:
             generation.close()

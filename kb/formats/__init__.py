@@ -1,6 +1,6 @@
-"""Reading lists in the formats of other programs: a small writer each.
+"""Import and export: bibliography formats, one writer a module.
 
-entries of a list + what the catalogue knows → references → one text
+entries of a list + papers of the catalogue → references → one text
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from kb.formats.bibtex import write_bibtex
 from kb.formats.csl import write_csl
 from kb.formats.csv_table import write_csv
 from kb.formats.markdown import write_markdown, write_obsidian
-from kb.formats.reference import Reference, make_reference, wished_keys, with_keys
+from kb.formats.reference import Reference, default_keys, make_reference, with_keys
 from kb.formats.ris import write_ris
 from kb.library import Memory, ReadingList
 from kb.papers import CodeLink, Paper
 from kb.store import Catalogue
 
-#: By the names of `kb export --format`: list name and references to the text of a file.
+#: Writers by the name of `kb export --format`: list name and references → text of the file.
 WRITERS: dict[str, Callable[[str, Sequence[Reference]], str]] = {
     "bibtex": write_bibtex,
     "ris": write_ris,
@@ -33,10 +33,10 @@ WRITERS: dict[str, Callable[[str, Sequence[Reference]], str]] = {
 def references_of(
     reading_list: ReadingList, catalogue: Catalogue | None, memory: Memory, *, remember: bool = True
 ) -> list[Reference]:
-    """The list's papers as references, in its order; `catalogue` is `None` where there is none yet.
+    """References for the papers of a list, in its order; `catalogue` is `None` if there is none yet.
 
-    Citation keys are given here and, unless `remember` is False, kept for good. Two entries that the catalogue knows as one
-    paper are one reference.
+    Assigns citation keys and, unless `remember` is False, stores them. Entries that the catalogue merges into one paper give one
+    reference.
     """
     papers: dict[str, Paper] = {}
     code: dict[str, list[CodeLink]] = {}
@@ -50,7 +50,7 @@ def references_of(
         paper = papers.get(entry.paper_id)
         reference = make_reference(entry, paper, code.get(paper.id, ()) if paper else ())
         references.setdefault(reference.paper_id, reference)
-    given = memory.citation_keys(wished_keys(list(references.values())), remember=remember)
+    given = memory.citation_keys(default_keys(list(references.values())), remember=remember)
     return with_keys(list(references.values()), given)
 
 

@@ -1,4 +1,4 @@
-"""Atom (RFC 4287), for feed readers. By the standard library: feedgen 1.0 loses the kind of a link, and so which is the code."""
+"""Atom feed (RFC 4287). Written with the standard library, because feedgen 1.0 drops the titles of links."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from xml.etree import ElementTree
 from kb.formats.reference import Reference
 
 _NAMESPACE = "http://www.w3.org/2005/Atom"
-# Characters that no XML document may have.
+# Characters that XML 1.0 forbids.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def write_atom(name: str, references: Sequence[Reference]) -> str:
-    """A feed of the list, its newest addition first; it says nothing of when it was written."""
+    """Write the list as a feed, newest addition first; the same list gives the same text at any time."""
     feed = ElementTree.Element("feed", {"xmlns": _NAMESPACE})
     _add(feed, "id", f"tag:paper-kb,2026:list/{quote(name)}")
     _add(feed, "title", name)

@@ -1,4 +1,4 @@
-"""BibTeX, in UTF-8: for BibTeX, biber, Zotero and pandoc."""
+"""BibTeX writer (UTF-8), for BibTeX, biber, Zotero and pandoc."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from kb.formats.reference import Reference, is_organisation
 from kb.papers import Author
 from kb.text.latex import bibtex_title, escape
 
-# Fields that programs read letter by letter: nothing in them is escaped, so what would end them is encoded.
+# Verbatim fields (doi, url): nothing in them is escaped, so characters that would end them are percent-encoded.
 _VERBATIM = str.maketrans({"{": "%7B", "}": "%7D", "\\": "%5C", " ": "%20"})
 
 
 def write_bibtex(name: str, references: Sequence[Reference]) -> str:  # noqa: ARG001
-    """The references in their order. The list's name is not part of the format."""
+    """Write references in their order. BibTeX has no place for the list's name."""
     layout = BibtexFormat()  # type: ignore[no-untyped-call]
     layout.indent = "  "
     layout.block_separator = "\n"
@@ -56,5 +56,5 @@ def _author(author: Author) -> str:
 
 
 def _part(part: str) -> str:
-    """A part of a name; in braces where BibTeX would see a comma or `and` in it."""
+    """A name part, in braces if BibTeX would split it at a comma or `and`."""
     return f"{{{escape(part)}}}" if "," in part or " and " in f" {part} " else escape(part)

@@ -1,4 +1,4 @@
-"""CSL-JSON, for citeproc and Zotero."""
+"""CSL-JSON writer, for citeproc and Zotero."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kb.papers import Author
 
 
 def write_csl(name: str, references: Sequence[Reference]) -> str:  # noqa: ARG001
-    """The references in their order. The list's name is not part of the format."""
+    """Write references in their order. CSL-JSON has no place for the list's name."""
     return json.dumps([_item(r) for r in references], ensure_ascii=False, indent=2) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""CSV, for spreadsheets."""
+"""CSV writer, for spreadsheets."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from kb.formats.reference import Reference
 
 _COLUMNS = "key id title authors year venue doi arxiv url code tags read added remark abstract".split()
-# With these a spreadsheet takes a cell for a formula and runs it.
+# A spreadsheet runs a cell that begins with one of these as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 
 
 def write_csv(name: str, references: Sequence[Reference]) -> str:  # noqa: ARG001
-    """A header line and a line a reference. The list's name is not part of the format."""
+    """Write a header and one row per reference. CSV has no place for the list's name."""
     file = io.StringIO()
     writer = csv.writer(file)
     writer.writerow(_COLUMNS)
@@ -41,5 +41,5 @@ def write_csv(name: str, references: Sequence[Reference]) -> str:  # noqa: ARG00
 
 
 def _cell(value: str) -> str:
-    """The value with an apostrophe before it where a spreadsheet would run it."""
+    """The value, prefixed with an apostrophe if a spreadsheet would run it as a formula."""
     return f"'{value}" if value.lstrip().startswith(_FORMULA) or value.startswith(_FORMULA) else value

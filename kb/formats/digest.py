@@ -1,4 +1,4 @@
-"""A digest as Markdown, HTML or Atom."""
+"""Writers of the monthly digest: Markdown, HTML and Atom."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _STYLE = (
 
 
 def write_digest_markdown(digest: Digest) -> str:
-    """In the manner of a newsletter; what comes from papers is escaped."""
+    """Write a digest as Markdown, one section per paper; text from papers is escaped."""
     parts = [f"# Papers of {digest.month:%B %Y}", f"{len(digest.choices)} of {digest.papers:,} papers."]
     for choice in digest.choices:
         parts.append(f"## [{_plain(_title(choice))}](<{_url(choice)}>)")
@@ -40,7 +40,7 @@ def write_digest_markdown(digest: Digest) -> str:
 
 
 def write_digest_html(digest: Digest) -> str:
-    """One page without scripts or anything from elsewhere."""
+    """Write a digest as one self-contained HTML page without scripts or external resources."""
     rows = [
         f"<h1>Papers of {digest.month:%B %Y}</h1>",
         f"<p>{len(digest.choices)} of {digest.papers:,} papers.</p>",
@@ -54,7 +54,7 @@ def write_digest_html(digest: Digest) -> str:
 
 
 def write_digest_atom(digest: Digest) -> str:
-    """A feed with an entry a paper, each dated with its publication."""
+    """Write a digest as an Atom feed, one entry per paper, dated by its publication."""
     feed = ElementTree.Element("feed", {"xmlns": "http://www.w3.org/2005/Atom"})
     _add(feed, "id", f"tag:paper-kb,2026:digest/{digest.month:%Y-%m}")
     _add(feed, "title", f"Papers of {digest.month:%B %Y}")
@@ -74,7 +74,7 @@ def write_digest_atom(digest: Digest) -> str:
     return f'<?xml version="1.0" encoding="utf-8"?>\n{ElementTree.tostring(feed, encoding="unicode")}\n'
 
 
-#: By the names of `kb digest --format`.
+#: Writers by the name of `kb digest --format`.
 DIGEST_WRITERS: dict[str, Callable[[Digest], str]] = {
     "markdown": write_digest_markdown,
     "html": write_digest_html,
@@ -104,7 +104,7 @@ def _plain(text: str) -> str:
 
 
 def _trend(heading: str, rises: Sequence[Rise]) -> str:
-    """A paragraph, since the reader of notes takes tables and lists for lists of papers."""
+    """Trends as a paragraph: `kb ingest notes` would read a table or list as a list of papers."""
     if not rises:
         return ""
     told = "; ".join(f"{_plain(rise.name)} {rise.papers:,} (before: {rise.before:,.0f})" for rise in rises)

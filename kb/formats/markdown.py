@@ -1,4 +1,4 @@
-"""Markdown: a reading list that can be read, edited, and read in again; plain, or with Obsidian's front matter.
+"""Markdown reading list, written and read back; plain or with Obsidian's front matter.
 
 ## [Attention Is All You Need](https://arxiv.org/abs/1706.03762) (2017)
 
@@ -26,19 +26,19 @@ from kb.papers import Author, Note
 
 _UNKNOWN = "Untitled "
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|])")
-# What the reader of notes would take for the start of something else.
+# Lines that the notes parser would read as headings, rules or front matter.
 _BLOCK = re.compile(r"^(\s*)(#{1,6}\s|[-=]{3,}\s*$)", re.MULTILINE)
 _FACTS = re.compile(r"(?:\n\n|\A)(?:- (?:Venue|Code|Tags|Read): .*(?:\n|\Z))+\Z")
 _AUTHORS = re.compile(r"\ABy (?P<names>.+?)(?:\n\n|\n?\Z)")
 
 
 def write_markdown(name: str, references: Sequence[Reference]) -> str:
-    """The list under its name as a heading."""
+    """Write the list under its name as a heading, one section per paper."""
     return f"# {_escape(name)}\n" + "".join(_section(r) for r in references)
 
 
 def write_obsidian(name: str, references: Sequence[Reference]) -> str:
-    """The same with front matter: title, tags of all papers, and their citation keys."""
+    """Write Markdown with front matter: title, tags of all papers, and citation keys."""
     meta = {
         "title": name,
         "tags": sorted({_tag(tag) for r in references for tag in r.tags} | {"reading-list"}),
@@ -50,7 +50,7 @@ def write_obsidian(name: str, references: Sequence[Reference]) -> str:
 
 
 def _section(r: Reference) -> str:
-    # A heading that is nothing but an id is no title to the reader of notes.
+    # The notes parser does not take a bare identifier as a title.
     title = _escape(_UNKNOWN + r.paper_id if r.title == r.paper_id else r.plain_title)
     heading = f"[{title}](<{_address(r)}>)" if r.url else title
     facts = [
@@ -69,7 +69,7 @@ def _section(r: Reference) -> str:
 
 
 def _address(r: Reference) -> str:
-    """The address with its arXiv version; in angle brackets, so that only these need care."""
+    """The address with the arXiv version added."""
     version = arxiv_version(r.arxiv)
     return f"{r.url}v{version}" if version and r.url.endswith(r.arxiv.removesuffix(f"v{version}")) else r.url
 
@@ -79,12 +79,12 @@ def _escape(text: str) -> str:
 
 
 def _tag(tag: str) -> str:
-    """A tag as Obsidian has it: one word."""
+    """A tag as one word, as Obsidian requires."""
     return re.sub(r"[^\w/-]+", "-", tag).strip("-")
 
 
 def entry_of_note(note: Note) -> Entry:
-    """The entry that a note from such a file stands for."""
+    """Convert a note read from such a file back to a list entry."""
     body = note.body.strip()
     names = note.authors
     if match := _AUTHORS.match(body):
@@ -93,7 +93,7 @@ def entry_of_note(note: Note) -> Entry:
     facts = _FACTS.search(body)
     written_here = bool(match or facts)
     title = note.title.removeprefix(_UNKNOWN) if note.title == _UNKNOWN + note.paper_id else note.title
-    if written_here and note.tags:  # the reader of notes takes brackets at the end of a title for the paper's nickname
+    if written_here and note.tags:  # the notes parser reads brackets at the end of a title as the paper's nickname
         title = f"{title} ({note.tags[0]})"
     found = dict(line[2:].split(": ", 1) for line in facts[0].strip().splitlines()) if facts else {}
     remark = body[: facts.start()] if facts else body
@@ -110,7 +110,7 @@ def entry_of_note(note: Note) -> Entry:
 
 
 def _day(text: str) -> datetime | None:
-    """The beginning of that day; `None` where the text is none."""
+    """Midnight of an ISO date; `None` if the text is no date."""
     try:
         return datetime.fromisoformat(text.strip())
     except ValueError:

@@ -1,4 +1,4 @@
-"""Bibliographies of other programs, read as entries of a reading list: BibTeX, RIS, CSL-JSON and CSV, as Zotero exports them."""
+"""Bibliography reader: BibTeX, RIS, CSL-JSON and Zotero's CSV, parsed into entries of a reading list."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _ARXIV_IN_TEXT = re.compile(
 )
 _YEAR = re.compile(r"(?:19|20)\d{2}")
 _ARXIV_VENUES = re.compile(r"arxiv|corr\b", re.IGNORECASE)
-_LARGEST = 200 << 20
+_MAX_BYTES = 200 << 20
 _CSV_START = re.compile(r'"?Key"?,"?Item Type"?,')
-# A name whose parts are named, as biblatex has it and Better BibTeX writes it: `family=Berg, given=Anna, prefix=van den`.
+# biblatex's extended name format, as Better BibTeX writes it: `family=Berg, given=Anna, prefix=van den`.
 _NAME_PART = re.compile(r'(?<![\w-])(family|given|prefix|suffix)\s*=\s*"?([^",]*)')
 _CITATION_KEY = re.compile(r"^Citation Key:[ \t]*(\S+)", re.MULTILINE)
 _RIS_START = re.compile(r"^\ufeff?\s*TY  ?- ", re.MULTILINE)
@@ -42,23 +42,23 @@ _RIS_START = re.compile(r"^\ufeff?\s*TY  ?- ", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Bibliography:
-    """What a file of references holds."""
+    """Parsed bibliography file."""
 
     entries: tuple[Entry, ...]
     keys: tuple[tuple[str, str], ...]
-    """Canonical id and the citation key that the file gives it."""
+    """Pairs of canonical id and citation key in the file."""
     skipped: tuple[Skipped, ...]
 
 
 def read_bibliography(path: Path) -> Bibliography:
-    """Reads a BibTeX, RIS, CSL-JSON or Zotero's CSV file, told apart by what is in it.
+    """Read a BibTeX, RIS, CSL-JSON or Zotero CSV file; the format is detected from its content.
 
-    A reference is known by its arXiv id, DOI or address, in this order; by its title where it has none of them. One
-    without a title, or that cannot be read, is among `skipped`. Raises SourceError where the file is none of the four.
+    A reference is identified by arXiv id, DOI, address or title, in this order. References without a title, or that cannot be
+    parsed, are in `skipped`. Raises SourceError if the file is in none of the four formats, too large or unreadable.
     """
     try:
-        if path.stat().st_size > _LARGEST:
-            raise SourceError(f"{path} is larger than {_LARGEST >> 20} MiB; a bibliography of that size is none.")
+        if path.stat().st_size > _MAX_BYTES:
+            raise SourceError(f"{path} is larger than {_MAX_BYTES >> 20} MiB; a bibliography of that size is none.")
         data = path.read_bytes()
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}.") from error
@@ -66,7 +66,10 @@ def read_bibliography(path: Path) -> Bibliography:
 
 
 def parse_bibliography(data: bytes, source: str) -> Bibliography:
-    """As `read_bibliography`, from a file's bytes; `source` is what the file is called."""
+    """Parse a bibliography from bytes; `source` names it in messages.
+
+    Raises SourceError if it is no UTF-8 or in none of the four formats.
+    """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -97,10 +100,10 @@ def parse_bibliography(data: bytes, source: str) -> Bibliography:
     return Bibliography(tuple(entries.values()), tuple(keys), tuple(skipped))
 
 
-def put_on_list(found: Bibliography, name: str, library: Library, memory: Memory, catalogue: Catalogue | None) -> int:
-    """Puts the references on a list, which is made where there is none, as the catalogue knows them; returns how many are new.
+def add_to_list(found: Bibliography, name: str, library: Library, memory: Memory, catalogue: Catalogue | None) -> int:
+    """Add the references to a list, created if missing, under the catalogue's identifiers; returns the number of new entries.
 
-    A citation key that the file gives stays with its paper.
+    Stores the file's citation keys for their papers. Raises QueryError if the name is empty or over 100 characters.
     """
     entries = known_entries(found.entries, catalogue)
     names = {before.paper_id: after.paper_id for before, after in zip(found.entries, entries, strict=True)}
@@ -111,22 +114,22 @@ def put_on_list(found: Bibliography, name: str, library: Library, memory: Memory
     return added
 
 
-_Read = Iterator[tuple[Entry, str] | Skipped]
+_Parsed = Iterator[tuple[Entry, str] | Skipped]
 
 
 # BibTeX ------------------------------------------------------------------------------------------------------------
 
 
-def _read_bibtex(text: str, source: str) -> _Read:
-    logging.getLogger("bibtexparser").setLevel(logging.CRITICAL)  # what it would log is reported with its line
+def _read_bibtex(text: str, source: str) -> _Parsed:
+    logging.getLogger("bibtexparser").setLevel(logging.CRITICAL)  # parse errors are reported as Skipped instead
     library: BibtexLibrary = parse_string(text)
     for block in library.blocks:
         line = (block.start_line or 0) + 1
         if isinstance(block, DuplicateBlockKeyBlock | DuplicateFieldKeyBlock):
-            # The same key twice is two references all the same, and of a field given twice the first counts.
+            # A repeated key still is another reference; of a repeated field the first value counts.
             found = block.ignore_error_block
             if isinstance(found, BibtexEntry):
-                for field in found.fields:  # such an entry comes as it was written, its values in braces or quotes
+                for field in found.fields:  # bibtexparser leaves the delimiters of such an entry in place
                     field.value = re.sub(r'\A(?:\{(.*)\}|"(.*)")\Z', r"\1\2", str(field.value).strip(), flags=re.DOTALL)
                 yield _bibtex_entry(found, source, line)
         elif isinstance(block, ParsingFailedBlock):
@@ -187,7 +190,7 @@ def _bibtex_authors(text: str) -> Iterator[Author]:
 # RIS -----------------------------------------------------------------------------------------------------------------
 
 
-def _read_ris(text: str, source: str) -> _Read:
+def _read_ris(text: str, source: str) -> _Parsed:
     starts = [match.start() for match in re.finditer(r"^TY  ?- ", text, re.MULTILINE)]
     for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
         line = text.count("\n", 0, start) + 1
@@ -226,7 +229,7 @@ def _ris_entry(found: dict[str, Any], source: str, line: int) -> tuple[Entry, st
 
 
 def _inverted_name(name: str) -> Author:
-    """`Family, Given, Suffix`; a name without a comma is an organisation's, or one that stands alone."""
+    """Parse `Family, Given, Suffix`; a name without a comma is an organisation or a single name."""
     family, _, rest = name.partition(",")
     given, _, suffix = rest.partition(",")
     return Author(family.strip(), given.strip(), suffix.strip())
@@ -235,7 +238,7 @@ def _inverted_name(name: str) -> Author:
 # CSL-JSON ------------------------------------------------------------------------------------------------------------
 
 
-def _read_csl(text: str, source: str) -> _Read:
+def _read_csl(text: str, source: str) -> _Parsed:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -288,8 +291,8 @@ def _csl_year(issued: object) -> int | None:
 # Zotero's CSV --------------------------------------------------------------------------------------------------------
 
 
-def _read_csv(text: str, source: str) -> _Read:
-    csv.field_size_limit(_LARGEST)  # a note of a reader may be a long one
+def _read_csv(text: str, source: str) -> _Parsed:
+    csv.field_size_limit(_MAX_BYTES)  # notes can be long
     rows = csv.DictReader(io.StringIO(text, newline=""), restval="")
     line = 1
     for row in rows:
@@ -330,8 +333,8 @@ def _csv_entry(row: dict[str, str]) -> tuple[Entry, str]:
 
 
 def _text(value: object) -> str:
-    """A field as one text; anything but a text or number is none."""
-    # JSON can write half a character, which no file can hold.
+    """A string or number as text on one line; anything else as the empty string."""
+    # JSON can hold lone surrogates, which UTF-8 cannot encode.
     return " ".join(str(value).encode("utf-8", "replace").decode().split()) if isinstance(value, str | int) else ""
 
 
@@ -341,16 +344,16 @@ def _year(text: str) -> int | None:
 
 
 def _identify(*, arxiv: str, doi: str, addresses: Iterable[str], texts: Iterable[str], title: str) -> str:
-    """The canonical id: arXiv before DOI before address before title."""
+    """Canonical id from arXiv id, DOI, address or title, in this order."""
     addresses = [re.sub(r"\\url\{([^}]*)\}", r"\1", address).strip() for address in addresses if address]
     named = [f"arxiv:{match[1]}" for text in [*addresses, *texts] for match in _ARXIV_IN_TEXT.finditer(text)]
     candidates = [f"arxiv:{re.sub('^arxiv:', '', arxiv.strip(), flags=re.IGNORECASE)}" if arxiv else "", *named]
-    doi = to_unicode(doi) if re.search(r"[\\{}]", doi) else doi.strip()  # two hyphens in it are no dash
+    doi = to_unicode(doi) if re.search(r"[\\{}]", doi) else doi.strip()  # LaTeX conversion would make `--` a dash
     bare_doi = re.sub(r"^(?:https?://(?:dx\.)?doi\.org/|doi:\s*)", "", doi, flags=re.IGNORECASE)
     candidates += [f"doi:{bare_doi}" if bare_doi else "", *addresses]
     for candidate in filter(None, candidates):
         try:
             return paper_id(candidate)
         except IdentifierError:
-            continue  # a field in which people write all sorts of things; the next may do
+            continue  # free text: try the next field
     return title_id(title)

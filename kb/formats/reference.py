@@ -1,4 +1,4 @@
-"""One paper as a bibliography needs it, whatever the format."""
+"""Format-independent reference: one paper with all fields that any writer needs, and its citation key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SMALL_WORDS = frozenset(
     "a an and are as at by can do does for from how in is it of on or the to towards via what when why with".split()
 )
 _GROUPS = frozenset("team collaboration consortium group project".split())
-# Letters that no decomposition turns into ASCII.
+# Letters without a Unicode decomposition to ASCII.
 _LETTERS = str.maketrans(
     {"ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ð": "d",
      "Ð": "D", "þ": "th", "Þ": "Th", "ı": "i"}
@@ -27,25 +27,25 @@ _LETTERS = str.maketrans(
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A paper with all that any of the formats writes of it."""
+    """One bibliographic reference."""
 
     key: str
     """Citation key: ASCII, unique in the library, the same in every export."""
     paper_id: str
     title: str
-    """As the source has it, with LaTeX where it has LaTeX."""
+    """As in the source, with its LaTeX."""
     authors: tuple[Author, ...]
     """In Unicode, without LaTeX."""
     year: int | None
-    """Of the venue where the paper was published, else of the preprint."""
+    """Year of publication at the venue; else of the preprint."""
     venue: Venue | None
     arxiv: str
-    """arXiv identifier with its version; empty where there is none."""
+    """arXiv identifier with version; empty if there is none."""
     primary_class: str
     doi: str
     url: str
     code: tuple[str, ...]
-    """Repositories, the best first."""
+    """Repository addresses, the surest first."""
     abstract: str
     remark: str
     tags: tuple[str, ...]
@@ -61,16 +61,17 @@ class Reference:
 
     @property
     def plain_abstract(self) -> str:
+        """The abstract in Unicode."""
         return to_unicode(self.abstract)
 
 
 def is_organisation(author: Author) -> bool:
-    """Whether a name is not to be taken apart: `NVIDIA`, `ATLAS Collaboration`."""
+    """True for a name without family and given parts: `NVIDIA`, `ATLAS Collaboration`."""
     return not author.given or author.family.casefold() in _GROUPS
 
 
 def particle_and_family(author: Author) -> tuple[str, str]:
-    """`van der` and `Maaten`."""
+    """Split a family name into particle and rest: `van der`, `Maaten`."""
     words = author.family.split()
     count = 0
     while count < len(words) - 1 and words[count].islower() and words[count] in PARTICLES:
@@ -78,8 +79,8 @@ def particle_and_family(author: Author) -> tuple[str, str]:
     return " ".join(words[:count]), " ".join(words[count:])
 
 
-def wished_key(authors: Sequence[Author], year: int | None, title: str) -> str:
-    """The citation key by rule: first family name, year, first word of the title that says something."""
+def default_key(authors: Sequence[Author], year: int | None, title: str) -> str:
+    """Default citation key: first author's family name, year, first title word that is no stop word."""
     family = "".join(particle_and_family(authors[0])[1].split()) if authors else ""
     words = (_ascii(word) for word in re.split(r"[\s\-–—:/,.]+", to_unicode(title)))
     word = next((w for w in words if w and w not in _SMALL_WORDS), "")
@@ -92,13 +93,13 @@ def _ascii(text: str) -> str:
 
 
 def clean_authors(authors: Sequence[Author]) -> tuple[Author, ...]:
-    """The names in Unicode; what stands between an organisation and its members (`NVIDIA, :, …`) is no author."""
+    """Names in Unicode; entries without letters, as in `NVIDIA, :, …`, are dropped."""
     named = (Author(*(to_unicode(_without_controls(part)) for part in (a.family, a.given, a.suffix))) for a in authors)
     return tuple(_with_its_particle(a) for a in named if re.search(r"\w", a.family))
 
 
 def _with_its_particle(author: Author) -> Author:
-    """arXiv takes `van der` for given names; in a bibliography it goes with the family name."""
+    """Move particles from the given to the family name; arXiv's data has `van der` among the given names."""
     words = author.given.split()
     start = len(words)
     while start > 1 and words[start - 1] in PARTICLES:
@@ -107,12 +108,12 @@ def _with_its_particle(author: Author) -> Author:
 
 
 def _without_controls(text: str) -> str:
-    """The text without characters that no format has a place for, line breaks excepted."""
+    """Remove control characters except tab and newline."""
     return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in {"Cc", "Cs"})
 
 
 def make_reference(entry: Entry, paper: Paper | None, code: Sequence[CodeLink], key: str = "") -> Reference:
-    """The reference for an entry of a list; `paper` is what the catalogue knows, `None` where it does not know it."""
+    """Build the reference for a list entry; `paper` is the catalogue's record, `None` if it has none."""
     known = paper or Paper(entry.paper_id, entry.title, authors=entry.authors, year=entry.year, origin="notes")
     venue = published_venue(known.journal_ref, known.comments) or published_venue(entry.venue, "")
     arxiv = ""
@@ -142,11 +143,11 @@ def make_reference(entry: Entry, paper: Paper | None, code: Sequence[CodeLink], 
     )
 
 
-def wished_keys(references: Sequence[Reference]) -> list[tuple[str, str]]:
-    """Canonical id and wished key of each, as the library wants them."""
-    return [(r.paper_id, wished_key(r.authors, r.year, r.title)) for r in references]
+def default_keys(references: Sequence[Reference]) -> list[tuple[str, str]]:
+    """Pairs of canonical id and default citation key."""
+    return [(r.paper_id, default_key(r.authors, r.year, r.title)) for r in references]
 
 
 def with_keys(references: Sequence[Reference], keys: Mapping[str, str]) -> list[Reference]:
-    """The references under the keys that the library gave."""
+    """Set the citation keys, given by canonical id."""
     return [replace(r, key=keys[r.paper_id]) for r in references]

@@ -1,4 +1,4 @@
-"""RIS, as Zotero, EndNote and Mendeley read it."""
+"""RIS writer, for Zotero, EndNote and Mendeley."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from kb.papers import Author
 
 
 def write_ris(name: str, references: Sequence[Reference]) -> str:  # noqa: ARG001
-    """The references in their order. The list's name is not part of the format."""
+    """Write references in their order. RIS has no place for the list's name."""
     return str(rispy.dumps([_reference(r) for r in references], implementation=_Writer)).strip() + "\n" if references else ""
 
 
 class _Writer(rispy.RisWriter):  # type: ignore[misc]
-    """Without the running numbers between references, which are no part of the format and stop pandoc."""
+    """RIS writer without rispy's running numbers between references, which RIS does not have and pandoc rejects."""
 
     def set_header(self, count: int) -> str:  # noqa: ARG002
         return ""

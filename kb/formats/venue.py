@@ -1,4 +1,4 @@
-"""Where a paper was published, as far as its journal reference or its authors' comment says so beyond doubt."""
+"""Publication venue, parsed from arXiv's journal reference or the authors' comment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ VenueKind = Literal["journal", "conference"]
 
 @dataclass(frozen=True, slots=True)
 class Venue:
-    """A published venue."""
+    """A publication venue with volume, number and pages."""
 
     name: str
     kind: VenueKind
@@ -21,7 +21,7 @@ class Venue:
     pages: str = ""
 
 
-# Acronyms by which comments name conferences, and how a bibliography names them.
+# Conference acronyms as used in comments, with the name for bibliographies.
 _CONFERENCES = {
     "AAAI": "AAAI Conference on Artificial Intelligence",
     "ACCV": "Asian Conference on Computer Vision",
@@ -96,20 +96,20 @@ _ACRONYM = re.compile(
     r"(?:['’](?P<short>\d{2})\b)?",
     re.IGNORECASE,
 )
-_TAKEN = re.compile(
+_ACCEPTED = re.compile(
     r"\b(?:accepted|to appear|appear(?:s|ed|ing)?|published|camera[- ]ready|in proceedings|proceedings of|presented|"
     r"conference version|oral|spotlight|poster|highlight)\b",
     re.IGNORECASE,
 )
-# What makes a named venue a hope or another text's.
-_NOT_YET = re.compile(
+# Words after which a venue is a submission, or the venue of another text.
+_NOT_ACCEPTED = re.compile(
     r"\b(?:submitted|submission|under review|in review|review(?:ing)? at|preprint|rejected|withdrawn from|prepar|to be submitted|"
     r"challenge|competition|template|format|style|extended version of|extension of|journal version|based on|ARR|tutorial|"
     r"(?:doctoral|phd) (?:consortium|symposium)|demo)\b",
     re.IGNORECASE,
 )
 _WORKSHOP = re.compile(r"workshop|\bWS\b|CVPRW|ICCVW|ECCVW|WACVW|ICMLW", re.IGNORECASE)
-_JOURNAL_NAMED = re.compile(
+_ACCEPTED_JOURNAL = re.compile(
     r"\b(?i:accepted|to appear|published|publication|appears?)\b(?:\s+(?:by|at|in|to|for|as|publication|the|a|an|journal))+\s+"
     r"(?P<name>(?:IEEE|ACM)\s+(?:Transactions|Journal|Robotics|Signal)\b[^.,;:()\[\]\d]*|(?:[A-Z][\w&-]+\s+)*(?:Journal|Letters)"
     r"\b[^.,;:()\[\]\d]*|(?:Nature|Science|Scientific)\s+(?:[A-Z]\w+)(?:\s+[A-Z]\w+)*|Neural Networks|Pattern Recognition|"
@@ -120,49 +120,49 @@ _CONFERENCE_WORDS = re.compile(
     r"\b(?:proc(?:eedings|\.)?|conference|conf\.|workshop|symposium|meeting|advances in neural|lecture notes|findings of)\b",
     re.IGNORECASE,
 )
-_PARTS = re.compile(
+_JOURNAL_PARTS = re.compile(
     r"(?P<name>\D{4,}?),?\s*(?:vol(?:ume|\.)?\s*)?(?P<volume>\d{1,4})(?:\s*\((?P<number>\d{1,3})\)|\s*,\s*no\.?\s*(?P<no>\d{1,3}))?"
     r"(?:\s*[,:]\s*(?:pp?\.?\s*)?(?P<pages>\w?\d+(?:\s*[-–]+\s*\w?\d+)?))?\s*,?\s*(?:\(?(?P<year>(?:19|20)\d{2})\)?)?\.?"
 )
 
 
 def published_venue(journal_ref: str, comments: str) -> Venue | None:
-    """The venue of the published version: from the journal reference, else from a comment that says it plainly.
+    """Venue of the published version: from the journal reference, else from an unambiguous comment; `None` if unknown.
 
-    A comment counts where it says accepted, to appear or the like before a known venue, or consists in one part of a known
-    venue and its year alone; never where it speaks of a submission, a review, a challenge or another version.
+    A comment counts if one of its clauses has a known venue with "accepted", "to appear" or similar, or is a known venue and its
+    year alone; never if it mentions a submission, a review, a challenge or another version.
     """
     if journal_ref.strip() and not re.match(r"\s*arxiv|\s*corr\b", journal_ref, re.IGNORECASE):
-        return _referenced(" ".join(journal_ref.split()))
+        return _from_journal_ref(" ".join(journal_ref.split()))
     for clause in re.split(r"[.;](?:\s|$)|\n|,\s+(?=(?:code|project|\d+ pages)\b)", comments):
-        if clause and (found := _commented(clause)):
+        if clause and (found := _from_comment(clause)):
             return found
     return None
 
 
-def _referenced(text: str) -> Venue:
+def _from_journal_ref(text: str) -> Venue:
     years = _YEAR.findall(text)
     year = int(years[-1]) if years else None
     acronym = _ACRONYM.search(text)
     if _CONFERENCE_WORDS.search(text) or (acronym and _NAMES.get(" ".join(acronym["name"].upper().split())) in _CONFERENCES):
         return Venue(text, "conference", year)
-    parts = _PARTS.fullmatch(text)
+    parts = _JOURNAL_PARTS.fullmatch(text)
     if parts is None:
         return Venue(text, "journal", year)
     pages = re.sub(r"\s*[-–]+\s*", "–", parts["pages"] or "")
     return Venue(parts["name"].strip(" ,"), "journal", year, parts["volume"], parts["number"] or parts["no"] or "", pages)
 
 
-def _commented(clause: str) -> Venue | None:
-    if _NOT_YET.search(clause):
+def _from_comment(clause: str) -> Venue | None:
+    if _NOT_ACCEPTED.search(clause):
         return None
     workshop = _WORKSHOP.search(clause) is not None
     for match in _ACRONYM.finditer(clause):
         name = _NAMES[" ".join(match["name"].upper().split())]
         if name.upper() == name and match["name"] != name and match["name"].casefold() in {"chi", "www", "tip", "rss", "acl"}:
-            continue  # small letters make these a letter, an address, a hint
+            continue  # in lower case these are ordinary words
         year = _full_year(match["year"] or match["short"])
-        if not (_TAKEN.search(clause) or (year and _is_bare(clause, match))):
+        if not (_ACCEPTED.search(clause) or (year and _is_venue_only(clause, match))):
             continue
         if year is None and (near := _YEAR.search(clause)):
             year = int(near[0])
@@ -171,15 +171,15 @@ def _commented(clause: str) -> Venue | None:
         findings = re.search(r"\bfindings\b", clause, re.IGNORECASE)
         full = ("Findings of the " if findings else "") + _CONFERENCES[name] + (" Workshops" if workshop else "")
         return Venue(full.replace("the The ", "the "), "conference", year)
-    journal = None if workshop else _JOURNAL_NAMED.search(clause)
+    journal = None if workshop else _ACCEPTED_JOURNAL.search(clause)
     if journal:
         years = _YEAR.findall(clause)
         return Venue(" ".join(journal["name"].split()), "journal", int(years[-1]) if years else None)
     return None
 
 
-def _is_bare(clause: str, match: re.Match[str]) -> bool:
-    """Whether the clause says little beside venue and year: `CVPR 2025`, `ICCV 2025 (main conference), 14 pages`."""
+def _is_venue_only(clause: str, match: re.Match[str]) -> bool:
+    """True if the clause is venue and year with little else: `CVPR 2025`, `ICCV 2025 (main conference), 14 pages`."""
     rest = (clause[: match.start()] + " " + clause[match.end() :]).casefold()
     rest = re.sub(r"\d+\s*(?:pages?|figures?|tables?|pp)\b|https?://\S+", " ", rest)
     words = re.findall(r"[a-z]{3,}", rest)

@@ -1,6 +1,6 @@
-"""A month's selection: papers that many others work beside, that have code, that are near to the user's lists; and its trends.
+"""Monthly digest: papers chosen by topic density, code and similarity to the user's lists, and the month's trends.
 
-Nothing is written here that a paper or a count does not say: the key sentence is the abstract's own.
+Every sentence is taken from an abstract or states a count; nothing is generated.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from kb.store import Generation
 from kb.store.monthly import Trends
 from kb.text.latex import to_unicode
 
-_NEIGHBOUR = 0.65  # cosine from which two papers of a month count as being about the same
-_NEAR = 0.5  # cosine from which a paper of the user's is a reason
-_BLOCK = 1024
-# How much each reason counts, in standard deviations of the month.
+_SAME_TOPIC = 0.65  # from this cosine on, two papers of a month are on the same topic
+_SIMILAR_TO_LISTED = 0.5  # from this cosine on, a listed paper is given as a reason
+_BATCH = 1024
+# Weights of the z-scores that make up a paper's score.
 _DENSITY_WEIGHT, _LIST_WEIGHT, _CODE_WEIGHT = 1.0, 1.5, 0.5
-_LIKENESS_WEIGHT = 4.0  # how much likeness to a paper already chosen counts against another
-_REPEAT_WEIGHT = 1.5  # … and each paper already chosen for the same paper of the user's lists
+_REDUNDANCY_WEIGHT = 4.0  # penalty for cosine similarity to a paper already chosen
+_REPEAT_WEIGHT = 1.5  # penalty for each paper already chosen for the same listed paper
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
 _CLAIM = re.compile(
     r"\b(?:we (?:propose|introduce|present|show|find|demonstrate|develop|study|argue|prove|release|describe|design|build)|"
@@ -40,22 +40,22 @@ _CLAIM = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A paper of the selection, and why it is there."""
+    """A chosen paper and the reasons for it."""
 
     paper: Paper
     sentence: str
-    """The sentence of its abstract that says what it does; empty where there is no abstract."""
+    """Key sentence of the abstract; empty if there is no abstract."""
     code: tuple[CodeLink, ...]
     neighbours: int
-    """Other papers of the month that are on much the same."""
+    """Number of other papers of the month on the same topic."""
     beside: Paper | None
-    """The nearest of them."""
+    """The nearest of them; `None` if there is none."""
     close_to: Paper | None
-    """The paper of the user's lists that it is near to."""
+    """The nearest paper on the user's lists, if it is similar enough."""
 
     @property
     def reasons(self) -> list[str]:
-        """Why it was chosen, a sentence each."""
+        """The reasons, one sentence each."""
         found = [f"Close to “{to_unicode(self.close_to.title)}” on your lists."] if self.close_to else []
         if self.beside and self.neighbours > 1:
             nearest = f"“{to_unicode(self.beside.title)}” the nearest"
@@ -68,21 +68,21 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """A month's selection."""
+    """The digest of one month."""
 
     month: date
-    """Its first day."""
+    """First day of the month."""
     papers: int
-    """All that were published in it."""
+    """Number of papers published in the month."""
     choices: tuple[Choice, ...]
     categories: tuple[Rise, ...]
-    """The largest ones, the largest first."""
+    """Largest categories, largest first."""
     words: tuple[Rise, ...]
-    """Those that rose most, the steepest first."""
+    """Word pairs in titles that rose most, steepest first."""
 
 
 def parse_month(text: str) -> date:
-    """`2025-10` as its first day; raises QueryError for anything else."""
+    """First day of a month given as `2025-10`. Raises QueryError for anything else."""
     try:
         if not re.fullmatch(r"\d{4}-\d{2}", text):
             raise ValueError
@@ -91,10 +91,10 @@ def parse_month(text: str) -> date:
         raise QueryError(f"{text!r} is no month, such as 2025-10.") from None
 
 
-def make_digest(generation: Generation, month: date, liked: Sequence[str] = (), k: int = 12) -> Digest:
-    """Chooses k papers of a month; `liked` are canonical ids of the papers on the user's lists.
+def make_digest(generation: Generation, month: date, listed: Sequence[str] = (), k: int = 12) -> Digest:
+    """Choose k papers of a month; `listed` are canonical ids of the papers on the user's lists.
 
-    Raises QueryError where the month has no embedded papers.
+    Raises QueryError if the month has no embedded papers.
     """
     catalogue, trends = generation.catalogue, Trends(generation.catalogue)
     end = months_later(month, 1)
@@ -105,19 +105,19 @@ def make_digest(generation: Generation, month: date, liked: Sequence[str] = (), 
     keys = published[index.rows_of(published) >= 0] if len(published) else published
     if not len(keys):
         raise QueryError(f"The knowledge base has no papers of {month:%Y-%m}. Ingest them, then run `kb index`.")
-    own = np.asarray([key for i in liked if (key := catalogue.key_of(i)) is not None], dtype=np.int64)
+    own = np.asarray([key for i in listed if (key := catalogue.key_of(i)) is not None], dtype=np.int64)
     own = own[index.rows_of(own) >= 0] if len(own) else own
     vectors = index.vectors(keys)
     neighbours, beside, density = _neighbourhood(vectors)
-    nearest, closeness = _nearest_liked(vectors, index.vectors(own))
+    nearest, closeness = _nearest_listed(vectors, index.vectors(own))
     papers = catalogue.papers(keys.tolist())
     code = catalogue.code_of([paper.id for paper in papers.values()])
-    coded = np.asarray([_code_score(code.get(papers[int(key)].id, ())) for key in keys])
-    scores = _DENSITY_WEIGHT * _standard(density) + _CODE_WEIGHT * _standard(coded)
+    code_scores = np.asarray([_code_score(code.get(papers[int(key)].id, ())) for key in keys])
+    scores = _DENSITY_WEIGHT * _z_scores(density) + _CODE_WEIGHT * _z_scores(code_scores)
     if len(own):
-        scores = scores + _LIST_WEIGHT * _standard(closeness)
-    scores[np.isin(keys, own)] = -np.inf  # what is on a list is known already
-    chosen = _diverse(scores, vectors, nearest, min(k, int(np.isfinite(scores).sum())))
+        scores = scores + _LIST_WEIGHT * _z_scores(closeness)
+    scores[np.isin(keys, own)] = -np.inf  # never a paper that is on a list already
+    chosen = _maximal_marginal_relevance(scores, vectors, nearest, min(k, int(np.isfinite(scores).sum())))
     shown = catalogue.papers([int(own[nearest[row]]) for row in chosen]) if len(own) else {}
     choices = [
         Choice(
@@ -126,7 +126,7 @@ def make_digest(generation: Generation, month: date, liked: Sequence[str] = (), 
             tuple(code.get(paper.id, ())),
             int(neighbours[row]),
             papers[int(keys[beside[row]])] if neighbours[row] else None,
-            shown[int(own[nearest[row]])] if len(own) and closeness[row] >= _NEAR else None,
+            shown[int(own[nearest[row]])] if len(own) and closeness[row] >= _SIMILAR_TO_LISTED else None,
         )
         for row in chosen
     ]
@@ -134,33 +134,33 @@ def make_digest(generation: Generation, month: date, liked: Sequence[str] = (), 
 
 
 def key_sentence(abstract: str) -> str:
-    """The first sentence of an abstract that says what the authors do, else its first."""
+    """First sentence of an abstract that states what the authors do; else its first sentence."""
     sentences = _SENTENCE.split(to_unicode(abstract))
     return next((sentence for sentence in sentences if _CLAIM.search(sentence)), sentences[0])
 
 
 def _neighbourhood(vectors: Vectors) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Of each of n unit vectors, how many others are about the same, the row of the nearest, and the mean cosine to ten."""
+    """Number of same-topic vectors, row of the nearest and mean cosine to the ten nearest, each (n,), of unit vectors (n, d)."""
     counts = np.zeros(len(vectors), dtype=np.int64)
     beside = np.zeros(len(vectors), dtype=np.int64)
     density = np.zeros(len(vectors))
-    for start in range(0, len(vectors), _BLOCK):
-        cosines = vectors[start : start + _BLOCK] @ vectors.T
-        counts[start : start + _BLOCK] = (cosines >= _NEIGHBOUR).sum(axis=1) - 1
+    for start in range(0, len(vectors), _BATCH):
+        cosines = vectors[start : start + _BATCH] @ vectors.T
+        counts[start : start + _BATCH] = (cosines >= _SAME_TOPIC).sum(axis=1) - 1
         own = np.arange(len(cosines))
         cosines[own, start + own] = -1.0
-        beside[start : start + _BLOCK] = cosines.argmax(axis=1)
+        beside[start : start + _BATCH] = cosines.argmax(axis=1)
         nearest = min(10, len(vectors) - 1)
         top = np.partition(cosines, -nearest, axis=1)[:, -nearest:] if nearest else np.zeros((len(cosines), 1))
-        density[start : start + _BLOCK] = top.mean(axis=1)
+        density[start : start + _BATCH] = top.mean(axis=1)
     return counts, beside, density
 
 
-def _nearest_liked(vectors: Vectors, liked: Vectors) -> tuple[NDArray[np.int64], Vectors]:
-    """Of each paper, the row of the liked paper that is nearest, and its cosine."""
-    if not len(liked):
+def _nearest_listed(vectors: Vectors, listed: Vectors) -> tuple[NDArray[np.int64], Vectors]:
+    """Row of the nearest listed vector and its cosine, each shape (n,), for vectors (n, d) and listed (l, d)."""
+    if not len(listed):
         return np.zeros(len(vectors), dtype=np.int64), np.zeros(len(vectors), dtype=np.float32)
-    cosines = vectors @ liked.T
+    cosines = vectors @ listed.T
     return cosines.argmax(axis=1), cosines.max(axis=1)
 
 
@@ -168,25 +168,26 @@ def _code_score(links: Sequence[CodeLink]) -> float:
     return max((1.0 + float(np.log10(1 + (link.stars or 0))) for link in links), default=0.0)
 
 
-def _standard(values: NDArray[np.float64] | Vectors) -> NDArray[np.float64]:
-    """Zero mean and unit deviation, so that reasons of different scales can be added."""
+def _z_scores(values: NDArray[np.float64] | Vectors) -> NDArray[np.float64]:
+    """Standardise values, shape (n,), to zero mean and unit deviation; zeros if they are all equal."""
     deviation = float(values.std())
     return np.asarray((values - values.mean()) / deviation if deviation > 1e-9 else np.zeros(len(values)), dtype=np.float64)
 
 
-def _diverse(scores: NDArray[np.float64], vectors: Vectors, nearest: NDArray[np.int64], k: int) -> list[int]:
-    """Rows chosen one by one, each for its score less its likeness to those before (Carbonell and Goldstein 1998).
+def _maximal_marginal_relevance(scores: NDArray[np.float64], vectors: Vectors, nearest: NDArray[np.int64], k: int) -> list[int]:
+    """Choose k rows by maximal marginal relevance (Carbonell and Goldstein 1998).
 
-    `nearest` has the liked paper of each row: one that has brought papers already brings others less easily.
+    scores: (n,), overwritten; vectors: (n, d); nearest: (n,), the nearest listed paper of each row. Choosing several rows
+    for one listed paper is penalised.
     """
     chosen: list[int] = []
-    likeness = np.zeros(len(scores))
-    brought = np.zeros(int(nearest.max()) + 1)
-    several = len(brought) > 1
+    redundancy = np.zeros(len(scores))
+    used = np.zeros(int(nearest.max()) + 1)
+    has_several = len(used) > 1
     for _ in range(k):
-        row = int(np.argmax(scores - _LIKENESS_WEIGHT * likeness - several * _REPEAT_WEIGHT * brought[nearest]))
+        row = int(np.argmax(scores - _REDUNDANCY_WEIGHT * redundancy - has_several * _REPEAT_WEIGHT * used[nearest]))
         chosen.append(row)
-        brought[nearest[row]] += 1
-        likeness = np.maximum(likeness, vectors @ vectors[row])
+        used[nearest[row]] += 1
+        redundancy = np.maximum(redundancy, vectors @ vectors[row])
         scores[row] = -np.inf
     return chosen

@@ -1,4 +1,4 @@
-"""A plot: which papers are on the map, where, and which group each belongs to."""
+"""What the map shows: papers, their coordinates and colour groups."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from kb.insights.map_layout import Atlas, Places
+from kb.insights.map_layout import Coordinates, MapLayout
 from kb.store import Keys
 from kb.store.columns import Outlines
 from kb.text.latex import to_unicode
 
-GROUPS = 10  # more colours than these cannot be told apart; the last is for all else
+GROUPS = 10  # colours that can be told apart; the last is for all other papers
 
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    """A rectangle of the map, in its units."""
+    """A rectangle in map coordinates."""
 
     left: float
     top: float
@@ -29,25 +29,27 @@ class Area:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """Papers with their places, each in one group. Rows of all columns belong together."""
+    """Papers on the map, column by column: n papers, each with coordinates and one group."""
 
     keys: Keys
     ids: Sequence[str]
     titles: Sequence[str]
     """Without LaTeX, on one line."""
     years: NDArray[np.int32]
+    """Shape (n,); 0 if unknown."""
     categories: Sequence[str]
-    places: Places
+    coordinates: Coordinates
+    """Shape (n, 2)."""
     groups: NDArray[np.uint8]
-    """Number of each paper's group in `names`."""
+    """Index of each paper's group in `names`, shape (n,)."""
     names: tuple[str, ...] = ("",)
     rest: bool = True
-    """Whether the last group is of all that belong to no other."""
+    """True if the last group holds all papers of no other group."""
 
     @classmethod
-    def of(cls, atlas: Atlas, outlines: Outlines) -> Plot:
-        """Every paper that has a place, in one group; a paper that is gone since the map was drawn is left out."""
-        keys, rows, placed = np.intersect1d(outlines.keys, atlas.keys, assume_unique=True, return_indices=True)
+    def of(cls, layout: MapLayout, outlines: Outlines) -> Plot:
+        """All papers that have coordinates, in one group; papers deleted since the map was drawn are left out."""
+        keys, rows, placed = np.intersect1d(outlines.keys, layout.keys, assume_unique=True, return_indices=True)
         chosen = rows.tolist()
         return cls(
             keys,
@@ -55,7 +57,7 @@ class Plot:
             [_plain(outlines.titles[row]) for row in chosen],
             outlines.years[rows],
             [outlines.categories[row] for row in chosen],
-            atlas.places[placed],
+            layout.coordinates[placed],
             np.zeros(len(keys), dtype=np.uint8),
         )
 
@@ -63,27 +65,27 @@ class Plot:
         return len(self.keys)
 
     def only(self, identifiers: Set[str]) -> Plot:
-        """The plot of these papers alone, by canonical id."""
+        """Restrict to papers with these canonical ids."""
         return self._rows(np.asarray([i for i, identifier in enumerate(self.ids) if identifier in identifiers], dtype=np.int64))
 
     def within(self, area: Area) -> Plot:
-        """The plot of the papers in an area, its edges included."""
-        x, y = self.places.T
+        """Restrict to papers in a rectangle, edges included."""
+        x, y = self.coordinates.T
         return self._rows(np.flatnonzero((x >= area.left) & (x <= area.right) & (y >= area.top) & (y <= area.bottom)))
 
     def by_category(self) -> Plot:
-        """Grouped by primary category: the largest, the largest first, and all other ones."""
+        """Group by primary category: the largest first, the rest as one group."""
         return self._grouped(self.categories, [name for name, _ in Counter(self.categories).most_common() if name])
 
     def by_year(self) -> Plot:
-        """Grouped by year: the last ones, the last first, and all that is earlier or of no known year."""
+        """Group by year: the latest first; earlier and unknown years as one group."""
         years = [str(year) if year else "" for year in self.years.tolist()]
         return self._grouped(years, sorted(set(years) - {""}, reverse=True), "earlier")
 
     def by_list(self, lists: Mapping[str, Set[str]]) -> Plot:
-        """Grouped by reading list, given as name and ids; a paper of several belongs to the first, most belong to none."""
-        of = {identifier: name for name, identifiers in reversed(list(lists.items())) for identifier in identifiers}
-        return self._grouped([of.get(identifier, "") for identifier in self.ids], list(lists), "on no list")
+        """Group by reading list, given as name → canonical ids; a paper on several lists counts to the first of them."""
+        list_of = {identifier: name for name, identifiers in reversed(list(lists.items())) for identifier in identifiers}
+        return self._grouped([list_of.get(identifier, "") for identifier in self.ids], list(lists), "on no list")
 
     def _grouped(self, values: Sequence[str], names: Sequence[str], rest: str = "other") -> Plot:
         shown = names if len(names) < GROUPS else names[: GROUPS - 1]
@@ -101,11 +103,11 @@ class Plot:
             titles=[self.titles[row] for row in chosen],
             years=self.years[rows],
             categories=[self.categories[row] for row in chosen],
-            places=self.places[rows],
+            coordinates=self.coordinates[rows],
             groups=self.groups[rows],
         )
 
 
 def _plain(title: str) -> str:
-    """The title as it reads; reading LaTeX costs a hundred times as much as seeing that there is none."""
+    """The title in Unicode; titles without LaTeX skip the converter, which is 100 times slower."""
     return " ".join((to_unicode(title) if "$" in title or "\\" in title else title).split())

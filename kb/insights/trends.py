@@ -1,4 +1,4 @@
-"""How the months compare: papers by category, the share that has code, and the words that rise in titles."""
+"""Monthly trends: papers by category, the share with code, and rising title words."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from datetime import date
 from kb.store import Catalogue
 from kb.store.monthly import MonthCount, Trends
 
-_MONTHS_BEFORE = 3  # with whose mean a month is compared
-_WHOLE = 25  # day of the month from which on its papers are taken to be nearly all here
+_BASELINE_MONTHS = 3  # baseline: the mean of this many months before
+_COMPLETE_FROM_DAY = 25  # a month whose newest paper is from this day or later counts as complete
 OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True)
 class Rise:
-    """A category, or words in titles, and its papers in the month and on average in the three months before."""
+    """A category or pair of title words: papers of the month, and the monthly mean of the three months before."""
 
     name: str
     papers: int
@@ -26,17 +26,17 @@ class Rise:
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """What was published in a month."""
+    """Counts of one month."""
 
     first: date
     papers: int
     with_code: int
     categories: dict[str, int]
-    """Papers by primary category, in the order of the whole span's largest; all but those as OTHER, the last."""
+    """Papers by primary category, the largest of the whole span first; the rest as OTHER, last."""
 
 
 def by_month(catalogue: Catalogue, months: int, categories: int = 8) -> list[Month]:
-    """The last months with papers, so many at most, the oldest first; a month between them without papers is there too."""
+    """Counts of at most the last `months` months, oldest first; empty months in between are included."""
     newest = catalogue.newest()
     if newest is None:
         return []
@@ -64,49 +64,49 @@ def _month(first: date, counts: Sequence[MonthCount], largest: Sequence[str]) ->
 
 
 def last_whole_month(catalogue: Catalogue) -> date | None:
-    """The newest month whose papers are nearly all here; the newest at all where there is but one."""
+    """First day of the newest complete month; of the newest month if there is only one. `None` without papers."""
     newest = catalogue.newest()
     if newest is None:
         return None
     month = newest.replace(day=1)
     before = months_later(month, -1)
-    whole = newest.day >= _WHOLE or not len(Trends(catalogue).published(before, month))
+    whole = newest.day >= _COMPLETE_FROM_DAY or not len(Trends(catalogue).published(before, month))
     return month if whole else before
 
 
 def largest_categories(trends: Trends, month: date, k: int = 8) -> tuple[Rise, ...]:
-    """The month's largest categories, the largest first."""
-    before = months_later(month, -_MONTHS_BEFORE)
+    """The month's k largest categories, largest first."""
+    before = months_later(month, -_BASELINE_MONTHS)
     now, past = trends.by_category(month, months_later(month, 1)), trends.by_category(before, month)
     largest = sorted(now, key=lambda c: (-now[c], c))[:k]
-    return tuple(Rise(c, now[c], past.get(c, 0) / _MONTHS_BEFORE) for c in largest)
+    return tuple(Rise(c, now[c], past.get(c, 0) / _BASELINE_MONTHS) for c in largest)
 
 
 def rising_words(trends: Trends, month: date, k: int = 8) -> tuple[Rise, ...]:
-    """The pairs of words that rose most in titles, against the mean of the three months before, the steepest first."""
-    before, end = months_later(month, -_MONTHS_BEFORE), months_later(month, 1)
+    """The k word pairs in titles that rose most against the mean of the three months before, steepest first."""
+    before, end = months_later(month, -_BASELINE_MONTHS), months_later(month, 1)
     words, past = trends.title_words(month, end), trends.title_words(before, month)
     papers, papers_before = (sum(trends.by_category(*span).values()) for span in ((month, end), (before, month)))
-    scale = papers / max(papers_before / _MONTHS_BEFORE, 1.0)  # a larger month lifts every word
-    smooth = 3.0  # papers; so that a word new with three papers does not beat all
+    scale = papers / max(papers_before / _BASELINE_MONTHS, 1.0)  # corrects for a larger month
+    smooth = 3.0  # additive smoothing, in papers: a new pair with three papers must not win
     risen = sorted(
-        (w for w in words if words[w] >= 5 and not set(w.split()) & _EMPTY),
-        key=lambda w: (-(words[w] + smooth) / (scale * past.get(w, 0) / _MONTHS_BEFORE + smooth), w),
+        (w for w in words if words[w] >= 5 and not set(w.split()) & _STOP_WORDS),
+        key=lambda w: (-(words[w] + smooth) / (scale * past.get(w, 0) / _BASELINE_MONTHS + smooth), w),
     )
-    apart: list[str] = []
-    for pair in risen:  # of `model predictive` and `predictive control`, the same titles most likely, the steeper alone
-        if len(apart) < k and not any(set(pair.split()) & set(other.split()) for other in apart):
-            apart.append(pair)
-    return tuple(Rise(w, words[w], past.get(w, 0) / _MONTHS_BEFORE) for w in apart)
+    kept: list[str] = []
+    for pair in risen:  # `model predictive` and `predictive control` come from the same titles: keep the steeper
+        if len(kept) < k and not any(set(pair.split()) & set(other.split()) for other in kept):
+            kept.append(pair)
+    return tuple(Rise(w, words[w], past.get(w, 0) / _BASELINE_MONTHS) for w in kept)
 
 
-_EMPTY = frozenset(
+_STOP_WORDS = frozenset(
     "a all an and are as at be but by can do does for from has have how in into is it its less more most new not of on or our "
     "than that the their they this to toward towards under using via we what when where which why with without you your".split()
 )
 
 
 def months_later(month: date, months: int) -> date:
-    """The first day of the month so many months later, or earlier."""
+    """First day of the month `months` later; negative for earlier."""
     years, index = divmod(month.year * 12 + month.month - 1 + months, 12)
     return date(years, index + 1, 1)

@@ -1,4 +1,4 @@
-"""LaTeX as titles, names and bibliographies carry it: read as Unicode, and written so that it stays what it is."""
+"""LaTeX in titles, names and abstracts: conversion to Unicode, and escaping for BibTeX."""
 
 from __future__ import annotations
 
@@ -8,38 +8,37 @@ from functools import cache
 
 from pylatexenc.latex2text import LatexNodes2Text, get_default_latex_context_db
 
-_MARKED = re.compile(r"[\\${}~%^]|``|''|--")
-# A dollar opens mathematics where no blank follows, and closes it where none precedes and no digit follows (pandoc's rule,
-# by which "$5 and $10" is money), or where a command or script stands between the two.
+_HAS_LATEX = re.compile(r"[\\${}~%^]|``|''|--")
+# Inline mathematics by pandoc's rule: no blank after the first dollar, none before the second, no digit after it, so that
+# "$5 and $10" is money; or any pair of dollars with a command or superscript in between.
 _MATH = re.compile(
     r"(?<!\\)\$(?:(?P<marked>[^$\\^]*(?:\\[A-Za-z]|\^)(?:[^$\\]|\\.)*)|(?=\S)(?P<plain>[^$\\]+)(?<=\S)(?=\$(?!\d)))\$"
 )
 _SCRIPT = re.compile(r"([\^_])(?:\{\s*([0-9+-]+)\s*\}|([0-9]))")
 _OUTER_SCRIPT = re.compile(r"([\^_])(?:\{\s*([0-9+-]+)\s*\}|(?<=\^)([0-9]+))")
 _DEGREE = re.compile(r"\^(?:\\circ\b|\{\s*\\circ\s*\})")
-# An accent over a letter, or a letter that ASCII lacks; with the braces around it, if any.
+# An accented letter or a non-ASCII letter, with optional braces around it.
 _COMMAND = (
     r"""\\(?:["'`^~=.](?:\{\\?[A-Za-z]\}|\\[ij]\b|[A-Za-z])|[uvHcdbkrt](?:\{\\?[A-Za-z]{1,2}\}|\ [A-Za-z])"""
     r"|(?:ss|o|O|aa|AA|ae|AE|oe|OE|l|L|i|j)\b(?:\{\})?)"
 )
 _ACCENT = re.compile(rf"\{{({_COMMAND})\}}|({_COMMAND})")
-# An operator's name stands apart from what is beside it, as it is printed: `O(n log n)`, whatever blanks the source has.
+# An operator name gets blanks around it, as in print: `O(n log n)`.
 _OPERATOR = re.compile(
     r"((?<=[A-Za-z0-9)}])\s*)?(\\(?:log|ln|exp|sin|cos|tan|min|max|lim|sup|inf|det|dim)(?![A-Za-z]))"
     r"(\s*(?=\{?[A-Za-z0-9]|\\(?!left)[A-Za-z]))?"
 )
-# The converter reads every root as a square root.
+# pylatexenc reads every root as a square root.
 _ROOT = re.compile(r"\\sqrt\s*\[\s*([0-9])\s*\]")
-# The converter drops the argument of typewriter letters, a method's name most often, and fails at a link.
+# pylatexenc drops the argument of \texttt, usually a method's name, and fails on \href.
 _TYPEWRITER = re.compile(r"\\(?:texttt|mathtt)\s*\{([^{}]*)\}")
 _LINK = re.compile(r"\\href\s*\{(?P<address>[^{}]*)\}(?:\s*\{(?P<text>[^{}]*)\})?|\\href(?![A-Za-z])")
-# Commands that set their argument in another way, and switches within braces; innermost first,
-# and one that is open where the text was cut.
-_LOOK = (
+# Font commands and switches, innermost first; also an unclosed one at the end of a truncated text.
+_FONT_COMMANDS = (
     "emph|text(?:bf|it|sc|tt|sf|rm|sl|md|up|normal|superscript|subscript)?|[mh]box|underline|uline|url|textcolor\\s*\\{[^{}]*\\}"
 )
-_STYLED = re.compile(
-    rf"\\(?:{_LOOK})\s*\{{([^{{}}]*)(?:\}}|$)|\{{\\(?:em|bf|it|sc|tt|sf|rm|sl|bfseries|itshape)\b\s*([^{{}}]*)(?:\}}|$)"
+_FONT = re.compile(
+    rf"\\(?:{_FONT_COMMANDS})\s*\{{([^{{}}]*)(?:\}}|$)|\{{\\(?:em|bf|it|sc|tt|sf|rm|sl|bfseries|itshape)\b\s*([^{{}}]*)(?:\}}|$)"
 )
 _FOOTNOTE = re.compile(r"\s*\\footnote\s*\{([^{}]*)(?:\}|$)")
 _CITATION = re.compile(r"[\s~]{0,3}\\(?:cite[a-z]*|ref|label)\*?\s*(?:\[[^\[\]]*\])*\{[^{}]*\}")
@@ -48,9 +47,9 @@ _DEGREES = re.compile(r"(?<=\d)\s?\\deg(?:ree)?(?![A-Za-z])")
 _SPACE = re.compile(r"\\(?:[ ,;:]|q?quad\b)|\\[-!/@]")
 _NAME = re.compile(r"\\([A-Za-z]+)(?![A-Za-z{])\s*")
 _QUOTED = re.compile(r"``([^`]{1,300}?)''")
-_NESTED = 4  # commands within one another
-# Bold, italic and typewriter letters that stand for mathematics; a search for the word should find it.
-_LETTERLIKE = re.compile("[\U0001d400-\U0001d7ff]+")
+_MAX_NESTING = 4  # levels of nested commands
+# Mathematical alphanumeric symbols, replaced by plain letters so that a search finds the word.
+_MATH_LETTERS = re.compile("[\U0001d400-\U0001d7ff]+")
 _SUPERSCRIPTS = str.maketrans("0123456789+-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻")
 _SUBSCRIPTS = str.maketrans("0123456789+-", "₀₁₂₃₄₅₆₇₈₉₊₋")
 _PUNCTUATION = "\"'“”‘’([{<>}]),.:;!?"
@@ -58,8 +57,8 @@ _SPECIALS = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
 }  # fmt: skip
-# Commands that a title's mathematics may bring into somebody's document; anything else is written as Unicode.
-_HARMLESS = frozenset(
+# Commands allowed in the mathematics of an exported title; anything else is written as Unicode.
+_EXPORTED_COMMANDS = frozenset(
     "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi "
     "varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell infty times cdot pm approx sim to "
     "rightarrow leftarrow leftrightarrow Rightarrow leq geq le ge neq in subset cup cap circ star ast dagger partial nabla sum "
@@ -70,48 +69,48 @@ _HARMLESS = frozenset(
 
 
 @cache
-def _reader() -> LatexNodes2Text:
+def _converter() -> LatexNodes2Text:
     return LatexNodes2Text(math_mode="text", keep_comments=True, strict_latex_spaces=False)
 
 
 def to_unicode(text: str) -> str:
-    r"""The text as it is read: accents and symbols for commands, `X²` for `X$^2$`, no braces, dashes for two or three hyphens.
+    r"""Convert LaTeX to Unicode on one line: accents, symbols, `X²` for `X$^2$`, no braces, dashes for two or three hyphens.
 
     A bare `%` is a per cent sign.
     """
-    if not _MARKED.search(text):
+    if not _HAS_LATEX.search(text):
         return " ".join(text.split())
     text = _LINK.sub(lambda link: link["text"] or link["address"] or "", _TYPEWRITER.sub(r"\1", text))
     pieces: list[str] = []
     at = 0
     for match in _MATH.finditer(text):
-        pieces += [_words(text[at : match.start()]), _words(_readable(_math(match)))]
+        pieces += [_text_to_unicode(text[at : match.start()]), _text_to_unicode(_prepared_math(_math(match)))]
         at = match.end()
-    pieces.append(_words(text[at:]))
+    pieces.append(_text_to_unicode(text[at:]))
     return " ".join("".join(pieces).split())
 
 
 def accents_to_unicode(text: str) -> str:
-    """The text with LaTeX's accents and letters of other languages as Unicode; all else, mathematics too, as it stands."""
-    return _ACCENT.sub(lambda match: str(_reader().latex_to_text(match[1] or match[2])), text) if "\\" in text else text
+    """Convert accented and non-ASCII letters only; everything else, mathematics included, stays LaTeX."""
+    return _ACCENT.sub(lambda match: str(_converter().latex_to_text(match[1] or match[2])), text) if "\\" in text else text
 
 
 def words_to_unicode(text: str) -> str:
-    r"""Text beside mathematics as it is read: `50%` for `50\%`, `so` for `\emph{so}`, `×` for `\times`, quotation marks.
+    r"""Convert text outside mathematics for display: `50%` for `50\%`, `so` for `\emph{so}`, `×` for `\times`, quotation marks.
 
-    Citations are left out, as their keys say nothing; commands that are not known stay, and so does all that needs none.
+    Citations are removed; unknown commands stay.
     """
     if "\\" in text:
         text = _LINK.sub(lambda link: link["text"] or link["address"] or "", _CITATION.sub("", text))
-        for _ in range(_NESTED):
-            text = _STYLED.sub(lambda match: match[1] or match[2] or "", _FOOTNOTE.sub(r" (\1)", text))
+        for _ in range(_MAX_NESTING):
+            text = _FONT.sub(lambda match: match[1] or match[2] or "", _FOOTNOTE.sub(r" (\1)", text))
         text = _NAME.sub(_symbol, _SPACE.sub(lambda match: "" if match[0][1] in "-!/@" else " ", text))
         text = _LITERAL.sub(r"\1", _DEGREES.sub("°", text))
     return _QUOTED.sub(r"“\1”", text)
 
 
 def _symbol(match: re.Match[str]) -> str:
-    """The character that a command stands for; the command itself where it is not known to stand for one."""
+    """The character of a symbol command; the command itself if it is unknown."""
     found = _symbol_of(match[1])
     return found + match[0][len(match[1]) + 1 :] if found else match[0]
 
@@ -123,13 +122,13 @@ def _symbol_of(name: str) -> str:
     return found if isinstance(found, str) and len(found) == 1 else ""
 
 
-def _words(text: str) -> str:
-    """LaTeX without mathematics as Unicode; blanks at the ends stay, for the pieces beside it."""
-    if not _MARKED.search(text):
+def _text_to_unicode(text: str) -> str:
+    """Convert LaTeX without mathematics; leading and trailing blanks are kept."""
+    if not _HAS_LATEX.search(text):
         return text
     text = re.sub(r"(?<!\\)([%$&])", r"\\\1", _OUTER_SCRIPT.sub(_script, text))
     start, end = text[: len(text) - len(text.lstrip())], text[len(text.rstrip()) :]
-    return start + _LETTERLIKE.sub(_plain_letter, str(_reader().latex_to_text(text.strip()))) + end
+    return start + _MATH_LETTERS.sub(_plain_letter, str(_converter().latex_to_text(text.strip()))) + end
 
 
 def _plain_letter(match: re.Match[str]) -> str:
@@ -140,12 +139,12 @@ def _math(match: re.Match[str]) -> str:
     return (match["marked"] or match["plain"]).strip()
 
 
-def _readable(math: str) -> str:
+def _prepared_math(math: str) -> str:
     math = _ROOT.sub(lambda root: root[1].translate(_SUPERSCRIPTS) + r"\sqrt", math)
-    return _OPERATOR.sub(_apart, _SCRIPT.sub(_script, _DEGREE.sub("°", math)))
+    return _OPERATOR.sub(_spaced, _SCRIPT.sub(_script, _DEGREE.sub("°", math)))
 
 
-def _apart(operator: re.Match[str]) -> str:
+def _spaced(operator: re.Match[str]) -> str:
     before, name, after = operator.groups()
     return ("" if before is None else r"\ ") + str(name) + ("" if after is None else r"\ ")
 
@@ -156,27 +155,27 @@ def _script(match: re.Match[str]) -> str:
 
 
 def escape(text: str) -> str:
-    """Plain text with what LaTeX would read as commands made literal; letters of other scripts stay."""
+    """Escape LaTeX's special characters in plain text."""
     return "".join(_SPECIALS.get(c, c) for c in text)
 
 
 def bibtex_title(title: str) -> str:
-    r"""A title as a BibTeX value: mathematics kept, words with inner capitals in braces, everything else literal.
+    r"""A title as a BibTeX value: mathematics kept, words with inner capitals in braces, everything else escaped.
 
-    Mathematics with commands that are not plainly symbols, or with loose braces, is written as Unicode.
+    Mathematics with other than symbol commands, or with unbalanced braces, is written as Unicode.
     """
     pieces: list[str] = []
     at = 0
     for match in _MATH.finditer(title):
         pieces.append(_escaped_words(title[at : match.start()], after_math=at > 0, before_math=True))
-        pieces.append(f"{{${_math(match)}$}}" if _is_harmless(_math(match)) else _escaped_words(match[0]))
+        pieces.append(f"{{${_math(match)}$}}" if _is_exportable(_math(match)) else _escaped_words(match[0]))
         at = match.end()
     pieces.append(_escaped_words(title[at:], after_math=at > 0))
     return " ".join("".join(pieces).split())
 
 
 def _escaped_words(text: str, *, after_math: bool = False, before_math: bool = False) -> str:
-    """Text of a title for BibTeX; what touches mathematics, as in R$^2$Gen, is part of a name."""
+    """Words of a title for BibTeX; a word that touches mathematics, as in R$^2$Gen, is protected as a name."""
     if not text.strip():
         return text
     start, end = text[: len(text) - len(text.lstrip())], text[len(text.rstrip()) :]
@@ -190,16 +189,16 @@ def _escaped_words(text: str, *, after_math: bool = False, before_math: bool = F
 
 
 def _protected(word: str, *, is_name: bool = False, is_last: bool = False) -> str:
-    """The word escaped, in braces where a style that writes titles in small letters would spoil it: BERT, GANs, 3D, O(1).
+    """The word escaped, in braces if a style that lowercases titles would spoil it: BERT, GANs, 3D, O(1).
 
-    Punctuation stays outside: BibTeX keeps the capital after a colon only where it sees the colon.
+    Punctuation stays outside, because BibTeX keeps the capital after a colon only if it sees the colon.
     """
     letters = word.strip(_PUNCTUATION)
     if not letters:
         return escape(word)
     before, _, after = word.partition(letters)
     inner = any(c.isupper() for c in letters[1:]) and not _is_compound(letters)
-    # A capital that stands alone is a name, as in Vitamin C, and so is an A that no word follows: Command A.
+    # A single capital is a name, as in Vitamin C; so is a final A: Command A.
     alone = letters[:1].isupper() and not letters[1:2].isalpha() and (letters != "A" or bool(after) or is_last)
     if not (inner or alone or (is_name and any(map(str.isupper, letters)))):
         return escape(word)
@@ -207,13 +206,13 @@ def _protected(word: str, *, is_name: bool = False, is_last: bool = False) -> st
 
 
 def _is_compound(word: str) -> bool:
-    """Whether every capital begins a part of a hyphened word, as in Self-Attention."""
+    """True if every capital begins a part of a hyphenated word, as in Self-Attention."""
     return all(not any(c.isupper() for c in part[1:]) and len(part) > 1 for part in re.split(r"[-–—/]", word) if part)
 
 
-def _is_harmless(math: str) -> bool:
+def _is_exportable(math: str) -> bool:
     commands = set(re.findall(r"\\([A-Za-z]+)", math))
-    if not commands <= _HARMLESS or re.search(r"\\[^A-Za-z,;:! {}|]|[%#&~]", math):
+    if not commands <= _EXPORTED_COMMANDS or re.search(r"\\[^A-Za-z,;:! {}|]|[%#&~]", math):
         return False
     depth = 0
     for brace in re.findall(r"(?<!\\)[{}]", math):

@@ -27,7 +27,7 @@ from kb.models.registry import DEFAULT_MODEL, default_folder
 from kb.search.evaluate import Evaluation, collection, evaluate, names_of, questions
 from kb.search.qrels import Judgements, Qrels, read_judgements
 from kb.search.searcher import Searcher
-from kb.text.sentences import sentences
+from kb.text.sentences import split_sentences
 
 _CITING = 2000  # citing papers to learn from
 _ASKED = 300  # of them, to measure by
@@ -51,7 +51,10 @@ def citing(shared: Path, split: Split, number: int) -> Judgements:
     for paper, cited in whole.qrels.items():
         answers = {document: grade for document, grade in cited.items() if document in kept}
         if paper in kept and answers:
-            for query, text in ((paper, documents[paper].title), (f"{paper}_opening", sentences(documents[paper].text)[:1])):
+            for query, text in (
+                (paper, documents[paper].title),
+                (f"{paper}_opening", split_sentences(documents[paper].text)[:1]),
+            ):
                 if text:
                     queries[query], qrels[query] = "".join(text), answers
     return Judgements(f"citing papers, {split}", tuple(documents.values()), queries, qrels)

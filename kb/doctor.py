@@ -26,7 +26,7 @@ from kb.locks import holding
 from kb.papers import embedding_text
 from kb.progress import Progress
 from kb.store import CATALOGUE, DocumentBatch, Generation, Home, Keys, Manifest, SearchTexts, catalogue_problems, checksum
-from kb.text.tokenize import plain, words
+from kb.text.tokenize import index_terms, normalize_text
 
 _SAMPLE = 16  # papers whose neighbours and words are looked up
 _TEXTS = 4  # papers that are embedded again
@@ -328,8 +328,10 @@ def _unfound_words(lexical: LexicalIndex, texts: SearchTexts, keys: Keys) -> lis
     found: list[tuple[str, int]] = []
     for text in texts.of(keys):
         key = np.asarray([text.key], dtype=np.int64)
-        for word in dict.fromkeys(f"{plain(text.card.paper.title)} {plain(text.card.paper.abstract or text.notes)}".split()):
-            if words(word) and not lexical.scores(word, key)[0] > 0:
+        for word in dict.fromkeys(
+            f"{normalize_text(text.card.paper.title)} {normalize_text(text.card.paper.abstract or text.notes)}".split()
+        ):
+            if index_terms(word) and not lexical.scores(word, key)[0] > 0:
                 found.append((word, text.key))
     return found
 

@@ -17,8 +17,8 @@ from kb.index.build import build_indexes, embed_missing
 from kb.papers import Paper
 from kb.search.searcher import Searcher
 from kb.store import Home, Intake
-from kb.text.facets import FACETS, passage, roles
-from kb.text.sentences import sentences
+from kb.text.facets import FACETS, facet_passage, sentence_facets
+from kb.text.sentences import split_sentences
 
 ABSTRACT = (
     "Deep networks have become large, and running them on a phone remains a challenge. Existing compression methods lack "
@@ -28,21 +28,21 @@ ABSTRACT = (
 
 
 def test_roles_of_an_abstract() -> None:
-    assert roles(sentences(ABSTRACT)) == ["background", "background", "method", "method", "result", "result"]
-    assert roles([]) == []
+    assert sentence_facets(split_sentences(ABSTRACT)) == ["background", "background", "method", "method", "result", "result"]
+    assert sentence_facets([]) == []
 
 
 def test_cuts_lie_at_their_usual_places_where_no_cue_speaks() -> None:
     plain = [f"Word {letter}." for letter in "abcdefghij"]
-    assert roles(plain) == ["background"] * 3 + ["method"] * 3 + ["result"] * 4
+    assert sentence_facets(plain) == ["background"] * 3 + ["method"] * 3 + ["result"] * 4
 
 
 def test_the_passage_of_a_facet() -> None:
-    parts = sentences(ABSTRACT)
-    assert [passage(ABSTRACT, facet) for facet in FACETS] == [" ".join(parts[i : i + 2]) for i in (0, 2, 4)]
+    parts = split_sentences(ABSTRACT)
+    assert [facet_passage(ABSTRACT, facet) for facet in FACETS] == [" ".join(parts[i : i + 2]) for i in (0, 2, 4)]
     # A phrase is all that is asked, on whatever facet.
-    assert passage("pruning by learned masks", "result") == "pruning by learned masks"
-    assert passage("", "method") == ""
+    assert facet_passage("pruning by learned masks", "result") == "pruning by learned masks"
+    assert facet_passage("", "method") == ""
 
 
 PROBLEMS = {
@@ -112,7 +112,7 @@ def structured(shared: Path) -> Iterator[list[tuple[str, str]]]:
             told = [
                 (kinds.get(heading[:2], "background"), sentence)
                 for heading, text in zip(pieces[1::2], pieces[2::2], strict=True)
-                for sentence in sentences(text)
+                for sentence in split_sentences(text)
             ]
             if {facet for facet, _ in told} == set(FACETS):
                 yield told
@@ -123,7 +123,7 @@ def test_roles_of_real_structured_abstracts(shared: Path) -> None:
     right = total = 0
     for told in structured(shared):
         parts = [sentence for _, sentence in told]
-        right += sum(role == facet for (role, _), facet in zip(told, roles(parts), strict=True))
+        right += sum(role == facet for (role, _), facet in zip(told, sentence_facets(parts), strict=True))
         total += len(told)
     assert total > 1000
     assert right / total > 0.85

@@ -20,7 +20,7 @@ from kb.errors import StoreError
 from kb.index.lexical import LexicalIndex
 from kb.papers import Author, Card, CodeLink, Mention, Note, Paper, Version
 from kb.store import Keys, SearchText
-from kb.text.tokenize import code_names, fold, plain, short_name, words
+from kb.text.tokenize import fold, index_terms, normalize_text, short_name, technical_names
 
 
 def paper(key: int, title: str, abstract: str = "", authors: str = "", notes: str = "", code: Sequence[str] = ()) -> SearchText:
@@ -72,10 +72,10 @@ def many(number: int) -> list[SearchText]:
 
 def brute_force(papers: Sequence[SearchText], query: str) -> dict[int, float]:
     """Okapi BM25 with k1 = 1.2, b = 0.75 over the abstracts."""
-    counts = {p.key: Counter(words(p.card.paper.abstract)) for p in papers}
+    counts = {p.key: Counter(index_terms(p.card.paper.abstract)) for p in papers}
     mean = sum(c.total() for c in counts.values()) / len(papers)
     scores: dict[int, float] = {}
-    for term in set(words(query)):
+    for term in set(index_terms(query)):
         holding = [key for key, c in counts.items() if term in c]
         idf = log(1 + (len(papers) - len(holding) + 0.5) / (len(holding) + 0.5))
         for key in holding:
@@ -279,8 +279,8 @@ def test_a_damaged_folder_is_told(tmp_path: Path) -> None:
 
 
 def test_texts_made_plain() -> None:
-    assert plain(r"$\mu$Transfer in \mathcal{O}(n^2), O(n²) and µP") == "μTransfer in  O(n2), O(n2) and μP"
-    assert code_names("With GPT-J, U-Net, C++ and Self-Supervised (LoRA) at O(n2) on 3D data.") == [
+    assert normalize_text(r"$\mu$Transfer in \mathcal{O}(n^2), O(n²) and µP") == "μTransfer in  O(n2), O(n2) and μP"
+    assert technical_names("With GPT-J, U-Net, C++ and Self-Supervised (LoRA) at O(n2) on 3D data.") == [
         "GPT-J", "U-Net", "C++", "LoRA", "O(n2)", "3D",
     ]  # fmt: skip
     assert fold("GPT-J") == fold("gpt j") == "gptj"

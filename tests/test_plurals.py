@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from kb.text.plurals import counted, listed
+from kb.text.plurals import describe_counts, pluralize
 
 
 def test_one_is_not_many() -> None:
-    assert [counted(n, "paper") for n in (0, 1, 2000)] == ["0 papers", "1 paper", "2,000 papers"]
+    assert [pluralize(n, "paper") for n in (0, 1, 2000)] == ["0 papers", "1 paper", "2,000 papers"]
 
 
 def test_what_a_job_counted() -> None:
-    assert listed({}) == ""
-    assert listed({"files": 1, "new": 1, "code links": 1, "repositories asked about": 1}) == (
+    assert describe_counts({}) == ""
+    assert describe_counts({"files": 1, "new": 1, "code links": 1, "repositories asked about": 1}) == (
         "1 file, 1 new, 1 code link, 1 repository asked about"
     )
-    assert listed({"files": 2, "new": 1200, "of papers not in the catalogue": 1, "days filled": 3}) == (
+    assert describe_counts({"files": 2, "new": 1200, "of papers not in the catalogue": 1, "days filled": 3}) == (
         "2 files, 1,200 new, 1 of papers not in the catalogue, 3 days filled"
     )
 

@@ -10,7 +10,7 @@ from app.widgets.markdown import escape, with_math
 from kb.formats.digest import DIGEST_WRITERS
 from kb.insights.digest import Choice, Digest
 from kb.search.searcher import Hit
-from kb.text.plurals import counted
+from kb.text.plurals import pluralize
 
 _FILES = {"markdown": ("Markdown", "md", "text/markdown"), "html": ("HTML", "html", "text/html"),
           "atom": ("Atom", "xml", "application/atom+xml")}  # fmt: skip
@@ -48,7 +48,7 @@ def show() -> None:
 
 
 def _read(digest: Digest) -> None:
-    st.caption(f"{len(digest.choices)} of {counted(digest.papers, 'paper')}, chosen for what many work on, for code, "
+    st.caption(f"{len(digest.choices)} of {pluralize(digest.papers, 'paper')}, chosen for what many work on, for code, "
                "and for what is near to your reading lists.")  # fmt: skip
     with st.container(key="digest"):
         for number, choice in enumerate(digest.choices, start=1):

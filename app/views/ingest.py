@@ -12,7 +12,7 @@ from app.widgets.markdown import escape, shorten
 from ingest.jobs.run import Followed, Overview, Planned, State, overview
 from kb.papers import Skipped
 from kb.store import Run
-from kb.text.plurals import listed
+from kb.text.plurals import describe_counts
 
 _COLOURS = {State.CURRENT: "green", State.QUIET: "gray", State.NEVER: "blue"}
 _ICONS = {State.CURRENT: "check_circle", State.QUIET: "bedtime", State.NEVER: "hourglass_empty"}
@@ -77,7 +77,7 @@ def _runs(runs: Sequence[tuple[Run, Sequence[Skipped]]]) -> None:
         st.caption("Nothing was run yet.")
     with st.container(key="runs", gap="xsmall"):
         for run, skipped in runs:
-            counts = listed({name: n for name, n in run.counts.items() if n}) or "nothing new"
+            counts = describe_counts({name: n for name, n in run.counts.items() if n}) or "nothing new"
             colour = "green" if run.outcome == "done" else "orange" if run.outcome == "partial" else "red"
             asked = f" {run.requests:,} requests." if run.requests else ""
             said = f"{counts}.{asked} {shorten(run.message, 400)}"

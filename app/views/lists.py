@@ -19,7 +19,7 @@ from kb.formats.read import add_to_list, parse_bibliography
 from kb.library import Entry, Library, ReadingList
 from kb.library.recommend import Recommendation, recommend_for
 from kb.papers import Paper
-from kb.text.plurals import counted
+from kb.text.plurals import pluralize
 
 _PAGE = 20  # papers
 #: What each format is for, the ending of its files, and their media type.
@@ -122,7 +122,7 @@ def _undo(library: Library) -> None:
 def _head(found: ReadingList) -> None:
     unread = sum(1 for entry in found.entries if entry.read is None)
     st.markdown(f"### {escape(found.name)}", anchors=False)
-    st.caption(f"{counted(len(found.entries), 'paper')} · {unread:,} unread · since {found.created:%-d %b %Y}")
+    st.caption(f"{pluralize(len(found.entries), 'paper')} · {unread:,} unread · since {found.created:%-d %b %Y}")
     with st.container(horizontal=True):
         _export(found)
         if resources.read_only():
@@ -179,7 +179,7 @@ def _import_file(data: bytes, source: str, name: str) -> None:
     else:
         added = add_to_list(found, name, resources.library(), resources.memory(), None)
     already = len(found.entries) - added
-    told = [f"{counted(added, 'paper')} added", f"{already} on the list already" if already else ""]
+    told = [f"{pluralize(added, 'paper')} added", f"{already} on the list already" if already else ""]
     told += [f"{len(found.skipped)} skipped" if found.skipped else ""]
     lines = [f"- line {item.line}: {escape(shorten(item.reason, 200))}" for item in found.skipped[:20]]
     report = "\n".join([", ".join(t for t in told if t) + ".", "", *lines])

@@ -12,7 +12,7 @@ from kb.errors import KnowledgeBaseError, QueryError
 from kb.insights.map_view import Plot
 from kb.library import Entry
 from kb.search.searcher import MAX_K, Searcher
-from kb.text.plurals import counted
+from kb.text.plurals import pluralize
 
 _COLOURS = {"category": "Category", "year": "Year", "list": "Reading list"}
 _MOST = 1000  # papers of a selection that a reading list may take at once
@@ -93,7 +93,7 @@ def _selection(searcher: Searcher, plot: Plot) -> None:
         st.caption("No paper lies in this area.")
         return
     names = [summary.name for summary in resources.library().lists()]
-    st.markdown(f"**{counted(len(plot), 'paper')}** in this area")
+    st.markdown(f"**{pluralize(len(plot), 'paper')}** in this area")
     if not resources.read_only():
         with st.form("selection", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
             name = st.selectbox(
@@ -121,7 +121,7 @@ def _add(searcher: Searcher, plot: Plot, name: str) -> None:
         entries = [Entry.of(paper) for paper in searcher.catalogue.papers(plot.keys.tolist()).values()]
         there = " ".join(name.split()).casefold() in {summary.name.casefold() for summary in library.lists()}
         new = library.add(name, entries) if there else library.create(name, entries)
-        st.success(f"{counted(new, 'paper')} added to {escape(name)}.", icon=":material/check:")
+        st.success(f"{pluralize(new, 'paper')} added to {escape(name)}.", icon=":material/check:")
     except KnowledgeBaseError as error:
         st.error(message(error), icon=":material/error:")
 

@@ -20,7 +20,7 @@ from kb.papers import CodeLink, Mention, Note, Paper, plain_text
 from kb.search.explain import Explanation, explain
 from kb.search.searcher import Hit, Searcher, find_paper
 from kb.store import Catalogue, History, Ledger
-from kb.text.paper_links import pages_of
+from kb.text.paper_links import web_pages
 
 _AUTHORS = 60
 _NEIGHBOURS = 5
@@ -82,7 +82,7 @@ def _actions(paper: Paper) -> None:
             query_params=Address(like=(paper.id,)).parameters(),
         )
         actions.keep_and_cite(paper)
-    st.markdown(" · ".join(link(escape(place), address) for place, address in pages_of(paper).items()))
+    st.markdown(" · ".join(link(escape(place), address) for place, address in web_pages(paper).items()))
 
 
 def _notes(notes: Sequence[Note]) -> None:

@@ -16,7 +16,7 @@ from kb.errors import KnowledgeBaseError
 from kb.search.facet_counts import spread_of
 from kb.search.searcher import Hit, Searcher, find_paper
 from kb.store import Catalogue
-from kb.text.plurals import counted
+from kb.text.plurals import pluralize
 
 EXAMPLES = (
     "fine-tune a large model on one GPU",
@@ -38,10 +38,10 @@ def _search(searcher: Searcher) -> None:
     address, problem = read_or_default()
     _box(address)
     filter_panel.show(resources.census(searcher), address)
-    sizes = [counted(manifest.papers, "paper"), counted(manifest.notes, "note"), counted(manifest.code_links, "code link")]
+    sizes = [pluralize(manifest.papers, "paper"), pluralize(manifest.notes, "note"), pluralize(manifest.code_links, "code link")]
     st.caption(" · ".join(sizes) + " in this knowledge base")
     if manifest.embedded < manifest.papers:
-        missing = counted(manifest.papers - manifest.embedded, "paper")
+        missing = pluralize(manifest.papers - manifest.embedded, "paper")
         st.warning(
             f"{missing} not embedded yet, so not found by what they are about. Run `kb index`.", icon=":material/schedule:"
         )

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from kb.cli.console import Json, home, print_json, results, say, settings
 from kb.cli.match import tell_offers
-from kb.text.plurals import counted, listed
+from kb.text.plurals import describe_counts, pluralize
 
 
 def status(as_json: Json = False) -> None:
@@ -48,15 +48,18 @@ def status(as_json: Json = False) -> None:
         print_json(facts | {"model": manifest.model_id, "runs": rows})
         return
     results.print(
-        f"{counted(manifest.papers, 'paper')}, {counted(manifest.notes, 'note')}, {counted(manifest.code_links, 'code link')}; "
-        f"{manifest.embedded:,} embedded with {manifest.model_id or 'no model yet'}; generation {manifest.generation}"
+        f"{pluralize(manifest.papers, 'paper')}, {pluralize(manifest.notes, 'note')}, "
+        f"{pluralize(manifest.code_links, 'code link')}; {manifest.embedded:,} embedded with "
+        f"{manifest.model_id or 'no model yet'}; generation {manifest.generation}"
     )
     if manifest.embedded < manifest.papers:
-        say(f"{counted(manifest.papers - manifest.embedded, 'paper')} not embedded yet: `kb index`.", "yellow")
+        say(f"{pluralize(manifest.papers - manifest.embedded, 'paper')} not embedded yet: `kb index`.", "yellow")
     tell_offers()
     table = Table("started", "job", "outcome", "counts", "source")
     for run in runs:
-        table.add_row(run.started.isoformat(" ", "seconds"), run.job, run.outcome, listed(run.counts), escape(run.source))
+        table.add_row(
+            run.started.isoformat(" ", "seconds"), run.job, run.outcome, describe_counts(run.counts), escape(run.source)
+        )
     results.print(table)
 
 

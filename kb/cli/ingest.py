@@ -15,7 +15,7 @@ from kb.cli.match import tell_offers
 from kb.cli.search import Category
 from kb.errors import QueryError
 from kb.identifiers import ArxivId, paper_id
-from kb.text.plurals import counted, listed
+from kb.text.plurals import describe_counts, pluralize
 
 commands = typer.Typer(no_args_is_help=True, help="Bring papers, notes and code links in.")
 
@@ -144,7 +144,7 @@ def finish(report: Report, no_index: bool, as_json: bool) -> None:
     """Tells what an ingest did, embeds what it brought, and exits 1 where something was left out."""
     if not as_json:
         asked = f"; {report.requests:,} requests, {report.retries:,} of them again" if report.requests else ""
-        say(f"{report.source}: {listed(report.counts) or 'nothing to do'}{asked}")
+        say(f"{report.source}: {describe_counts(report.counts) or 'nothing to do'}{asked}")
         if report.message:
             say(report.message)
         for skipped in report.skipped[:20]:
@@ -172,5 +172,5 @@ def index(ray: Ray = "") -> None:
     place.current_name()  # says at once if there is nothing to index, before a model is loaded
     with joined(ray) as cluster, bars() as progress:
         embedding = run_index(place, load_encoder(), progress, cluster)
-    say(f"Embedded {counted(embedding.embedded, 'text')}; {embedding.known:,} were already.")
+    say(f"Embedded {pluralize(embedding.embedded, 'text')}; {embedding.known:,} were already.")
     tell_offers()

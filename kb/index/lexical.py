@@ -22,7 +22,7 @@ from kb.errors import StoreError
 from kb.files import replacing
 from kb.papers import Card
 from kb.store import Keys, SearchText
-from kb.text.tokenize import code_names, fold, name_analyzer, plain, short_name, word_analyzer, words
+from kb.text.tokenize import fold, index_terms, name_analyzer, normalize_text, short_name, technical_names, word_analyzer
 
 LEXICAL_FOLDER = "lexical"
 _DOCUMENTS_FILE = "documents-2.npy"  # the version of fields, analysis and cards; an index of another version is rebuilt
@@ -159,8 +159,8 @@ class LexicalIndex:
 
     def find_names(self, text: str) -> NameMatches:
         """Find papers that the query names; no kind matches if only a part of the query is a name."""
-        normal = plain(text)
-        names = code_names(normal)
+        normal = normalize_text(text)
+        names = technical_names(normal)
         people = [word for word in name_analyzer().analyze(normal) if len(word) > 1]
         whole = fold(normal)
         if not whole:
@@ -194,19 +194,19 @@ class LexicalIndex:
 
     def _terms(self, text: str) -> list[str]:
         """Distinct terms of a query; of a long query the rarest ones."""
-        terms = list(dict.fromkeys(words(text)))
+        terms = list(dict.fromkeys(index_terms(text)))
         if len(terms) <= _MAX_QUERY_TERMS:
             return terms
         frequency = {term: self._frequency("text", term) for term in terms}
         return sorted((t for t in terms if frequency[t]), key=lambda t: frequency[t])[:_MAX_QUERY_TERMS]
 
     def _query(self, text: str) -> tantivy.Query | None:
-        terms, normal = self._terms(text), plain(text)
+        terms, normal = self._terms(text), normalize_text(text)
         asked = {
             "text": terms,
             "title": terms,
             "notes": terms,
-            "names": [written for name in code_names(normal) for written in (name, _FOLDED_MARK + fold(name))],
+            "names": [written for name in technical_names(normal) for written in (name, _FOLDED_MARK + fold(name))],
             "families": [word for word in name_analyzer().analyze(normal) if self._is_family(word)],
         }
         # A flat disjunction, which tantivy prunes (block-max WAND); in nested ones it scores every match.
@@ -246,14 +246,14 @@ class LexicalIndex:
 
     def _text_frequency(self, text: str) -> int:
         """Number of papers with the rarest of the text's terms."""
-        return min((self._frequency("text", term) for term in words(text)), default=0)
+        return min((self._frequency("text", term) for term in index_terms(text)), default=0)
 
     def _is_one_name(self, text: str, folded: str) -> bool:
         """True if at least a third of the papers that have all terms of the text write them as one name."""
         find_names = self._frequency("names", folded)
         if not find_names:
             return False
-        query = tantivy.Query.boolean_query([(tantivy.Occur.Must, self._term("text", term)) for term in words(text)])
+        query = tantivy.Query.boolean_query([(tantivy.Occur.Must, self._term("text", term)) for term in index_terms(text)])
         return len(self._top(query, 3 * find_names + 1)[0]) <= 3 * find_names
 
     def _is_family(self, word: str) -> bool:
@@ -324,10 +324,10 @@ def _open_index(folder: Path) -> tantivy.Index:
 def _document(text: SearchText) -> dict[str, object]:
     """The fields of a paper's document in the index."""
     paper = text.card.paper
-    title, abstract = plain(paper.title), plain(paper.abstract)
-    notes = plain(text.notes)
-    repositories = [form for name in map(plain, text.repositories) for form in (name, name.rpartition("/")[2])]
-    names = [*code_names(f"{title} {abstract} {notes}"), *repositories]
+    title, abstract = normalize_text(paper.title), normalize_text(paper.abstract)
+    notes = normalize_text(text.notes)
+    repositories = [form for name in map(normalize_text, text.repositories) for form in (name, name.rpartition("/")[2])]
+    names = [*technical_names(f"{title} {abstract} {notes}"), *repositories]
     return {
         "key": text.key,
         "title": title,

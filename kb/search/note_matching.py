@@ -19,7 +19,7 @@ from kb.papers import Author
 from kb.search.retriever import Query
 from kb.search.searcher import Searcher
 from kb.store import NoteMatch, UntitledNote
-from kb.text.tokenize import words
+from kb.text.tokenize import index_terms
 
 MADE = 0.9  # confidence from which a match is made
 _OFFERED = 0.05  # … and from which it is offered
@@ -82,7 +82,7 @@ def candidates(searcher: Searcher, note: UntitledNote, left_out: Sequence[str] =
     texts = catalogue.texts(keys)
     vector = searcher.encoder().encode([note.text])
     cosines = (searcher.index.vectors(keys) @ vector.T)[:, 0]
-    weights, terms = searcher.weights(Query(text=note.text)), set(words(note.text))
+    weights, terms = searcher.weights(Query(text=note.text)), set(index_terms(note.text))
     agreements = []
     for key, cosine in zip(keys.tolist(), cosines.tolist(), strict=True):
         title, body = texts[key]
@@ -91,7 +91,7 @@ def candidates(searcher: Searcher, note: UntitledNote, left_out: Sequence[str] =
             Agreement(
                 cosine,
                 _share(searcher.weights(Query(text=title)), terms),
-                _share(weights, set(words(f"{title} {body}"))),
+                _share(weights, set(index_terms(f"{title} {body}"))),
                 known,
                 len(note.authors) - known,
             )

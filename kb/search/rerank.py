@@ -10,7 +10,7 @@ import numpy as np
 from kb.encode.encoder import Vectors
 from kb.errors import ModelError
 from kb.search.retriever import BEST, Candidates, Query, middle_of_best, standardised
-from kb.text.facets import passage
+from kb.text.facets import facet_passage
 
 #: Texts to unit vectors, as papers are encoded.
 Encode = Callable[[Sequence[str]], Vectors]
@@ -76,7 +76,7 @@ class FacetReranker:
         asked = [text for text in (query.text, *(abstracts.get(key, "") for key in query.like)) if text]
         if not asked:
             return scores
-        passages = [passage(text, query.facet) for text in [*asked, *(abstracts.get(key, "") for key in keys)]]
+        passages = [facet_passage(text, query.facet) for text in [*asked, *(abstracts.get(key, "") for key in keys)]]
         vectors = self._encode(passages)
         closeness = (vectors[len(asked) :] @ vectors[: len(asked)].T).max(axis=1)
         mixed = (1 - _FACET_SHARE) * standardised(scores[best]) + _FACET_SHARE * standardised(closeness)

@@ -1,16 +1,16 @@
-"""What a sentence of an abstract tells of: the background of the work, its method, or its result."""
+"""Facets of an abstract: which of its sentences state background, method and result."""
 
 from __future__ import annotations
 
 import re
 from typing import Literal, get_args
 
-from kb.text.sentences import sentences
+from kb.text.sentences import split_sentences
 
 Facet = Literal["background", "method", "result"]
 FACETS: tuple[Facet, ...] = get_args(Facet)
 
-# Words and phrases that go with each role (after Teufel and Moens, Summarizing scientific articles, CL 28(4), 2002).
+# Cue words and phrases of each facet (after Teufel and Moens, Summarizing scientific articles, CL 28(4), 2002).
 _CUES = {
     "background": re.compile(
         r"\b(however|recent(ly)?|traditional(ly)?|conventional|existing|previous|prior (work|studies)|current(ly)?|despite"
@@ -40,31 +40,31 @@ _CUES = {
         re.IGNORECASE,
     ),
 }
-_MOST = 3  # cues of a role that count in one sentence
-# Where method and result usually begin, as shares of the abstract's sentences: the medians of structured abstracts.
-_BEGIN = (0.28, 0.60)
+_MAX_CUES = 3  # per facet and sentence
+# Usual beginnings of method and result as shares of the abstract's sentences: medians over structured abstracts.
+_USUAL_CUTS = (0.28, 0.60)
 
 
-def roles(abstract: list[str]) -> list[Facet]:
-    """The facet of every sentence of an abstract.
+def sentence_facets(abstract: list[str]) -> list[Facet]:
+    """The facet of every sentence of an abstract, in order.
 
-    An abstract goes from background over method to result, as good as always. So two cuts decide: those at which the
-    sentences have most cues of the facet that they fall to, less what the cuts lie away from their usual places.
+    Splits into background, method, result at the two cuts that maximise cue counts minus distance from 0.28 n and 0.60 n;
+    n: number of sentences.
     """
     n = len(abstract)
-    cues = {facet: [min(_MOST, sum(1 for _ in _CUES[facet].finditer(s))) for s in abstract] for facet in FACETS}
+    cues = {facet: [min(_MAX_CUES, sum(1 for _ in _CUES[facet].finditer(s))) for s in abstract] for facet in FACETS}
 
-    def worth(method: int, result: int) -> float:
+    def score(method: int, result: int) -> float:
         found = sum(cues["background"][:method]) + sum(cues["method"][method:result]) + sum(cues["result"][result:])
-        return found - abs(method - _BEGIN[0] * n) - abs(result - _BEGIN[1] * n)
+        return found - abs(method - _USUAL_CUTS[0] * n) - abs(result - _USUAL_CUTS[1] * n)
 
-    method, result = max(((i, j) for i in range(n + 1) for j in range(i, n + 1)), key=lambda cuts: worth(*cuts))
+    method, result = max(((i, j) for i in range(n + 1) for j in range(i, n + 1)), key=lambda cuts: score(*cuts))
     return [FACETS[(place >= method) + (place >= result)] for place in range(n)]
 
 
-def passage(text: str, facet: Facet) -> str:
-    """What a text says on one facet; all of it where it says nothing on it, or is a sentence or two, as most queries are."""
-    parts = sentences(text)
+def facet_passage(text: str, facet: Facet) -> str:
+    """The sentences of a text on one facet; the whole text if there are none, or it has fewer than three sentences."""
+    parts = split_sentences(text)
     if len(parts) < len(FACETS):
         return text
-    return " ".join(part for part, role in zip(parts, roles(parts), strict=True) if role == facet) or text
+    return " ".join(part for part, role in zip(parts, sentence_facets(parts), strict=True) if role == facet) or text

@@ -1,4 +1,4 @@
-"""Where else on the web a paper has a page."""
+"""Web pages of a paper: its own, the publisher's and those of scholarly services."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from kb.papers import Paper
 from kb.text.latex import to_unicode
 
 
-def pages_of(paper: Paper) -> dict[str, str]:
-    """Addresses by the name of the place, the paper's own page first; a search by its title where no id leads there."""
+def web_pages(paper: Paper) -> dict[str, str]:
+    """URLs by name of the site, the paper's own page first; a search by title on sites where the paper's id has no page."""
     scheme, _, value = paper.id.partition(":")
     title = quote_plus(to_unicode(paper.title))
     doi = paper.doi or (value if scheme == "doi" else "")

@@ -1,10 +1,10 @@
-"""Numbers of things in words."""
+"""Counts with their nouns in singular or plural."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-_ONE = {
+_SINGULARS = {
     "files": "file",
     "mentions": "mention",
     "code links": "code link",
@@ -15,19 +15,19 @@ _ONE = {
 }
 
 
-def counted(n: int, noun: str) -> str:
-    """`1 paper`, `2,000 papers`."""
+def pluralize(n: int, noun: str) -> str:
+    """A count with its noun: `1 paper`, `2,000 papers`."""
     return f"{n:,} {noun}" + ("" if n == 1 else "s")
 
 
-def listed(counts: Mapping[str, int]) -> str:
-    """What a job counted, by the names that it gives to many of each: `1 file, 12 new, 3 code links`."""
-    return ", ".join(f"{n:,} {_of_one(name) if n == 1 else name}" for name, n in counts.items())
+def describe_counts(counts: Mapping[str, int]) -> str:
+    """Counts by name as a list, nouns in singular or plural: `1 file, 12 new, 3 code links`."""
+    return ", ".join(f"{n:,} {_singular(name) if n == 1 else name}" for name, n in counts.items())
 
 
-def _of_one(name: str) -> str:
-    """`files` as `file`, `days filled` as `day filled`; what names no things stays as it is."""
-    for many, one in _ONE.items():
+def _singular(name: str) -> str:
+    """The singular of a name: `files` → `file`, `days filled` → `day filled`, `new` → `new`."""
+    for many, one in _SINGULARS.items():
         if name == many or name.startswith(f"{many} "):
             return one + name[len(many) :]
     return name

@@ -1,4 +1,4 @@
-"""Texts as words: what lexical search compares, and the names that people give to methods and programs."""
+"""Tokenisation for the lexical index: terms of texts, names of people, and technical names such as GPT-J."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _SEPARATORS = re.compile(r"[\s,;:!?\"“”|=<>…—–]+|\.(?=\s|$)|(?<=\s)['�
 _FOLDED = re.compile(r"[^\w+#]|_")
 
 
-def plain(text: str) -> str:
-    """The text with compatibility characters and TeX made plain: `O(n²)`, `$O(n^2)$` → `O(n2)`; `$\\mu$P`, `µP` → `μP`."""
+def normalize_text(text: str) -> str:
+    """Normalise compatibility characters (NFKC) and TeX: `O(n²)`, `$O(n^2)$` → `O(n2)`; `$\\mu$P`, `µP` → `μP`."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
     if "\\" in text:
@@ -30,7 +30,7 @@ def plain(text: str) -> str:
 
 @cache
 def word_analyzer() -> tantivy.TextAnalyzer:
-    """English words: without case, accents and stop words, stemmed."""
+    """Analyzer for English text: lower case, no accents, no stop words, stemmed."""
     builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
     for step in (
         tantivy.Filter.remove_long(60),
@@ -43,32 +43,32 @@ def word_analyzer() -> tantivy.TextAnalyzer:
     return builder.build()
 
 
-def words(text: str) -> list[str]:
-    """The terms of a text as lexical search compares them."""
-    return list(word_analyzer().analyze(plain(text)))
+def index_terms(text: str) -> list[str]:
+    """The terms under which a text is indexed, in order."""
+    return list(word_analyzer().analyze(normalize_text(text)))
 
 
 @cache
 def name_analyzer() -> tantivy.TextAnalyzer:
-    """Names of people: without case and accents, not stemmed."""
+    """Analyzer for names of people: lower case, no accents."""
     builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
     return builder.filter(tantivy.Filter.lowercase()).filter(tantivy.Filter.ascii_fold()).build()
 
 
 def fold(name: str) -> str:
-    """A name as it is compared without regard to case, accents, hyphens and blanks: `GPT-J`, `gpt j` → `gptj`."""
+    """Fold a name for comparison: without case, accents, hyphens and blanks: `GPT-J`, `gpt j` → `gptj`."""
     if not name.isascii():
         name = "".join(c for c in unicodedata.normalize("NFD", name) if not unicodedata.combining(c))
     return _FOLDED.sub("", name).lower()
 
 
-def code_names(text: str) -> list[str]:
-    """The words of a plain text that look like names of methods, programs or quantities: LoRA, GPT-J, μTransfer, O(n2), C++.
+def technical_names(text: str) -> list[str]:
+    """Words of a text that look like names of methods, programs or quantities: LoRA, GPT-J, μTransfer, O(n2), C++.
 
-    A word is one if it has a capital after its first character, letters beside digits, a letter that is not Latin, or a sign
-    that no ordinary word has. A capital alone, as in a heading, makes none.
+    Such a word has a capital after its first character, letters and digits, a Greek letter, or one of the signs + # ( ). A
+    capital at the beginning, as in a heading, is not enough. The text is expected as `normalize_text` returns it.
     """
-    # Nine words in ten are plain ones, and are told apart without a closer look.
+    # Nine words in ten are ordinary ones; skip them early.
     special = (chunk for chunk in text.split() if not (chunk[1:].islower() and chunk.isascii() and chunk.isalpha()))
     words = (_trimmed(word) for chunk in special for word in _SEPARATORS.split(chunk))
     return [word for word in words if _is_name(word)]
@@ -76,7 +76,7 @@ def code_names(text: str) -> list[str]:
 
 def _trimmed(word: str) -> str:
     word = word.strip(".,'‘’*")
-    # Brackets belong to the word where they are part of it, as in O(n), and not where they enclose it.
+    # Brackets inside a word, as in O(n), belong to it; those around it do not.
     if word.count("(") != word.count(")") or (word.startswith("(") and word.endswith(")")):
         word = word.strip("()")
     return word.strip("[]./-")
@@ -91,12 +91,12 @@ def _is_name(word: str) -> bool:
         return False
     if any(map(str.isdigit, word)) or any(sign in word for sign in "+#()"):
         return True
-    # `Self-Supervised` is an ordinary word in a heading; `GPT-J` and `U-Net` have a part that no ordinary word is.
+    # `Self-Supervised` is an ordinary word in a heading; `GPT-J` and `U-Net` have a part that no ordinary word has.
     parts = word.split("-")
     return any(any(map(str.isupper, part[1:])) or (len(part) == 1 < len(parts) and part.isupper()) for part in parts)
 
 
 def short_name(title: str) -> str:
-    """The name that a title gives its subject before a colon, folded: `LoRA: Low-Rank Adaptation of …` → `lora`; else ''."""
-    head, colon, _ = plain(title).partition(":")
+    """The name before a title's colon, folded: `LoRA: Low-Rank Adaptation of …` → `lora`; '' if there is none."""
+    head, colon, _ = normalize_text(title).partition(":")
     return fold(head) if colon and len(head.split()) <= 3 else ""

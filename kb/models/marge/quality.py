@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kb.encode.encoder import Encoder, Vectors
 from kb.models.marge.corpus import Corpus
 from kb.models.marge.encoder import mixed
-from kb.text.sentences import sentences
+from kb.text.sentences import split_sentences
 
 #: Shares of g that are tried; with 0 the encoder stays as it was.
 _SHARES = (0.25, 0.5, 0.75, 1.0)
@@ -84,7 +84,7 @@ def verdict(halves: Halves, adapt: Adapt, rivals: Mapping[str, Adapt]) -> Verdic
 
 def halves(text: str) -> tuple[str, str]:
     """The text cut after the sentence that reaches its middle; the second is '' where there is one sentence only."""
-    parts = sentences(text)
+    parts = split_sentences(text)
     first: list[str] = []
     while parts and sum(map(len, first)) < len(text) / 2:
         first.append(parts.pop(0))

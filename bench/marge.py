@@ -39,7 +39,7 @@ from kb.models.marge.states import TokenStates
 from kb.models.marge.training import PRESETS, Plan, batch_of
 from kb.models.marge.weights import read_model
 from kb.models.registry import DEFAULT_MODEL, default_folder, load_encoder, trained_folder
-from kb.search.evaluate import Evaluation, Question, collection, evaluate, names_of, paired_bootstrap, questions
+from kb.search.evaluate import Evaluation, JudgedQuery, build_collection, document_ids, evaluate, judged_queries, paired_bootstrap
 from kb.search.qrels import Document, Judgements, Qrels, read_judgements
 from kb.search.retriever import Query
 from kb.search.searcher import Searcher
@@ -81,11 +81,11 @@ class Asking:
     limit: int | None = None
     """So many of them, drawn with a fixed seed; None for all."""
 
-    def questions(self, searcher: Searcher) -> list[Question]:
-        """The questions for the pipeline over a knowledge base that `collection` made."""
-        asked = questions(self.judgements, searcher.catalogue)
+    def questions(self, searcher: Searcher) -> list[JudgedQuery]:
+        """The questions for the pipeline over a knowledge base that `build_collection` built."""
+        asked = judged_queries(self.judgements, searcher.catalogue)
         if self.by_example:
-            asked = [replace(q, query=Query(like=(q.own,))) for q in asked if q.own is not None]
+            asked = [replace(q, query=Query(like=(q.source,))) for q in asked if q.source is not None]
         drawn = np.sort(np.random.default_rng(0).permutation(len(asked))[: self.limit])
         return [asked[number] for number in drawn.tolist()]
 
@@ -98,14 +98,16 @@ def retriever_test(asking: Asking, ways: Sequence[tuple[Encoder, Relevance]], ve
     judgements = asking.judgements
     found: list[Evaluation] = []
     with TemporaryDirectory() as place:
-        home = collection(judgements, Path(place) / "kb", vectors, ways[0][0])
+        home = build_collection(judgements, Path(place) / "kb", vectors, ways[0][0])
         for encoder, relevance in ways:
             embed_missing(home, encoder)
             with home.draft() as draft:
                 build_indexes(draft, encoder)
                 draft.publish()
             with Searcher.open(home, encoder, relevance) as searcher:
-                found.append(evaluate(searcher, asking.questions(searcher), names_of(judgements.documents, searcher.catalogue)))
+                found.append(
+                    evaluate(searcher, asking.questions(searcher), document_ids(judgements.documents, searcher.catalogue))
+                )
     return found
 
 
@@ -115,12 +117,12 @@ def reranker_test(asking: Asking, rerankers: Sequence[str], vectors: Path) -> li
     encoder = load_encoder(DEFAULT_MODEL)
     found: list[tuple[Evaluation, float, float]] = []
     with TemporaryDirectory() as place:
-        home = collection(asking.judgements, Path(place) / "kb", vectors, encoder)
+        home = build_collection(asking.judgements, Path(place) / "kb", vectors, encoder)
         for reranker in rerankers:
             os.environ["KB_RERANKER"] = reranker
             with Searcher.open(home, encoder) as searcher:
                 asked = asking.questions(searcher)
-                names = names_of(asking.judgements.documents, searcher.catalogue)
+                names = document_ids(asking.judgements.documents, searcher.catalogue)
                 evaluate(searcher, asked[:1], names)  # what is read once is no cost of a search
                 processor, wall = time.process_time(), time.perf_counter()
                 evaluation = evaluate(searcher, asked, names)

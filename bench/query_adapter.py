@@ -24,7 +24,7 @@ from kb.encode.encoder import BertEncoder
 from kb.models.query_adapter.training import Collection, Example, Plan, train
 from kb.models.query_adapter.weights import SHIPPED, read, write
 from kb.models.registry import DEFAULT_MODEL, default_folder
-from kb.search.evaluate import Evaluation, collection, evaluate, names_of, questions
+from kb.search.evaluate import Evaluation, build_collection, document_ids, evaluate, judged_queries
 from kb.search.qrels import Judgements, Qrels, read_judgements
 from kb.search.searcher import Searcher
 from kb.text.sentences import split_sentences
@@ -90,15 +90,18 @@ def without_twins(judgements: Judgements, others: Judgements, encoder: BertEncod
 
 def learned_from(judgements: Judgements, encoder: BertEncoder, vectors: Path) -> Collection:
     """The documents' vectors, and the queries with their answers."""
-    with TemporaryDirectory() as place, Searcher.open(collection(judgements, Path(place) / "kb", vectors, encoder)) as searcher:
+    with (
+        TemporaryDirectory() as place,
+        Searcher.open(build_collection(judgements, Path(place) / "kb", vectors, encoder)) as searcher,
+    ):
         keys = searcher.index.keys()
         examples = [
             Example(
                 question.query.text,
                 np.searchsorted(keys, np.sort([key for key, grade in question.grades.items() if grade > 0])),
-                None if question.own is None else int(np.searchsorted(keys, question.own)),
+                None if question.source is None else int(np.searchsorted(keys, question.source)),
             )
-            for question in questions(judgements, searcher.catalogue)
+            for question in judged_queries(judgements, searcher.catalogue)
         ]
         return Collection(searcher.index.vectors(keys), examples)
 
@@ -106,10 +109,10 @@ def learned_from(judgements: Judgements, encoder: BertEncoder, vectors: Path) ->
 def found(judgements: Judgements, encoder: BertEncoder, vectors: Path) -> Evaluation:
     """The product's own pipeline with this encoder."""
     with TemporaryDirectory() as place:
-        home = collection(judgements, Path(place) / "kb", vectors, encoder)
+        home = build_collection(judgements, Path(place) / "kb", vectors, encoder)
         with Searcher.open(home, encoder) as searcher:
             return evaluate(
-                searcher, questions(judgements, searcher.catalogue), names_of(judgements.documents, searcher.catalogue)
+                searcher, judged_queries(judgements, searcher.catalogue), document_ids(judgements.documents, searcher.catalogue)
             )
 
 

@@ -19,7 +19,7 @@ from kb.encode.encoder import Encoder, Vectors
 from kb.index.lexical import LEXICAL_FOLDER, LexicalIndex
 from kb.models.registry import load_encoder
 from kb.papers import embedding_text
-from kb.search.evaluate import collection, evaluate, names_of, questions
+from kb.search.evaluate import build_collection, document_ids, evaluate, judged_queries
 from kb.search.qrels import read_judgements
 from kb.search.retriever import Query
 from kb.search.searcher import Searcher, final_scores
@@ -42,15 +42,17 @@ def measure(shared: Path, homes: Sequence[Path] = ()) -> list[Row]:
 def _quality(folder: Path, encoder: Encoder, *, binary: bool) -> Row:
     judgements = read_judgements(folder, binary=binary)
     with TemporaryDirectory() as place:
-        home = collection(judgements, Path(place) / "kb", Path(place) / "vectors", encoder)
+        home = build_collection(judgements, Path(place) / "kb", Path(place) / "vectors", encoder)
         with Searcher.open(home, encoder) as searcher:
-            names = names_of(judgements.documents, searcher.catalogue)
-            found = evaluate(searcher, questions(judgements, searcher.catalogue), names)
+            names = document_ids(judgements.documents, searcher.catalogue)
+            found = evaluate(searcher, judged_queries(judgements, searcher.catalogue), names)
             keys, texts, vectors = _material(searcher)
             peer = _txtai(encoder.encode, keys, texts, vectors)
             if peer is not None:
                 run = {
-                    query: {names(key): score for key, score in peer(text, 100) if names(key) != judgements.own()[query]}
+                    query: {
+                        names(key): score for key, score in peer(text, 100) if names(key) != judgements.source_documents()[query]
+                    }
                     for query, text in judgements.queries.items()
                 }
                 theirs = ir_measures.calc_aggregate([nDCG @ 10], judgements.qrels, run)[nDCG @ 10]

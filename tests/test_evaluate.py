@@ -14,7 +14,16 @@ import pytest
 
 from kb.encode.encoder import Encoder
 from kb.errors import SourceError
-from kb.search.evaluate import STAGES, collection, evaluate, names_of, paired_bootstrap, questions, questions_of_lists, write_run
+from kb.search.evaluate import (
+    STAGES,
+    build_collection,
+    document_ids,
+    evaluate,
+    judged_queries,
+    judged_queries_from_lists,
+    paired_bootstrap,
+    write_run,
+)
 from kb.search.qrels import read_judgements
 from kb.search.searcher import Searcher
 from kb.store import Home
@@ -48,10 +57,10 @@ def folder(tmp_path: Path) -> Path:
 
 def test_measures_are_those_of_the_ranking(folder: Path, tmp_path: Path, encoder: Encoder) -> None:
     judgements = read_judgements(folder)
-    home = collection(judgements, tmp_path / "kb", tmp_path / "vectors", encoder)
+    home = build_collection(judgements, tmp_path / "kb", tmp_path / "vectors", encoder)
     with Searcher.open(home, encoder) as searcher:
-        names = names_of(judgements.documents, searcher.catalogue)
-        found = evaluate(searcher, questions(judgements, searcher.catalogue), names)
+        names = document_ids(judgements.documents, searcher.catalogue)
+        found = evaluate(searcher, judged_queries(judgements, searcher.catalogue), names)
     assert (found.queries, found.documents) == (4, 5)
     assert tuple(found.runs) == STAGES
     for stage, run in found.runs.items():
@@ -90,10 +99,10 @@ def test_a_query_made_from_a_document_with_an_unusual_id(tmp_path: Path, encoder
     (tmp_path / "queries.jsonl").write_text("".join(json.dumps({"_id": i, "text": "chess"}) + "\n" for i in queries))
     (tmp_path / "qrels" / "test.tsv").write_text("".join(f"{q}\t_\t1\n" for q in queries))
     judgements = read_judgements(tmp_path)
-    home = collection(judgements, tmp_path / "kb", tmp_path / "vectors", encoder)
+    home = build_collection(judgements, tmp_path / "kb", tmp_path / "vectors", encoder)
     with Searcher.open(home, encoder) as searcher:
-        asked = questions(judgements, searcher.catalogue)
-        found = evaluate(searcher, asked, names_of(judgements.documents, searcher.catalogue))
+        asked = judged_queries(judgements, searcher.catalogue)
+        found = evaluate(searcher, asked, document_ids(judgements.documents, searcher.catalogue))
     for query, own in queries.items():
         left_out = set() if own is None else {own or query}
         assert all({name for name, _ in run[query]} == set(ids) - left_out for run in found.runs.values() if run[query]), query
@@ -116,7 +125,7 @@ def test_the_papers_of_a_list_are_found_by_each_other(
     assert found["stages"]["reranked"] == {"nDCG@10": 1, "R@100": 1, "AP": 1}
     with Searcher.open(home, encoder) as searcher:
         keys = [searcher.catalogue.key_of(f"arxiv:{record(i)['id']}") for i in (3, 8)]
-        asked = questions_of_lists(
+        asked = judged_queries_from_lists(
             {"go": [f"arxiv:{record(i)['id']}" for i in (3, 8)], "one": [f"arxiv:{record(1)['id']}"]}, searcher.catalogue
         )
     assert [(q.query.like, q.grades) for q in asked] == [((keys[1],), {keys[0]: 1}), ((keys[0],), {keys[1]: 1})]

@@ -1,9 +1,9 @@
-"""What an answer consists of."""
+"""Facet counts of a result list."""
 
 from __future__ import annotations
 
 from kb.papers import CodeLink, Paper
-from kb.search.facet_counts import spread_of
+from kb.search.facet_counts import count_facets
 from kb.search.searcher import Hit
 
 
@@ -14,12 +14,12 @@ def hit(number: int, categories: str, year: int | None, code: bool = False) -> H
 
 def test_papers_count_in_each_category_once() -> None:
     hits = [hit(1, "cs.CL cs.LG", 2023, code=True), hit(2, "cs.LG cs.LG", 2021), hit(3, "cs.CV cs.CL", None), hit(4, "", 2023)]
-    spread = spread_of(hits)
-    assert spread.categories == (("cs.CL", 2), ("cs.LG", 2), ("cs.CV", 1))
-    assert spread.years == ((2023, 2), (2021, 1))
-    assert spread.code == 1
+    counts = count_facets(hits)
+    assert counts.categories == (("cs.CL", 2), ("cs.LG", 2), ("cs.CV", 1))
+    assert counts.years == ((2023, 2), (2021, 1))
+    assert counts.code == 1
 
 
 def test_no_hits() -> None:
-    spread = spread_of([])
-    assert (spread.categories, spread.years, spread.code) == ((), (), 0)
+    counts = count_facets([])
+    assert (counts.categories, counts.years, counts.code) == ((), (), 0)

@@ -55,7 +55,7 @@ METHODS = {
     "tree": "We propose boosted decision trees. Specifically, shallow trees are added one after the other by gradient boosting.",
     "survey": "We propose a questionnaire. Specifically, people are asked twice, a year apart.",
 }
-# The last is like none of the others: with two candidates alone, standardised scores that disagree would cancel out.
+# The last is like none of the others: with two candidates alone, z-scores that disagree would cancel out.
 SHARED = [("proteins", "graph"), ("proteins", "tree"), ("traffic", "graph"), ("stars", "survey")]
 
 

@@ -13,7 +13,7 @@ import pytest
 from kb.encode.encoder import Vectors
 from kb.index.build import build_indexes, embed_missing
 from kb.papers import Author, CodeLink, Note, Paper
-from kb.search.retriever import DEPTH, Query
+from kb.search.retriever import CANDIDATE_DEPTH, Query
 from kb.search.searcher import Searcher
 from kb.store import Filters, Home, Intake
 
@@ -132,7 +132,7 @@ def test_the_candidates_are_the_best_of_those_that_pass(searcher: Searcher, name
     text = "term1 and term250 beside term7"
     identifiers = searcher.catalogue.identifiers()
     allowed = {paper(n).id for n in range(PAPERS) if CASES[name].passes(n)}
-    everything = searcher._indexes().candidates(Query(text), PAPERS, None)
+    everything = searcher._require_retriever().candidates(Query(text), PAPERS, None)
     passes = np.asarray([identifiers[key] in allowed for key in everything.keys.tolist()])
     found, _ = searcher.candidates(Query(text, filters=CASES[name].filters), 10)
     rows = {key: row for row, key in enumerate(everything.keys.tolist())}
@@ -140,6 +140,6 @@ def test_the_candidates_are_the_best_of_those_that_pass(searcher: Searcher, name
     np.testing.assert_allclose(found.dense, everything.dense[same], atol=1e-6)
     np.testing.assert_allclose(found.lexical, everything.lexical[same], atol=1e-5)
     for scores, ours in ((everything.dense, found.dense), (everything.lexical, found.lexical)):
-        best = np.sort(scores[passes])[::-1][:DEPTH]
+        best = np.sort(scores[passes])[::-1][:CANDIDATE_DEPTH]
         best = best[best > 0] if scores is everything.lexical else best
         np.testing.assert_allclose(np.sort(ours)[::-1][: len(best)], best, atol=1e-5)

@@ -605,9 +605,9 @@ def test_another_encoder_than_it_was_trained_over_is_refused(trained: Path) -> N
 def test_the_reranker_reads_each_candidate_by_itself(trained: Path) -> None:
     texts = dict(enumerate(made_up(40)))
     reranker = MargeReranker(None, trained, default_folder(), lambda keys: {key: texts[key] for key in keys})
-    gains = reranker.gains("pruning attention of a transformer", [texts[i] for i in range(12)])
+    gains = reranker.information_gain("pruning attention of a transformer", [texts[i] for i in range(12)])
     assert gains.shape == (12,)
-    alone = [reranker.gains("pruning attention of a transformer", [texts[i]])[0] for i in range(12)]
+    alone = [reranker.information_gain("pruning attention of a transformer", [texts[i]])[0] for i in range(12)]
     np.testing.assert_allclose(gains, alone, atol=0.02)  # bfloat16
     fused = np.linspace(1, -1, 40, dtype=np.float32)
     found = Candidates(np.arange(40), fused, fused, fused, np.eye(40, dtype=np.float32))
@@ -628,7 +628,7 @@ def test_the_reranker_computes_with_the_calling_thread_alone(trained: Path) -> N
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        reranker.gains("pruning attention", made_up(2))
+        reranker.information_gain("pruning attention", made_up(2))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -661,7 +661,7 @@ def test_the_reranker_gives_what_a_paper_adds_to_the_likelihood(trained: Path, s
         expected.append(means[0] - means[1])
     assert max(map(abs, expected)) > 0.05  # far more than the tolerance: another sign would be seen
     reranker = MargeReranker(None, trained, default_folder(), lambda _: {})
-    np.testing.assert_allclose(reranker.gains(text, papers), expected, atol=0.02)
+    np.testing.assert_allclose(reranker.information_gain(text, papers), expected, atol=0.02)
 
 
 def eye(number: int) -> Vectors:

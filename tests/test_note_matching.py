@@ -16,7 +16,7 @@ from kb.cli import main
 from kb.encode.encoder import Encoder
 from kb.insights.map_layout import MapLayout
 from kb.papers import Author
-from kb.search.note_matching import MADE, Agreement, confidences, is_author
+from kb.search.note_matching import MATCH_CONFIDENCE, Agreement, confidences, is_author
 from kb.store import Home, NoteMatch
 
 SURE = "By Ada Byron, Carl Weiss et al."
@@ -219,7 +219,7 @@ def test_confidence_is_shared_among_candidates() -> None:
     sure = Agreement(0.75, 0.9, 0.5, 2, 0)
     (alone,) = confidences([sure])
     twins = confidences([sure, sure])
-    assert alone > MADE
+    assert alone > MATCH_CONFIDENCE
     assert twins[0] == twins[1] < 0.5
     assert confidences([Agreement(0.75, 0.9, 0.5, 0, 2)])[0] < 0.5  # other people's names
     assert confidences([Agreement(0.2, 0.1, 0.1, 0, 0)])[0] < 0.001

@@ -164,7 +164,7 @@ def test_what_is_measured_and_learned_from(plain: BertEncoder, tmp_path: Path) -
         paper = query.removesuffix("_opening")
         assert answers == dict.fromkeys((other for other in cited[paper] if other in kept), 1)
         assert found.queries[query] == (papers[paper]["title"] if query == paper else f"First of {paper[1:]}.")
-        assert found.own()[query] == paper
+        assert found.source_documents()[query] == paper
     assert "p7_opening" not in found.qrels
     collection = learned_from(found, plain, tmp_path / "vectors")
     assert collection.vectors.shape == (len(kept), plain.dimension)

@@ -10,7 +10,7 @@ import pytest
 from kb.errors import ModelError
 from kb.search.rerank import CrossEncoderReranker, FeedbackReranker
 from kb.search.rerankers import load_reranker
-from kb.search.retriever import Candidates, Query, fuse, standardised
+from kb.search.retriever import Candidates, Query, fuse, z_scores
 
 
 def candidates(number: int) -> Candidates:
@@ -31,7 +31,7 @@ def test_where_one_side_finds_nothing_the_other_decides() -> None:
     assert fuse(nothing, dense).argsort().tolist() == [0, 2, 1]
     assert fuse(nothing, nothing).tolist() == [0, 0, 0]
     assert fuse(nothing[:0], nothing[:0]).shape == (0,)
-    assert standardised(np.float32([5])).tolist() == [0]
+    assert z_scores(np.float32([5])).tolist() == [0]
 
 
 def test_feedback_adds_the_closeness_to_the_best_five() -> None:

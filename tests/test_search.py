@@ -94,13 +94,13 @@ def test_a_hit_says_the_same_where_the_index_has_no_cards(searcher: Searcher, mo
 
 
 def test_a_closed_searcher_leaves_no_threads(base: Home, encoder: Encoder) -> None:
-    def words() -> set[threading.Thread]:
-        return {thread for thread in threading.enumerate() if thread.name.startswith("words")}
+    def lexical_threads() -> set[threading.Thread]:
+        return {thread for thread in threading.enumerate() if thread.name.startswith("lexical")}
 
-    before = words()
+    before = lexical_threads()
     with Searcher.open(base, encoder) as searcher:
         searcher.search("energy of molecules")
-        own = words() - before
+        own = lexical_threads() - before
         assert own
     for thread in own:
         thread.join(10)
@@ -292,7 +292,7 @@ def test_papers_are_compared_with_examples_by_the_trained_model(base: Home, sear
 
 def test_a_second_hop_adds_what_lies_near_to_the_best(searcher: Searcher, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against brute force, with few candidates a round, so that the first does not find everything already."""
-    monkeypatch.setattr("kb.search.retriever.DEPTH", 8)
+    monkeypatch.setattr("kb.search.retriever.CANDIDATE_DEPTH", 8)
     example = searcher.catalogue.key_of("arxiv:1502.00002")
     assert example is not None
     keys = searcher.index.keys()

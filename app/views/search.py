@@ -13,7 +13,7 @@ from app.widgets import actions, cards, filter_panel, keyboard, layout
 from app.widgets.filter_panel import changed, keep
 from app.widgets.markdown import escape, shorten
 from kb.errors import KnowledgeBaseError
-from kb.search.facet_counts import spread_of
+from kb.search.facet_counts import count_facets
 from kb.search.searcher import Hit, Searcher, find_paper
 from kb.store import Catalogue
 from kb.text.plurals import pluralize
@@ -110,18 +110,18 @@ def _title(catalogue: Catalogue, identifier: str) -> str:
 
 def _narrow(hits: Sequence[Hit], address: Address) -> None:
     """What the answer consists of; a click filters by it."""
-    spread = spread_of(hits)
+    counts = count_facets(hits)
     filters = address.filters
     choices: dict[str, Address] = {}
-    if spread.code and not filters.has_code:
-        choices[f":material/code: with code :gray[{spread.code}]"] = replace(
+    if counts.code and not filters.has_code:
+        choices[f":material/code: with code :gray[{counts.code}]"] = replace(
             address, filters=replace(filters, has_code=True), page=1
         )
-    for category, n in spread.categories[:5]:
+    for category, n in counts.categories[:5]:
         if n < len(hits) and category not in filters.categories:
             found = replace(filters, categories=(category,))
             choices[f"{escape(shorten(category, 40))} :gray[{n}]"] = replace(address, filters=found, page=1)
-    for year, n in spread.years[:3]:
+    for year, n in counts.years[:3]:
         if n < len(hits):
             choices[f"{year} :gray[{n}]"] = replace(address, filters=replace(filters, years=(year, year)), page=1)
     if not choices:

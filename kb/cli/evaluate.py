@@ -51,35 +51,35 @@ def evaluate(
 
 def _of_folder(folder: Path, binary: bool, hops: int) -> Evaluation:
     from kb.models.registry import load_encoder
-    from kb.search.evaluate import collection, evaluate, names_of, questions, questions_in_library
+    from kb.search.evaluate import build_collection, document_ids, evaluate, judged_queries, judged_queries_in_library
     from kb.search.qrels import read_judgements
     from kb.search.searcher import Searcher
 
     judgements = read_judgements(folder, binary=binary)
     place = home()
-    if judgements.names_papers_only and place.exists():
+    if judgements.has_titles_only and place.exists():
         with Searcher.open(place) as searcher, bars() as progress:
-            asked = questions_in_library(judgements, searcher.catalogue)
+            asked = judged_queries_in_library(judgements, searcher.catalogue)
             say(f"{len(asked)} of {len(judgements.queries)} queries have an answer in {place.path}.")
             return evaluate(searcher, asked, searcher.catalogue.identifiers().__getitem__, progress, hops)
     encoder = load_encoder()
     with tempfile.TemporaryDirectory(prefix="kb-eval-") as folder_of_run, bars() as progress:
         vectors = _cache() / "vectors"
-        made = collection(judgements, Path(folder_of_run) / "kb", vectors, encoder, progress)
+        made = build_collection(judgements, Path(folder_of_run) / "kb", vectors, encoder, progress)
         with Searcher.open(made, encoder) as searcher:
-            names = names_of(judgements.documents, searcher.catalogue)
-            return evaluate(searcher, questions(judgements, searcher.catalogue), names, progress, hops)
+            names = document_ids(judgements.documents, searcher.catalogue)
+            return evaluate(searcher, judged_queries(judgements, searcher.catalogue), names, progress, hops)
 
 
 def _of_lists(hops: int) -> Evaluation:
-    from kb.search.evaluate import evaluate, questions_of_lists
+    from kb.search.evaluate import evaluate, judged_queries_from_lists
     from kb.search.searcher import Searcher
 
     entries = {found.name: [e.paper_id for e in library().read_list(found.name).entries] for found in library().lists()}
     with Searcher.open(home()) as searcher, bars() as progress:
         return evaluate(
             searcher,
-            questions_of_lists(entries, searcher.catalogue),
+            judged_queries_from_lists(entries, searcher.catalogue),
             searcher.catalogue.identifiers().__getitem__,
             progress,
             hops,

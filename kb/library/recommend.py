@@ -16,7 +16,7 @@ from kb.encode.encoder import Vectors
 from kb.errors import QueryError
 from kb.library import Library, Memory
 from kb.papers import Paper
-from kb.search.retriever import embedded_only
+from kb.search.retriever import embedded_keys
 from kb.search.searcher import Hit, Searcher
 from kb.store import Filters, Keys
 
@@ -24,7 +24,7 @@ _REASONS = 2
 _WINDOW = timedelta(days=30)
 _NEWEST = 200  # papers of the list that are compared with; the newest say most of what is read now
 # How much a bad example counts against the good ones, as in the search: Rocchio's proportion.
-_UNLIKE_WEIGHT = 0.2
+_NEGATIVE_WEIGHT = 0.2
 _BLOCK = 8192  # papers compared at a time
 
 
@@ -112,7 +112,7 @@ def recommend_for(
 
 
 def _embedded(searcher: Searcher, keys: Sequence[int | None]) -> Keys:
-    return embedded_only(tuple(dict.fromkeys(key for key in keys if key is not None)), searcher.index)
+    return embedded_keys(tuple(dict.fromkeys(key for key in keys if key is not None)), searcher.index)
 
 
 def _closeness(searcher: Searcher, new: Keys, good: Keys, bad: Keys) -> tuple[Vectors, Keys]:
@@ -130,5 +130,5 @@ def _closeness(searcher: Searcher, new: Keys, good: Keys, bad: Keys) -> tuple[Ve
         nearest[block] = order
         scores[block] = (cosines.mean(axis=1) + np.take_along_axis(cosines, order, axis=1).mean(axis=1)) / 2
         if len(bad):
-            scores[block] -= _UNLIKE_WEIGHT * (vectors @ disliked.T).mean(axis=1)
+            scores[block] -= _NEGATIVE_WEIGHT * (vectors @ disliked.T).mean(axis=1)
     return scores, nearest

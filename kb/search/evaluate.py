@@ -1,4 +1,4 @@
-"""Measures of every stage of the product's own pipeline, over judged queries."""
+"""Evaluates every stage of the search pipeline on judged queries."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ from kb.text.facets import FACETS, Facet
 STAGES = ("lexical", "dense", "fused", "reranked")
 MEASURES = (nDCG @ 10, R @ 100, AP)
 _RESAMPLES = 10_000
-#: Documents and scores by query, best first.
+#: Document ids and scores by query, in descending order of the score.
 Run = dict[str, list[tuple[str, float]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """One judged query."""
+class JudgedQuery:
+    """One query with its relevance judgements."""
 
     id: str
     query: Query
     grades: dict[int, int]
     """Relevance by paper key."""
-    own: int | None = None
-    """Key of the paper that the query is made from: no answer to it."""
+    source: int | None = None
+    """Key of the paper that the query is made from, which is left out of its run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A difference of means with its 95 % interval."""
+    """A mean difference with its 95 % confidence interval."""
 
     mean: float
     low: float
@@ -52,24 +52,25 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What an evaluation found."""
+    """Runs and measures of an evaluation."""
 
     documents: int
     runs: dict[str, Run]
-    """Run by stage."""
+    """Runs by stage."""
     values: dict[str, dict[str, NDArray[np.float64]]]
-    """Values by stage and measure, one a query, shape (queries,)."""
+    """Values by stage and measure, each of shape (queries,)."""
 
     @property
     def queries(self) -> int:
+        """Number of judged queries."""
         return len(next(iter(self.runs.values())))
 
     def means(self, stage: str) -> dict[str, float]:
-        """Mean of every measure at this stage."""
+        """Means over the queries by measure, at this stage."""
         return {measure: float(values.mean()) for measure, values in self.values[stage].items()}
 
     def gain(self, stage: str, before: str, measure: str) -> Interval:
-        """What a stage adds to another one."""
+        """Mean difference of a measure from one stage to another, with its interval."""
         return paired_bootstrap(self.values[stage][measure] - self.values[before][measure])
 
     def as_json(self) -> dict[str, object]:
@@ -81,8 +82,13 @@ class Evaluation:
         }
 
 
-def collection(judgements: Judgements, folder: Path, vectors: Path, encoder: Encoder, progress: Progress | None = None) -> Home:
-    """A knowledge base of these documents in an empty folder, indexed as any other; texts are embedded once into `vectors`."""
+def build_collection(
+    judgements: Judgements, folder: Path, vectors: Path, encoder: Encoder, progress: Progress | None = None
+) -> Home:
+    """Build and index a knowledge base of the judged documents in an empty folder; `vectors` caches their embeddings.
+
+    Raises StoreError if the disk is full.
+    """
     home = Home(folder)
     home.vectors = vectors
     with home.draft() as draft:
@@ -101,57 +107,57 @@ def collection(judgements: Judgements, folder: Path, vectors: Path, encoder: Enc
 
 
 def _document_id(number: int) -> str:
-    # Ids of a collection are any text; those of papers are not.
+    # A document id is any text; a paper id is not.
     return f"url:https://collection.invalid/{number}"
 
 
-def questions(judgements: Judgements, catalogue: Catalogue) -> list[Question]:
-    """The judged queries, over a knowledge base that `collection` made."""
+def judged_queries(judgements: Judgements, catalogue: Catalogue) -> list[JudgedQuery]:
+    """The judged queries for a knowledge base that `build_collection` built."""
     by_id = {identifier: key for key, identifier in catalogue.identifiers().items()}
     keys = {d.id: by_id.get(_document_id(number)) for number, d in enumerate(judgements.documents)}
-    return _questions(judgements, keys)
+    return _with_keys(judgements, keys)
 
 
-def questions_in_library(judgements: Judgements, catalogue: Catalogue) -> list[Question]:
-    """The judged queries, over a knowledge base that holds some of the documents; answers that it lacks are left out.
+def judged_queries_in_library(judgements: Judgements, catalogue: Catalogue) -> list[JudgedQuery]:
+    """The judged queries for a knowledge base that holds some of the documents; judgements of the others are left out.
 
-    Raises SourceError where it holds none.
+    Raises SourceError if it holds no relevant document.
     """
-    found = _questions(judgements, {d.id: catalogue.key_of(f"arxiv:{d.id}") for d in judgements.documents})
+    found = _with_keys(judgements, {d.id: catalogue.key_of(f"arxiv:{d.id}") for d in judgements.documents})
     if not found:
         raise SourceError(f"The knowledge base holds no paper that {judgements.name} judges relevant. Ingest them first.")
     return found
 
 
-def _questions(judgements: Judgements, keys: Mapping[str, int | None]) -> list[Question]:
-    own = judgements.own()
+def _with_keys(judgements: Judgements, keys: Mapping[str, int | None]) -> list[JudgedQuery]:
+    sources = judgements.source_documents()
     found = [
-        Question(
+        JudgedQuery(
             query,
-            Query(text=judgements.queries[query], facet=_facet(query) if own[query] != query else None),
+            Query(text=judgements.queries[query], facet=_facet(query) if sources[query] != query else None),
             {key: grade for document, grade in grades.items() if (key := keys[document]) is not None},
-            keys.get(own[query]),
+            keys.get(sources[query]),
         )
         for query, grades in judgements.qrels.items()
     ]
-    return [question for question in found if any(grade > 0 for grade in question.grades.values())]
+    return [judged for judged in found if any(grade > 0 for grade in judged.grades.values())]
 
 
 def _facet(query: str) -> Facet | None:
-    """The facet that the id of a query made from a document asks for: `docid_method`; None for one that is no facet of ours."""
+    """The facet in the id of a query made from a document, as in `docid_method`; None without one."""
     return next((facet for facet in FACETS if query.endswith(f"_{facet}")), None)
 
 
-def questions_of_lists(lists: Mapping[str, Sequence[str]], catalogue: Catalogue) -> list[Question]:
-    """Each paper of a reading list, to be found by the other papers of the list.
+def judged_queries_from_lists(lists: Mapping[str, Sequence[str]], catalogue: Catalogue) -> list[JudgedQuery]:
+    """One query a paper of a reading list: find it by the other papers of the list.
 
-    Raises QueryError where no list has two papers that the knowledge base holds.
+    Raises QueryError if no list has two papers of the knowledge base.
     """
-    found: list[Question] = []
+    found: list[JudgedQuery] = []
     for name, identifiers in lists.items():
         keys = list(dict.fromkeys(key for i in identifiers if (key := catalogue.key_of(i)) is not None))
         if len(keys) > 1:
-            found += [Question(f"{name}/{key}", Query(like=tuple(k for k in keys if k != key)), {key: 1}) for key in keys]
+            found += [JudgedQuery(f"{name}/{key}", Query(like=tuple(k for k in keys if k != key)), {key: 1}) for key in keys]
     if not found:
         raise QueryError("No reading list has two papers of the knowledge base. Add to one: `kb list add NAME ID…`.")
     return found
@@ -159,29 +165,31 @@ def questions_of_lists(lists: Mapping[str, Sequence[str]], catalogue: Catalogue)
 
 def evaluate(
     searcher: Searcher,
-    asked: Sequence[Question],
-    names: Callable[[int], str] = str,
+    queries: Sequence[JudgedQuery],
+    document_id: Callable[[int], str] = str,
     progress: Progress | None = None,
     hops: int = 1,
 ) -> Evaluation:
-    """Runs every question through the pipeline and measures each of its stages. `names` gives documents their ids in the runs.
+    """Run every query through the pipeline and measure each stage. `document_id` maps keys to the ids in the runs.
 
-    The candidates are those of a search for 100 papers, so a document that is none of them counts as not found.
+    Candidates are those of a search for 100 papers; a document that is not among them counts as not found. Raises QueryError if
+    no paper is embedded yet.
     """
     progress = progress or NoProgress()
-    progress.start("Searching", len(asked), "queries")
+    progress.start("Searching", len(queries), "queries")
     runs: dict[str, Run] = {stage: {} for stage in STAGES}
     qrels: Qrels = {}
-    for question in asked:
-        qrels[question.id] = {names(key): grade for key, grade in question.grades.items()}
-        for stage, ranking in _rankings(searcher, replace(question.query, hops=hops)).items():
-            runs[stage][question.id] = [(names(key), score) for key, score in ranking if key != question.own]
+    for judged in queries:
+        qrels[judged.id] = {document_id(key): grade for key, grade in judged.grades.items()}
+        for stage, ranking in _rankings(searcher, replace(judged.query, hops=hops)).items():
+            runs[stage][judged.id] = [(document_id(key), score) for key, score in ranking if key != judged.source]
         progress.advance(1)
     values = {stage: _values(qrels, run) for stage, run in runs.items()}
     return Evaluation(searcher.generation.manifest.embedded, runs, values)
 
 
 def _rankings(searcher: Searcher, query: Query) -> dict[str, list[tuple[int, float]]]:
+    """Keys and scores by stage, in descending order of the score."""
     found, reranked = searcher.candidates(query, 100)
     keys = found.keys.tolist()
 
@@ -197,8 +205,8 @@ def _rankings(searcher: Searcher, query: Query) -> dict[str, list[tuple[int, flo
 
 
 def _values(qrels: Qrels, run: Run) -> dict[str, NDArray[np.float64]]:
-    """Values by measure in the order of the queries; 0 for one that found nothing."""
-    # By rank, not by score: measuring tools break ties of scores by document id.
+    """Values by measure, each of shape (queries,), in the order of the qrels; 0 for a query without results."""
+    # Ranks in place of scores: measuring tools break ties of scores by document id.
     ranked = {query: {name: -float(rank) for rank, (name, _) in enumerate(rows)} for query, rows in run.items() if rows}
     order = {query: number for number, query in enumerate(qrels)}
     values = {str(measure): np.zeros(len(qrels)) for measure in MEASURES}
@@ -208,9 +216,9 @@ def _values(qrels: Qrels, run: Run) -> dict[str, NDArray[np.float64]]:
 
 
 def paired_bootstrap(differences: NDArray[np.float64]) -> Interval:
-    """Mean of paired differences, shape (queries,), and its 95 % percentile interval over resampled queries.
+    """Mean of paired differences, shape (queries,), with its 95 % percentile interval over 10,000 resamples with a fixed seed.
 
-    Sakai, Evaluating evaluation metrics based on the bootstrap, SIGIR 2006. The same differences give the same interval.
+    Sakai 2006, Evaluating evaluation metrics based on the bootstrap, SIGIR.
     """
     random = np.random.default_rng(0)
     means = [random.choice(differences, len(differences)).mean() for _ in range(_RESAMPLES)]
@@ -219,7 +227,10 @@ def paired_bootstrap(differences: NDArray[np.float64]) -> Interval:
 
 
 def write_run(path: Path, run: Run, tag: str) -> None:
-    """Writes a run in TREC's form: query, Q0, document, rank, score, tag. Blanks in ids become `_`, since columns end at them."""
+    """Write a run in TREC format: query, Q0, document, rank, score, tag. Blanks in ids become `_`.
+
+    Raises OSError if the file cannot be written.
+    """
     with path.open("w", encoding="utf-8") as file:
         for query, rows in run.items():
             for rank, (document, score) in enumerate(rows, start=1):
@@ -230,7 +241,7 @@ def _column(name: str) -> str:
     return "_".join(name.split())
 
 
-def names_of(documents: Sequence[Document], catalogue: Catalogue) -> Callable[[int], str]:
-    """Paper keys to document ids, for a knowledge base that `collection` made."""
+def document_ids(documents: Sequence[Document], catalogue: Catalogue) -> Callable[[int], str]:
+    """Function from paper keys to document ids, for a knowledge base that `build_collection` built."""
     names = {_document_id(number): document.id for number, document in enumerate(documents)}
     return {key: names[identifier] for key, identifier in catalogue.identifiers().items()}.__getitem__

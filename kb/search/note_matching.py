@@ -1,8 +1,8 @@
-"""Notes that have lost their title find their paper, by their authors and their text.
+"""Matches notes without a title to their papers, by authors and text.
 
-    note → candidates of the search → how much of each agrees with the note → confidence, none of them being an outcome too
+    note → candidates of the search → agreement of each with the note → confidence, "none of them" being an outcome too
 
-A sure match is made, a doubtful one offered; what the user says of a note stands above both.
+A confident match is accepted, a less confident one offered to the user; a decision of the user overrides both.
 """
 
 from __future__ import annotations
@@ -21,35 +21,39 @@ from kb.search.searcher import Searcher
 from kb.store import NoteMatch, UntitledNote
 from kb.text.tokenize import index_terms
 
-MADE = 0.9  # confidence from which a match is made
-_OFFERED = 0.05  # … and from which it is offered
-_OFFERS = 3  # of one note, at most
+MATCH_CONFIDENCE = 0.9  # least confidence of a match that is made without asking
+_OFFER_CONFIDENCE = 0.05  # least confidence of a match that is offered
+_MAX_OFFERS = 3  # of one note
 _CANDIDATES = 50
-_SHORTEST = 80  # characters of text; fewer, with fewer than two authors, tell nothing
-# A conditional logit (McFadden 1974) over the candidates and "none of them", fitted on half of the notes of a weekly reading
-# list, their titles taken away, with authors and without, their paper in the knowledge base and left out of it. In the order
-# of Agreement's fields; then what a candidate must come up to.
+_MIN_CHARACTERS = 80  # of text; shorter notes with fewer than two authors are not matched
+# A conditional logit (McFadden 1974) over the candidates and "none of them". Fitted on half of the notes of a weekly reading list
+# without their titles: with authors and without, with their paper in the knowledge base and without it. Weights of Agreement's
+# fields in their order, and the score of "none of them".
 _WEIGHTS = np.array([13.4, 7.2, 8.4, 1.5, -2.1])
 _THRESHOLD = 18.6
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What speaks for a paper being the one that a note is about."""
+    """Features by which a note and a candidate agree."""
 
     cosine: float
+    """Cosine of the vectors of note and paper."""
     title: float
-    """Share of the title's words that the note has, by their weight."""
+    """Share of the title's term weight that occurs in the note."""
     text: float
-    """Share of the note's words that title and abstract have, by their weight."""
-    authors: int
-    """Names of the note that are among the paper's authors."""
-    strangers: int
-    """Names that are not."""
+    """Share of the note's term weight that occurs in title and abstract."""
+    known_authors: int
+    """Names in the note that are authors of the paper."""
+    unknown_authors: int
+    """Names in the note that are not."""
 
 
 def match_notes(searcher: Searcher, decisions: Mapping[str, str]) -> list[NoteMatch]:
-    """The papers of all untitled notes; `decisions` has the user's: note id to paper id, empty for none of them."""
+    """Match all untitled notes. `decisions` holds those of the user: paper id by note id, '' for none of the papers.
+
+    Raises QueryError if no paper is embedded yet.
+    """
     found: list[NoteMatch] = []
     notes = searcher.catalogue.notes.untitled()
     untitled = [note.id for note in notes]
@@ -58,31 +62,32 @@ def match_notes(searcher: Searcher, decisions: Mapping[str, str]) -> list[NoteMa
             paper = decisions[note.id]
             found.append(NoteMatch(note.id, paper, 1.0, "accepted" if paper else "refused"))
             continue
-        offers = [(paper, sure) for paper, sure in candidates(searcher, note, untitled) if sure >= _OFFERED]
-        if offers and offers[0][1] >= MADE:
+        offers = [offer for offer in match_candidates(searcher, note, untitled) if offer[1] >= _OFFER_CONFIDENCE]
+        if offers and offers[0][1] >= MATCH_CONFIDENCE:
             found.append(NoteMatch(note.id, *offers[0], "made"))
         else:
-            found += [NoteMatch(note.id, paper, sure, "offered") for paper, sure in offers[:_OFFERS]]
+            found += [NoteMatch(note.id, paper, confidence, "offered") for paper, confidence in offers[:_MAX_OFFERS]]
     return found
 
 
-def candidates(searcher: Searcher, note: UntitledNote, left_out: Sequence[str] = ()) -> list[tuple[str, float]]:
-    """Papers that a note may be about, by canonical id, with the confidence of each; the surest first.
+def match_candidates(searcher: Searcher, note: UntitledNote, excluded: Sequence[str] = ()) -> list[tuple[str, float]]:
+    """Canonical ids of papers that a note may be about, with their confidences, in descending order.
 
-    Those left out, the untitled notes' own entries above all, have no share in the confidence.
+    Excluded papers, such as the untitled notes' own entries, get no share of the confidence. Raises QueryError if no paper is
+    embedded yet.
     """
-    if len(note.text) < _SHORTEST and len(note.authors) < 2:
+    if len(note.text) < _MIN_CHARACTERS and len(note.authors) < 2:
         return []
     catalogue = searcher.catalogue
     found, _ = searcher.candidates(Query(text=" ".join([*note.authors, note.text])), _CANDIDATES)
     papers = catalogue.papers(found.keys.tolist())
-    keys = np.asarray([key for key in found.keys.tolist() if papers[key].id not in left_out], dtype=np.int64)[:_CANDIDATES]
+    keys = np.asarray([key for key in found.keys.tolist() if papers[key].id not in excluded], dtype=np.int64)[:_CANDIDATES]
     if not len(keys):
         return []
     texts = catalogue.texts(keys)
     vector = searcher.encoder().encode([note.text])
     cosines = (searcher.index.vectors(keys) @ vector.T)[:, 0]
-    weights, terms = searcher.weights(Query(text=note.text)), set(index_terms(note.text))
+    weights, terms = searcher.term_weights(Query(text=note.text)), set(index_terms(note.text))
     agreements = []
     for key, cosine in zip(keys.tolist(), cosines.tolist(), strict=True):
         title, body = texts[key]
@@ -90,43 +95,46 @@ def candidates(searcher: Searcher, note: UntitledNote, left_out: Sequence[str] =
         agreements.append(
             Agreement(
                 cosine,
-                _share(searcher.weights(Query(text=title)), terms),
-                _share(weights, set(index_terms(f"{title} {body}"))),
+                _weight_share(searcher.term_weights(Query(text=title)), terms),
+                _weight_share(weights, set(index_terms(f"{title} {body}"))),
                 known,
                 len(note.authors) - known,
             )
         )
-    sure = confidences(agreements)
-    order = np.lexsort((keys, -sure))
-    return [(papers[int(keys[row])].id, round(float(sure[row]), 3)) for row in order]
+    confidence = confidences(agreements)
+    order = np.lexsort((keys, -confidence))
+    return [(papers[int(keys[row])].id, round(float(confidence[row]), 3)) for row in order]
 
 
 def confidences(agreements: Sequence[Agreement]) -> NDArray[np.float64]:
-    """How sure each candidate is the one, shape (n,); what is missing to 1 is that none of them is."""
-    features = [[a.cosine, a.title, a.text, a.authors, a.strangers] for a in agreements]
+    """Probability of each candidate, shape (n,); the rest to 1 is the probability of none of them."""
+    features = [[a.cosine, a.title, a.text, a.known_authors, a.unknown_authors] for a in agreements]
     scores = np.append(np.asarray(features, dtype=np.float64) @ _WEIGHTS - _THRESHOLD, 0.0)
     shares = np.exp(scores - scores.max())
     return np.asarray(shares[:-1] / shares.sum(), dtype=np.float64)
 
 
 def is_author(name: str, authors: Sequence[Author]) -> bool:
-    """Whether a name, in reading order, is one of these by family name and, where both have it, the given one's first letter."""
+    """True if an author has the same family name and, where both have a given name, the same initial. The name is in reading
+    order."""
     wanted = Author.from_name(name)
     return any(
-        _letters(wanted.family) == _letters(author.family) and _begins_alike(_letters(wanted.given), _letters(author.given))
+        _name_key(wanted.family) == _name_key(author.family) and _same_initial(_name_key(wanted.given), _name_key(author.given))
         for author in authors
     )
 
 
-def _begins_alike(one: str, other: str) -> bool:
+def _same_initial(one: str, other: str) -> bool:
+    """True if both begin with the same letter, or one of them is empty."""
     return not one or not other or one[0] == other[0]
 
 
-def _letters(text: str) -> str:
+def _name_key(text: str) -> str:
+    """The letters of a name without case and accents."""
     decomposed = unicodedata.normalize("NFKD", text.casefold())
     return re.sub(r"[\W\d_]+", "", "".join(c for c in decomposed if not unicodedata.combining(c)))
 
 
-def _share(weights: Mapping[str, float], terms: set[str]) -> float:
-    """The part of the weight that these terms have."""
+def _weight_share(weights: Mapping[str, float], terms: set[str]) -> float:
+    """Share of the total weight that these terms have."""
     return sum(weight for term, weight in weights.items() if term in terms) / max(sum(weights.values()), 1e-9)

@@ -1,6 +1,6 @@
-"""Judged collections: documents, queries and which of the ones answer which of the others.
+"""Judged collections in BEIR format: documents, queries and relevance judgements (qrels).
 
-A folder of judgements holds `corpus.jsonl`, `queries.jsonl` (both also .gz) and `qrels/*.tsv`, in the form of BEIR.
+A folder of judgements holds `corpus.jsonl`, `queries.jsonl` (each plain or .gz) and `qrels/*.tsv`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from kb.errors import IdentifierError, SourceError
 from kb.identifiers import paper_id
 
-#: Relevance by document, by query.
+#: Relevance grades by query and document.
 Qrels = dict[str, dict[str, int]]
 
 
@@ -31,21 +31,24 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Judgements:
-    """A judged collection."""
+    """A judged collection: documents, queries and qrels."""
 
     name: str
     documents: tuple[Document, ...]
     queries: dict[str, str]
-    """Text by query id; only queries that have a relevant document."""
+    """Texts by query id; only queries with a relevant document."""
     qrels: Qrels
 
     @property
-    def names_papers_only(self) -> bool:
-        """Whether the documents are titles of arXiv papers without a text: answers, to be found among many other papers."""
+    def has_titles_only(self) -> bool:
+        """True if all documents are arXiv papers without text: answers to be found in a knowledge base."""
         return all(not d.text for d in self.documents) and all(_is_arxiv(d.id) for d in self.documents)
 
-    def own(self) -> dict[str, str]:
-        """The document that a query is made from, which is no answer to it: that of id `query`, or `query` without `_facet`."""
+    def source_documents(self) -> dict[str, str]:
+        """Ids of the documents that queries are made from, by query; '' for none.
+
+        A query of id `docid` or `docid_facet` is made from that document, which is not relevant to it.
+        """
         documents = {d.id for d in self.documents}
         names = {query: (query, query.rpartition("_")[0]) for query in self.queries}
         return {query: next((name for name in pair if name in documents), "") for query, pair in names.items()}
@@ -59,10 +62,10 @@ def _is_arxiv(identifier: str) -> bool:
 
 
 def read_judgements(folder: Path, split: str = "test", binary: bool = False) -> Judgements:
-    """Reads a folder of judgements; raises SourceError that names file and line for what cannot be read.
+    """Read a folder of judgements.
 
-    The qrels are those of `qrels/test.tsv` (or another split), and of every file in `qrels` where there is no such file.
-    `binary` makes every grade above 0 a 1, for collections whose grades are no degrees of relevance.
+    Qrels are read from `qrels/<split>.tsv`, or from every file in `qrels` if there is no such file. `binary` turns every grade
+    above 0 into 1. Raises SourceError with file and line for what cannot be read.
     """
     if not folder.is_dir():
         raise SourceError(f"{folder} is no folder. It should hold corpus.jsonl, queries.jsonl and qrels/test.tsv.")
@@ -70,9 +73,9 @@ def read_judgements(folder: Path, split: str = "test", binary: bool = False) -> 
         Document(_text(row, "_id", at), _text(row, "title", at, ""), _text(row, "text", at, ""))
         for at, row in _json_lines(folder, "corpus.jsonl")
     )
-    twice = _repeated([d.id for d in documents])
-    if twice:
-        raise SourceError(f"{folder}/corpus.jsonl holds the document {twice!r} more than once.")
+    duplicate = _first_duplicate([d.id for d in documents])
+    if duplicate:
+        raise SourceError(f"{folder}/corpus.jsonl holds the document {duplicate!r} more than once.")
     queries = {_text(row, "_id", at): _text(row, "text", at) for at, row in _json_lines(folder, "queries.jsonl")}
     files = sorted((folder / "qrels").glob("*.tsv"))
     files = [f for f in files if f.stem == split] or files
@@ -81,7 +84,7 @@ def read_judgements(folder: Path, split: str = "test", binary: bool = False) -> 
     qrels: Qrels = {}
     known = {d.id for d in documents}
     for file in files:
-        for at, query, document, grade in _judged(file):
+        for at, query, document, grade in _qrel_lines(file):
             if query not in queries:
                 raise SourceError(f"{at}: the query {query!r} is not in queries.jsonl.")
             if document not in known:
@@ -94,7 +97,7 @@ def read_judgements(folder: Path, split: str = "test", binary: bool = False) -> 
 
 
 def _json_lines(folder: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Place and object of every line of a file, plain or .gz."""
+    """Location and object of every line of a file, plain or .gz. Raises SourceError for a line that cannot be read."""
     path = next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
     if path is None:
         raise SourceError(f"{folder / name} is missing, and {name}.gz too.")
@@ -115,6 +118,7 @@ def _json_lines(folder: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]
 
 
 def _text(row: Mapping[str, Any], name: str, at: str, default: str | None = None) -> str:
+    """The text of a field, blanks collapsed unless it is an id. Raises SourceError if it is missing or not a text."""
     value = row.get(name, default)
     if value is None and default is not None:
         value = default
@@ -126,12 +130,12 @@ def _text(row: Mapping[str, Any], name: str, at: str, default: str | None = None
 
 
 def _is_writable(text: str) -> bool:
-    """Whether a text is whole: JSON can write half a character, which no file can hold."""
+    """False for a text with a lone surrogate, which JSON can express and UTF-8 cannot."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _judged(path: Path) -> Iterator[tuple[str, str, str, int]]:
-    """Place, query, document and grade of every line; a heading is passed over."""
+def _qrel_lines(path: Path) -> Iterator[tuple[str, str, str, int]]:
+    """Location, query, document and grade of every line after the header, if any. Raises SourceError for other lines."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -148,7 +152,8 @@ def _judged(path: Path) -> Iterator[tuple[str, str, str, int]]:
             raise SourceError(f"{path}:{number}: the score {columns[2]!r} is no whole number.") from None
 
 
-def _repeated(names: Sequence[str]) -> str | None:
+def _first_duplicate(names: Sequence[str]) -> str | None:
+    """The first name that occurs before; None if all differ."""
     seen: set[str] = set()
     for name in names:
         if name in seen:

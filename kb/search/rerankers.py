@@ -1,4 +1,4 @@
-"""Rerankers by name."""
+"""Loads rerankers by name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from kb.search.rerank import CrossEncoderReranker, FeedbackReranker, Reranker, T
 
 
 def load_reranker(texts: Texts, name: str | None = None) -> Reranker | None:
-    """The reranker of that name; without one that of KB_RERANKER, else the default. `none` is none at all."""
+    """Load the reranker of that name, by default that of KB_RERANKER, else pseudo-relevance feedback.
+
+    `none` is no reranker; `marge`, or a folder that `kb train marge` wrote, is the MARGE reranker; any other name is a
+    CrossEncoder. Raises ModelError if the model cannot be loaded.
+    """
     name = name or os.environ.get("KB_RERANKER") or "feedback"
     match name:
         case "none":
@@ -17,7 +21,7 @@ def load_reranker(texts: Texts, name: str | None = None) -> Reranker | None:
         case "feedback":
             return FeedbackReranker()
         case _ if trained := find_trained(name):
-            from kb.search.rerank_marge import MargeReranker  # torch takes a second, and most searches need none
+            from kb.search.rerank_marge import MargeReranker  # imports torch, which takes a second
 
             return MargeReranker(FeedbackReranker(), trained, default_folder(), texts)
         case _:

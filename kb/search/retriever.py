@@ -1,4 +1,4 @@
-"""Queries, and retrieval of candidates for them: dense and lexical, with their scores made one."""
+"""Queries, and hybrid retrieval of candidates: dense and BM25 scores, fused."""
 
 from __future__ import annotations
 
@@ -14,161 +14,164 @@ from kb.index.lexical import LexicalIndex
 from kb.store import Filters, Keys
 from kb.text.facets import Facet
 
-#: Candidates that each index gives at least; the reranker sees those that both together rank best.
-DEPTH = 200
-#: Of the candidates those that tell what the query is about. Chosen on SciFact's training claims and the titles and opening
+#: Least number of candidates that each index contributes; the reranker scores the union of both.
+CANDIDATE_DEPTH = 200
+#: Best candidates that pseudo-relevance feedback averages. Chosen on SciFact's training claims and the titles and first
 #: sentences of citing papers, from 3 to 20.
-BEST = 5
+FEEDBACK_DEPTH = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is looked for: a text, papers that are good examples, papers that are bad ones, or all together."""
+    """A query: a text, positive examples, negative examples, or any combination of them."""
 
     text: str = ""
     like: tuple[int, ...] = ()
-    """Keys of papers to find the like of; they are not among the results."""
+    """Keys of the positive examples; they are not among the results."""
     unlike: tuple[int, ...] = ()
-    """Keys of papers to keep away from; they are not among the results either."""
+    """Keys of the negative examples; they are not among the results either."""
     filters: Filters = field(default_factory=Filters)
     facet: Facet | None = None
-    """Asks for papers that are alike in their background, method or result only."""
+    """Ranks by similarity of the background, the method or the result only."""
     hops: int = 1
-    """Rounds of retrieval; from the second one on near to what the one before found."""
+    """Rounds of retrieval; each further round adds the neighbours of the best papers so far."""
 
     @property
     def by_example(self) -> bool:
-        """Whether a paper is what is asked with: examples, or a text as long as an abstract."""
-        return bool(self.like) or len(self.text.split()) >= _ABSTRACT
+        """True for examples or a text of at least 60 words, which are compared as papers are; False for a phrase."""
+        return bool(self.like) or len(self.text.split()) >= _MIN_ABSTRACT_WORDS
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Papers that may answer a query, best first by the fused score; arrays of shape (n,) but for the vectors."""
+    """Candidates of a query, in descending order of the fused score; all arrays but `vectors` have shape (n,)."""
 
     keys: Keys
     dense: Vectors
-    """Cosine to the query, by what `adapt` makes of the vectors where that is an example; where it has several parts, text and
-    examples, midway between the mean and the highest over them, less a share of the mean over bad examples."""
+    """`(mean(c) + max(c)) / 2 - 0.2 * mean(n)`; c: cosines to the text and the positive examples, n: to the negative ones. Of
+    adapted vectors where `Query.by_example`."""
     lexical: Vectors
-    """BM25; 0 for a paper that has none of the query's words."""
+    """BM25; 0 for a paper without any term of the query."""
     fused: Vectors
-    """Both, standardised and weighted."""
+    """Weighted sum of the z-scores of both, see `fuse`."""
     vectors: Vectors
-    """What the cosines are of, shape (n, d): the papers' own vectors, or what `adapt` makes of them."""
+    """The vectors that the cosines are computed from, shape (n, d): stored ones, or adapted ones where `Query.by_example`."""
 
     def __len__(self) -> int:
         return len(self.keys)
 
 
-#: The encoder; a query without text never asks for it, so that no model is loaded for that.
-Encoding = Callable[[], Encoder]
-#: Titles of papers by key, as the words of an example.
+#: Returns the encoder. Not called for a query without text, so that no model is loaded for it.
+LoadEncoder = Callable[[], Encoder]
+#: Titles by paper key: the lexical query of an example.
 Titles = Callable[[Sequence[int]], dict[int, str]]
-#: Vectors of papers to those by which one is compared with another, both of shape (n, d).
+#: Maps stored vectors to those that papers are compared with each other by; both of shape (n, d).
 Adapt = Callable[[Vectors], Vectors]
 
-# How much a bad example counts against good ones: Rocchio's usual proportion of γ to β, 0.15 to 0.75
+# Weight of negative against positive examples: Rocchio's usual ratio of γ to β, 0.15 to 0.75
 # (Manning, Raghavan, Schütze: Introduction to Information Retrieval, section 9.1.1).
-_UNLIKE_WEIGHT = 0.2
-# Share of the dense score; between the best for held-out ones of SciFact's training claims (0.75) and for titles of citing papers
-# (0.6), with their opening sentences at 0.7: see kb/models/query_adapter/MODEL_CARD.md.
-_DENSE_SHARE = 0.65
-# The same for examples, whose titles are fewer words than a question; chosen on papers left out of bibliographies. It is the
-# better one for abstracts as queries as well, which have words of all kinds: by 0.6 points of nDCG@10 for those of citing papers.
-_DENSE_SHARE_OF_EXAMPLES = 0.7
-_ABSTRACT = 60  # words from which a text is taken for an abstract
+_NEGATIVE_WEIGHT = 0.2
+# Weight of the dense score for phrases; between the best values for held-out training claims of SciFact (0.75), titles of citing
+# papers (0.6) and their first sentences (0.7): see kb/models/query_adapter/MODEL_CARD.md.
+_DENSE_WEIGHT = 0.65
+# Weight of the dense score for examples, whose titles have fewer words than a question; chosen on papers left out of
+# bibliographies. It is better for abstracts as queries too: by 0.6 points of nDCG@10 for those of citing papers.
+_EXAMPLE_DENSE_WEIGHT = 0.7
+_MIN_ABSTRACT_WORDS = 60  # a text of so many words is taken for an abstract
 
 
 class Retriever:
-    """Both indexes, asked together. They hold the same papers."""
+    """Hybrid retrieval over a dense and a lexical index of the same papers. Safe to share between threads."""
 
-    def __init__(self, dense: DenseIndex, lexical: LexicalIndex, encoding: Encoding, titles: Titles, adapt: Adapt) -> None:
+    def __init__(self, dense: DenseIndex, lexical: LexicalIndex, load_encoder: LoadEncoder, titles: Titles, adapt: Adapt) -> None:
         self.dense = dense
         self.lexical = lexical
-        self._encoding = encoding
+        self._load_encoder = load_encoder
         self._titles = titles
         self._adapt = adapt
-        # Kept: a new thread begins with a heap of its own, which takes a millisecond of every search.
-        self._beside = ThreadPoolExecutor(thread_name_prefix="words")
+        # Kept between searches: a new thread allocates a heap of its own, which costs a millisecond.
+        self._executor = ThreadPoolExecutor(thread_name_prefix="lexical")
 
     def close(self) -> None:
-        """Ends its threads; what they are at is done first."""
-        self._beside.shutdown(wait=False)
+        """Ends the threads once they have finished what they are doing."""
+        self._executor.shutdown(wait=False)
 
-    def candidates(self, query: Query, k: int, allowed: Keys | None, also: Sequence[int] = ()) -> Candidates:
-        """At least k papers, or all that are allowed, and those that are named; its own examples are left out.
+    def candidates(self, query: Query, k: int, allowed: Keys | None, pinned: Sequence[int] = ()) -> Candidates:
+        """Retrieve at least k candidates, or all that are allowed, and the pinned ones; never the query's own examples.
 
-        Each index gives its best, and what one of them found is scored by the other as well: a score is missing for none. A
-        further hop adds what lies nearest to the best of these: papers that the query reaches by way of others only.
+        `allowed` restricts retrieval to these keys. Every candidate gets both scores, whichever index found it. Each hop beyond
+        the first adds the nearest neighbours of the Rocchio centroid of the best candidates.
         """
-        own = np.asarray(query.like + query.unlike, dtype=np.int64)
-        depth = max(k, DEPTH) + len(own)
-        texts = self._texts(query)
-        # One thread looks for words while this one encodes.
-        words = self._beside.submit(lambda: [self.lexical.search(text, depth, allowed) for text in texts])
-        parts = self._parts(query)
-        # Papers between all parts, and those near to one of them.
-        vectors = np.concatenate([_mean(parts), parts]) if len(parts) > 1 else parts
-        found = [self.dense.search(vectors[row : row + 1], depth, allowed)[0][0] for row in range(len(vectors))]
-        worded = words.result()
-        found += [keys for keys, _ in worded]
-        found.append(embedded_only(tuple(also), self.dense))
-        candidates = self._scored(query, parts, texts, worded, np.setdiff1d(np.concatenate(found), own))
+        examples = np.asarray(query.like + query.unlike, dtype=np.int64)
+        depth = max(k, CANDIDATE_DEPTH) + len(examples)
+        texts = self._lexical_texts(query)
+        # Lexical retrieval runs beside the encoder.
+        searching = self._executor.submit(lambda: [self.lexical.search(text, depth, allowed) for text in texts])
+        queries = self._query_vectors(query)
+        # With several queries: the nearest of their mean, and of each.
+        probes = np.concatenate([_unit_mean(queries), queries]) if len(queries) > 1 else queries
+        found = [self.dense.search(probes[row : row + 1], depth, allowed)[0][0] for row in range(len(probes))]
+        lexical_results = searching.result()
+        found += [keys for keys, _ in lexical_results]
+        found.append(embedded_keys(tuple(pinned), self.dense))
+        candidates = self._score(query, queries, texts, lexical_results, np.setdiff1d(np.concatenate(found), examples))
         for _ in range(query.hops - 1):
-            middle = middle_of_best(candidates.fused, self.dense.vectors(candidates.keys[:BEST]))
-            further = np.union1d(candidates.keys, self.dense.search(middle[None], depth, allowed)[0][0])
-            candidates = self._scored(query, parts, texts, worded, np.setdiff1d(further, own))
+            centroid = rocchio_centroid(candidates.fused, self.dense.vectors(candidates.keys[:FEEDBACK_DEPTH]))
+            keys = np.union1d(candidates.keys, self.dense.search(centroid[None], depth, allowed)[0][0])
+            candidates = self._score(query, queries, texts, lexical_results, np.setdiff1d(keys, examples))
         return candidates
 
-    def _scored(
-        self, query: Query, parts: Vectors, texts: Sequence[str], worded: Sequence[tuple[Keys, Vectors]], keys: Keys
+    def _score(
+        self, query: Query, queries: Vectors, texts: Sequence[str], lexical_results: Sequence[tuple[Keys, Vectors]], keys: Keys
     ) -> Candidates:
-        """These papers with their scores, best first; `worded` is what each of the texts found by its words."""
-        stored = self._compared(query, self.dense.vectors(keys))
-        dense = self._cosines(query, parts, stored)
-        lexical = self._lexical(texts, worded, keys)
-        fused = fuse(dense, lexical, _DENSE_SHARE_OF_EXAMPLES if query.by_example else _DENSE_SHARE)
+        """Score and sort these papers. `queries` has shape (queries, d); `lexical_results` holds keys and scores by text."""
+        vectors = self._comparable(query, self.dense.vectors(keys))
+        dense = self._dense_scores(query, queries, vectors)
+        lexical = self._lexical_scores(texts, lexical_results, keys)
+        fused = fuse(dense, lexical, _EXAMPLE_DENSE_WEIGHT if query.by_example else _DENSE_WEIGHT)
         order = np.lexsort((keys, -fused))
-        return Candidates(keys[order], dense[order], lexical[order], fused[order], stored[order])
+        return Candidates(keys[order], dense[order], lexical[order], fused[order], vectors[order])
 
-    def _parts(self, query: Query) -> Vectors:
-        """Vectors of the text and of the examples, those not embedded yet left out; shape (parts, d)."""
+    def _query_vectors(self, query: Query) -> Vectors:
+        """Vectors of the text and of the embedded positive examples, shape (queries, d)."""
         text = []
-        if query.text:  # one as long as an abstract, or beside examples, is compared as papers are
-            encode = self._encoding().encode if query.by_example else self._encoding().encode_query
+        if query.text:
+            # The query adapter is trained for phrases; an abstract, or a text beside examples, is encoded as a paper is.
+            encode = self._load_encoder().encode if query.by_example else self._load_encoder().encode_query
             text = [encode([query.text])]
-        return np.concatenate([*text, self.dense.vectors(embedded_only(query.like, self.dense))])
+        return np.concatenate([*text, self.dense.vectors(embedded_keys(query.like, self.dense))])
 
-    def _compared(self, query: Query, vectors: Vectors) -> Vectors:
-        """The vectors as they are compared for this query, shape (n, d)."""
+    def _comparable(self, query: Query, vectors: Vectors) -> Vectors:
+        """The vectors as this query compares them, shape (n, d): adapted for examples, as they are for a phrase."""
         return self._adapt(vectors) if query.by_example else vectors
 
-    def _cosines(self, query: Query, parts: Vectors, stored: Vectors) -> Vectors:
-        if not len(parts):
-            return np.zeros(len(stored), dtype=np.float32)
-        cosines = stored @ self._compared(query, parts).T
-        disliked = self._compared(query, self.dense.vectors(embedded_only(query.unlike, self.dense)))
+    def _dense_scores(self, query: Query, queries: Vectors, vectors: Vectors) -> Vectors:
+        """`Candidates.dense` of these vectors, shape (n,). `queries` has shape (queries, d)."""
+        if not len(queries):
+            return np.zeros(len(vectors), dtype=np.float32)
+        cosines = vectors @ self._comparable(query, queries).T
+        negatives = self._comparable(query, self.dense.vectors(embedded_keys(query.unlike, self.dense)))
         scores = (cosines.mean(axis=1) + cosines.max(axis=1)) / 2
-        if len(disliked):
-            scores = scores - _UNLIKE_WEIGHT * (stored @ disliked.T).mean(axis=1)
+        if len(negatives):
+            scores = scores - _NEGATIVE_WEIGHT * (vectors @ negatives.T).mean(axis=1)
         return np.asarray(scores, dtype=np.float32)
 
-    def _texts(self, query: Query) -> list[str]:
+    def _lexical_texts(self, query: Query) -> list[str]:
+        """What is searched for in the lexical index: the text, and the title of each positive example."""
         titles = self._titles(query.like) if query.like else {}
         return [text for text in (query.text, *titles.values()) if text]
 
-    def _lexical(self, texts: Sequence[str], found: Sequence[tuple[Keys, Vectors]], keys: Keys) -> Vectors:
-        """BM25 of one text; of several the mean, each as a share of its best, so that no long title drowns the others."""
+    def _lexical_scores(self, texts: Sequence[str], results: Sequence[tuple[Keys, Vectors]], keys: Keys) -> Vectors:
+        """BM25 of one text, shape (n,); of several the mean, each divided by its maximum, so that no long title dominates."""
         if not texts or not len(keys):
             return np.zeros(len(keys), dtype=np.float32)
-        scores = np.stack([self._completed(text, *best, keys) for text, best in zip(texts, found, strict=True)])
+        scores = np.stack([self._bm25(text, *result, keys) for text, result in zip(texts, results, strict=True)])
         if len(texts) == 1:
             return np.asarray(scores[0], dtype=np.float32)
         return np.asarray((scores / np.maximum(scores.max(axis=1, keepdims=True), 1e-6)).mean(axis=0), dtype=np.float32)
 
-    def _completed(self, text: str, found: Keys, scores: Vectors, keys: Keys) -> Vectors:
-        """BM25 of these papers, of which a search has found some with their scores: only the others are looked up."""
+    def _bm25(self, text: str, found: Keys, scores: Vectors, keys: Keys) -> Vectors:
+        """BM25 of these papers, shape (n,). `found` and `scores` are the text's results; only other papers are looked up."""
         out = np.zeros(len(keys), dtype=np.float32)
         known = np.isin(keys, found)
         order = np.argsort(found)
@@ -177,39 +180,40 @@ class Retriever:
         return out
 
 
-def fuse(dense: Vectors, lexical: Vectors, dense_share: float = _DENSE_SHARE) -> Vectors:
-    """The scores as one, shape (n,): a weighted mean of both, standardised over the candidates.
+def fuse(dense: Vectors, lexical: Vectors, dense_weight: float = _DENSE_WEIGHT) -> Vectors:
+    """`w * z(dense) + (1 - w) * z(lexical)`, shape (n,); z: z-scores over the candidates, w: `dense_weight`.
 
-    Where one side does not tell the candidates apart, as where no word was found, the other decides alone.
+    Where one side is constant, as where no term was found, the other decides alone.
     """
-    return np.asarray(dense_share * standardised(dense) + (1 - dense_share) * standardised(lexical), dtype=np.float32)
+    return np.asarray(dense_weight * z_scores(dense) + (1 - dense_weight) * z_scores(lexical), dtype=np.float32)
 
 
-def middle_of_best(scores: Vectors, vectors: Vectors) -> Vectors:
-    """The unit vector in the middle of the first vectors, BEST at most, weighted by the exponential of their scores, shape (d,).
+def rocchio_centroid(scores: Vectors, vectors: Vectors) -> Vectors:
+    """Unit centroid of the first FEEDBACK_DEPTH vectors, weighted by the exponential of their scores, shape (d,).
 
-    Scores of shape (n,), the best first. Rocchio 1971; Lavrenko and Croft 2001 for the weights.
+    `scores` has shape (n,), in descending order, `vectors` (n, d) or at least the first FEEDBACK_DEPTH rows of it. Rocchio 1971,
+    Relevance feedback in information retrieval; the weights as in Lavrenko and Croft 2001, Relevance-based language models.
     """
-    best = scores[:BEST]
-    mean = np.exp(best - best.max(initial=0)) @ vectors[:BEST]
+    best = scores[:FEEDBACK_DEPTH]
+    mean = np.exp(best - best.max(initial=0)) @ vectors[:FEEDBACK_DEPTH]
     return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-12), dtype=np.float32)
 
 
-def standardised(scores: Vectors) -> Vectors:
-    """Scores of mean 0 and standard deviation 1; all 0 where they do not differ."""
+def z_scores(scores: Vectors) -> Vectors:
+    """Standard scores, mean 0 and standard deviation 1, shape (n,); all 0 where the scores do not differ."""
     if not len(scores):
         return scores
     deviation = float(scores.std())
     return np.asarray((scores - scores.mean()) / deviation if deviation > 1e-6 else np.zeros_like(scores), dtype=np.float32)
 
 
-def _mean(vectors: Vectors) -> Vectors:
-    """The unit vector in the middle of these, shape (1, d)."""
+def _unit_mean(vectors: Vectors) -> Vectors:
+    """Mean of the vectors, scaled to unit length, shape (1, d)."""
     mean = vectors.mean(axis=0, keepdims=True)
     return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-12), dtype=np.float32)
 
 
-def embedded_only(keys: tuple[int, ...], index: DenseIndex) -> Keys:
-    """Those of the keys that the index holds."""
+def embedded_keys(keys: tuple[int, ...], index: DenseIndex) -> Keys:
+    """Those of the keys that the index holds, shape (at most len(keys),)."""
     wanted = np.asarray(keys, dtype=np.int64)
     return wanted[index.rows_of(wanted) >= 0] if len(wanted) else wanted

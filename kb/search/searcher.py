@@ -1,4 +1,4 @@
-"""The one pipeline: query → candidates → reranked hits, each with its code, its notes and the score of every stage."""
+"""The search pipeline: query → candidates → reranked hits, each with its code, its notes and the score of every stage."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from kb.models.registry import load_encoder, load_relevance
 from kb.papers import Card, CodeLink, Note, Paper, embedding_text, plain_text
 from kb.search.rerank import FacetReranker
 from kb.search.rerankers import load_reranker
-from kb.search.retriever import Candidates, Query, Retriever, embedded_only, standardised
+from kb.search.retriever import Candidates, Query, Retriever, embedded_keys, z_scores
 from kb.store import Catalogue, Filters, Generation, Home, Keys
 from kb.text.facets import Facet
 from kb.text.sentences import best_sentence
 
 MAX_K = 1000
-_NAMED = 100  # papers of one name that are put first, at most
-_Scored = tuple[int, float, dict[str, float]]  # key, score, score of every stage
+_MAX_NAMED = 100  # papers of one kind of name that are put first, at most
+_ScoredKey = tuple[int, float, dict[str, float]]  # key, score, scores by stage
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One answer."""
+    """One result of a search."""
 
     rank: int
     paper: Paper
     score: float
-    """What the order is by, on the scale of cosines: of two queries, the one with the higher scores has the closer answers."""
+    """The final score, by which hits are ordered, on the scale of cosines: comparable between queries."""
     scores: dict[str, float]
-    """Score of each stage: `dense`, the cosine; `lexical`, BM25; `rerank`, where a reranker saw the paper."""
+    """Scores by stage: `dense`, the cosine; `lexical`, BM25; `rerank`, where a reranker scored the paper."""
     code: tuple[CodeLink, ...]
     notes: tuple[Note, ...]
     matched: str = ""
-    """The sentence of abstract or notes that has most of the query's words, by their weight; '' where none has any."""
+    """The sentence of abstract or notes with the highest sum of weights of the query's terms; '' where none has a term."""
 
     @property
     def url(self) -> str:
@@ -68,13 +68,14 @@ class Hit:
 
 
 class Searcher:
-    """Answers queries over one generation. Safe to share between threads; close it when a newer one is served."""
+    """Searches one generation. Safe to share between threads; close it when a newer generation is served."""
 
     def __init__(self, generation: Generation, encoder: Encoder | None = None, relevance: Relevance | None = None) -> None:
-        """Opens the generation's indexes; raises StoreError where a file is damaged.
+        """Open the generation's indexes.
 
-        The encoder is loaded at the first query with text, unless one is given: "more like this" needs none. Papers are compared
-        with examples by the trained model, unless another relevance is given.
+        The encoder is loaded at the first query with text, unless one is given: a search by examples needs none. `relevance`
+        compares papers with examples; by default the trained model. Raises StoreError if a file is damaged, ModelError if a model
+        cannot be loaded.
         """
         self.generation = generation
         self.catalogue = generation.catalogue
@@ -90,6 +91,7 @@ class Searcher:
 
     @classmethod
     def open(cls, home: Home, encoder: Encoder | None = None, relevance: Relevance | None = None) -> Searcher:
+        """Open the current generation of a knowledge base. Arguments and errors as for the constructor."""
         generation = home.open()
         try:
             return cls(generation, encoder, relevance)
@@ -98,6 +100,7 @@ class Searcher:
             raise
 
     def close(self) -> None:
+        """Close the indexes and the generation."""
         if self._retriever is not None:
             self._retriever.close()
         self.generation.close()
@@ -109,7 +112,7 @@ class Searcher:
         self.close()
 
     def encoder(self) -> Encoder:
-        """The model of the index. Raises ModelError where another is set than the one it was built with."""
+        """The encoder of the index. Raises ModelError if KB_MODEL names another one than the index was built with."""
         manifest = self.generation.manifest
         if self._encoder is None:
             self._encoder = load_encoder(os.environ.get("KB_MODEL") or manifest.model_id)
@@ -122,10 +125,10 @@ class Searcher:
 
     @property
     def index(self) -> DenseIndex:
-        """The vectors of the papers. Raises QueryError where nothing is embedded yet."""
-        return self._indexes().dense
+        """The dense index. Raises QueryError if no paper is embedded yet."""
+        return self._require_retriever().dense
 
-    def _indexes(self) -> Retriever:
+    def _require_retriever(self) -> Retriever:
         if self._retriever is None:
             raise QueryError("Nothing is embedded yet. Run `kb index`.")
         return self._retriever
@@ -136,11 +139,12 @@ class Searcher:
     def search(
         self, text: str, k: int = 10, filters: Filters | None = None, facet: Facet | None = None, hops: int = 1
     ) -> list[Hit]:
-        """The k papers that answer best to a phrase, an abstract, a title, an id or an address.
+        """Find the k best papers for a phrase, an abstract, a title, an id or an address.
 
-        An id or address of a known paper, alone or several together, asks for the like of it, and the named papers
-        themselves come first, as does a paper whose title is exactly the text. Behind these come papers that a query
-        of nothing but a name names: its method or program, or its author. Withdrawn papers come last.
+        A text of ids or addresses only is a search by examples, and the named papers themselves come first. So does a paper
+        whose title is exactly the text; next come papers of the method, program or author that the whole text names. Withdrawn
+        papers come last. Raises QueryError for an empty text, for k below 1, for an id that is unknown or cannot exist, and if no
+        paper is embedded yet; ModelError if the encoder is not that of the index.
         """
         text = " ".join(text.split())
         if not text:
@@ -148,8 +152,8 @@ class Searcher:
         filters = filters or Filters()
         named = self.named_papers(text)
         if named:
-            return self._answer(Query(like=tuple(named), filters=filters, facet=facet, hops=hops), k, [named])
-        return self._answer(Query(text=text, filters=filters, facet=facet, hops=hops), k, self._named(text))
+            return self._ranked_hits(Query(like=tuple(named), filters=filters, facet=facet, hops=hops), k, [named])
+        return self._ranked_hits(Query(text=text, filters=filters, facet=facet, hops=hops), k, self._known_items(text))
 
     def like(
         self,
@@ -161,30 +165,29 @@ class Searcher:
         facet: Facet | None = None,
         hops: int = 1,
     ) -> list[Hit]:
-        """The k papers most like the given ones (ids or addresses), unlike others, and near a text; alike in one facet only,
-        where one is given.
+        """Find the k papers most similar to positive examples (ids or addresses), least to negative ones, and near to a text.
 
-        A text that consists of ids or addresses of known papers names more examples. Raises QueryError for an id that
-        is not in the knowledge base.
+        `facet` compares the background, the method or the result only. A text of ids or addresses only names more positive
+        examples. Raises QueryError without a text or positive example, for k below 1, for an id that is unknown or cannot exist,
+        and if no example is embedded yet; ModelError if the encoder is not that of the index.
         """
         named = self.named_papers(text)
         query = Query(
             "" if named else " ".join(text.split()),
-            (*(known_key(self.catalogue, i) for i in like), *named),
-            tuple(known_key(self.catalogue, i) for i in unlike),
+            (*(require_key(self.catalogue, i) for i in like), *named),
+            tuple(require_key(self.catalogue, i) for i in unlike),
             filters or Filters(),
             facet,
             hops,
         )
         if not query.text and not query.like:
             raise QueryError("Name at least one paper to find the like of, or give a text.")
-        return self._answer(query, k)
+        return self._ranked_hits(query, k)
 
     def named_papers(self, text: str) -> list[int]:
-        """Keys of the papers that the text names, if it consists of ids and addresses alone; else none.
+        """Keys of the papers that a text of ids and addresses only names; empty for any other text.
 
-        Raises QueryError where one of them is not in the knowledge base, or cannot exist: its digits would find nothing but
-        noise.
+        Raises QueryError for an id that is not in the knowledge base, or that cannot exist.
         """
         named: list[str] = []
         impossible: ImpossibleError | None = None
@@ -197,48 +200,51 @@ class Searcher:
                 return []
         if impossible:
             raise QueryError(f"There is no such paper: {impossible}.")
-        return list(dict.fromkeys(known_key(self.catalogue, identifier) for identifier in named))
+        return list(dict.fromkeys(require_key(self.catalogue, identifier) for identifier in named))
 
-    def candidates(self, query: Query, k: int, also: Sequence[int] = ()) -> tuple[Candidates, Vectors]:
-        """The candidates of a query, and the reranker's score of the first of them, shape (at most n,); empty without one."""
+    def candidates(self, query: Query, k: int, pinned: Sequence[int] = ()) -> tuple[Candidates, Vectors]:
+        """Retrieve n candidates, the pinned keys among them, and rerank the first: their rerank scores have shape (at most n,).
+
+        Without a reranker there are no rerank scores, shape (0,). Raises QueryError for k below 1 and if nothing that the query
+        needs is embedded yet; ModelError if the encoder is not that of the index.
+        """
         if not k >= 1:
             raise QueryError(f"k is {k}; ask for at least one result.")
-        retriever = self._indexes()
-        if not query.text and not len(embedded_only(query.like, retriever.dense)):
+        retriever = self._require_retriever()
+        if not query.text and not len(embedded_keys(query.like, retriever.dense)):
             raise QueryError("That paper is not embedded yet. Run `kb index`.")
         allowed = self.catalogue.select(query.filters)
-        also = _among(also, allowed)
-        found = retriever.candidates(query, min(k, MAX_K), allowed, also)
+        found = retriever.candidates(query, min(k, MAX_K), allowed, _filtered(pinned, allowed))
         reranker = self._reranker if query.facet is None else FacetReranker(self._reranker, self._encode, self._abstracts)
         if reranker is None:
             return found, np.empty(0, dtype=np.float32)
         return found, reranker.rerank(query, found)
 
-    def _named(self, text: str) -> list[Sequence[int]]:
-        """Papers that the text names, the surest kind first."""
-        named = self._indexes().lexical.find_names(text)
+    def _known_items(self, text: str) -> list[Sequence[int]]:
+        """Keys of the papers that the text names: by title, short name, code name, folded code name and author."""
+        named = self._require_retriever().lexical.find_names(text)
         titled: Sequence[int] = named.title
         if not titled and self.generation.manifest.embedded < self.generation.manifest.papers:
             titled = self.catalogue.keys_titled(text)  # of those that are not in the index yet
         return [titled, named.short_name, named.exact, named.folded, named.author]
 
-    def _answer(self, query: Query, k: int, named: Sequence[Sequence[int]] = ()) -> list[Hit]:
-        """The pipeline: candidates, reranked, with the named ones first and the withdrawn ones last."""
-        first = [list(kind)[:_NAMED] for kind in named]
+    def _ranked_hits(self, query: Query, k: int, known_items: Sequence[Sequence[int]] = ()) -> list[Hit]:
+        """Run the pipeline: candidates, reranked, known items first, kind after kind, withdrawn papers last."""
+        first = [list(kind)[:_MAX_NAMED] for kind in known_items]
         found, reranked = self.candidates(query, k, [key for kind in first for key in kind])
         final = final_scores(found, reranked)
         place = {int(found.keys[row]): rank for rank, row in enumerate(np.lexsort((found.keys, -final)).tolist())}
         rows = {int(key): row for row, key in enumerate(found.keys)}
-        # Examples are no candidates of their own, but the query names them.
+        # Examples are not candidates, but a query of ids names them.
         absent = [key for key in (first[0] if first else ()) if key not in place]
-        papers = [*place, *(_among(absent, self.catalogue.select(query.filters)) if absent else ())]
+        papers = [*place, *(_filtered(absent, self.catalogue.select(query.filters)) if absent else ())]
         tier = {key: len(first) - number for number, kind in reversed(list(enumerate(first))) for key in kind}
-        sure = set(first[0]) if first else set()
+        exempt = set(first[0]) if first else set()
 
         def rank(key: int) -> tuple[bool, int, int]:
-            return (key in self._withdrawn and key not in sure, -tier.get(key, 0), place.get(key, -1))
+            return (key in self._withdrawn and key not in exempt, -tier.get(key, 0), place.get(key, -1))
 
-        scored: list[_Scored] = []
+        scored: list[_ScoredKey] = []
         for key in sorted(papers, key=rank)[:k]:
             scores: dict[str, float] = {}
             score = 1.0
@@ -249,53 +255,55 @@ class Searcher:
                     scores["rerank"] = float(reranked[row])
                 score = float(np.clip(final[row], 0, 1))
             scored.append((key, score, scores))
-        return _hits(self._cards([key for key, _, _ in scored]), scored, self.weights(query))
+        return _hits(self._cards([key for key, _, _ in scored]), scored, self.term_weights(query))
 
-    def weights(self, query: Query) -> dict[str, float]:
-        """The terms of the query, its examples' titles included, with their weights."""
-        return self._indexes().lexical.term_weights(" ".join([query.text, *self._titles(query.like).values()]))
+    def term_weights(self, query: Query) -> dict[str, float]:
+        """Inverse document frequency by term of the query's text and its examples' titles.
+
+        Raises QueryError if no paper is embedded yet.
+        """
+        return self._require_retriever().lexical.term_weights(" ".join([query.text, *self._titles(query.like).values()]))
 
     def _cards(self, keys: Sequence[int]) -> dict[int, Card]:
-        cards = self._indexes().lexical.cards(keys)
-        missing = [key for key in keys if key not in cards]  # named, and not in the index yet; or the index has no cards
+        cards = self._require_retriever().lexical.cards(keys)
+        missing = [key for key in keys if key not in cards]  # known items not indexed yet, or an index without cards
         return cards | self.catalogue.cards(missing) if missing else cards
 
     def _titles(self, keys: Sequence[int]) -> dict[int, str]:
         return {key: title for key, (title, _) in self.catalogue.texts(np.asarray(keys, dtype=np.int64)).items()} if keys else {}
 
     def _abstracts(self, keys: Sequence[int]) -> dict[int, str]:
-        """Abstracts, and of papers without one what notes say, or the title."""
+        """Abstracts by key; for papers without one the text of their notes, or the title."""
         return {key: body or title for key, (title, body) in self.catalogue.texts(np.asarray(keys, dtype=np.int64)).items()}
 
     def _texts(self, keys: Sequence[int]) -> dict[int, str]:
         return {key: embedding_text(*text) for key, text in self.catalogue.texts(np.asarray(keys, dtype=np.int64)).items()}
 
 
-def _among(keys: Sequence[int], allowed: Keys | None) -> Sequence[int]:
-    """Those of the keys that pass the filters, in their order."""
+def _filtered(keys: Sequence[int], allowed: Keys | None) -> Sequence[int]:
+    """The keys that are allowed, in their order."""
     return keys if allowed is None else [key for key, passes in zip(keys, np.isin(keys, allowed), strict=True) if passes]
 
 
 def final_scores(candidates: Candidates, reranked: Vectors) -> Vectors:
-    """What the candidates are ordered by at last, shape (n,): the reranker's scores, and behind them the others as they were.
+    """Final scores, shape (n,): the rerank scores, shape (at most n,), and below them the fused scores of the other candidates.
 
-    Scaled to the mean and deviation of the candidates' cosines. What retrieval and rerankers give is relative to the query;
-    this can be compared between queries as well as cosines can.
+    Scaled to mean and standard deviation of the candidates' cosines, so that scores of different queries can be compared.
     """
     n = len(reranked)
-    behind = (reranked.min() if n else 0.0) - 1e-3 - (candidates.fused[n : n + 1] - candidates.fused[n:])
-    scores = standardised(np.concatenate([reranked, behind]).astype(np.float32))
+    below = (reranked.min() if n else 0.0) - 1e-3 - (candidates.fused[n : n + 1] - candidates.fused[n:])
+    scores = z_scores(np.concatenate([reranked, below]).astype(np.float32))
     return np.asarray(candidates.dense.mean() + candidates.dense.std() * scores) if len(scores) else scores
 
 
 def find_paper(catalogue: Catalogue, identifier: str) -> Hit:
-    """One paper with its code and notes, by id or address. Raises QueryError where it is not known."""
-    key = known_key(catalogue, identifier)
+    """One paper with its code and notes, by id or address. Raises QueryError if it is not in the knowledge base."""
+    key = require_key(catalogue, identifier)
     return _hits(catalogue.cards([key]), [(key, 1.0, {})])[0]
 
 
-def known_key(catalogue: Catalogue, identifier: str) -> int:
-    """Key of the paper of that id or address. Raises QueryError where it is not known."""
+def require_key(catalogue: Catalogue, identifier: str) -> int:
+    """Key of the paper of that id or address. Raises QueryError if it is not in the knowledge base."""
     key = catalogue.key_of(paper_id(identifier))
     if key is None:
         scheme, _, name = paper_id(identifier).partition(":")
@@ -304,7 +312,7 @@ def known_key(catalogue: Catalogue, identifier: str) -> int:
     return key
 
 
-def _hits(cards: Mapping[int, Card], scored: Sequence[_Scored], weights: Mapping[str, float] | None = None) -> list[Hit]:
+def _hits(cards: Mapping[int, Card], scored: Sequence[_ScoredKey], weights: Mapping[str, float] | None = None) -> list[Hit]:
     hits: list[Hit] = []
     for rank, (key, score, scores) in enumerate(scored, start=1):
         card = cards[key]

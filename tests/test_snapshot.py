@@ -111,6 +111,13 @@ def test_categories_and_limit(home: Home, write_snapshot: Write) -> None:
     assert report.counts == {"of other categories": 10, "new": 10, "changed": 0, "unchanged": 0, "code links": 4}
 
 
+def test_the_limit_counts_over_all_files(home: Home, write_snapshot: Write) -> None:
+    files = [write_snapshot([record(i) for i in range(start, start + 5)], f"{start}.jsonl") for start in (0, 5, 10)]
+    report = run_snapshot(home, files, limit=7)
+    assert report.counts == {"new": 7, "over the limit": 3, "changed": 0, "unchanged": 0, "code links": 3}
+    assert set(stored(home)) == {f"arxiv:{record(i)['id']}" for i in range(7)}
+
+
 def test_again_and_edited(home: Home, write_snapshot: Write) -> None:
     path = write_snapshot([record(i) for i in range(10)])
     run_snapshot(home, [path])
@@ -169,7 +176,7 @@ def test_reports_are_in_the_order_of_the_lines_whichever_step_finds_them(
     home: Home, write_snapshot: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A block is read in a thread while the one before is staged."""
-    monkeypatch.setattr(line_reader, "_BLOCK", 1 << 16)  # some hundred records
+    monkeypatch.setattr(line_reader, "_BLOCK_BYTES", 1 << 16)  # some hundred records
     kinds = ('{"id": ', record(1, title=" "), "[]", record(2, id="2613.00001"))
     path = write_snapshot([kinds[i // 200 % 4] if i % 200 == 100 else record(i) for i in range(2000)])
     report = run_snapshot(home, [path])

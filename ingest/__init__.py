@@ -1,1 +1,1 @@
-"""Jobs that bring papers, notes and code links into the knowledge base."""
+"""Importers of papers, notes and code links, one folder a source, and the jobs that run them."""

@@ -1,4 +1,4 @@
-"""What a job did: counts, and what it had to leave out with the reason."""
+"""Report of a run: counts, and skipped records with the reason."""
 
 from __future__ import annotations
 
@@ -7,46 +7,47 @@ from dataclasses import dataclass, field
 
 from kb.papers import Skipped
 
-_KEPT = 1000  # skipped records kept one by one; a broken file of millions must not fill the catalogue with them
+_MAX_SKIPPED = 1000  # skipped records kept one by one; a broken file of millions must not fill the catalogue with them
 
 
 @dataclass(slots=True)
 class Report:
-    """Counts by name, in the order in which they are shown."""
+    """Counts and problems of one run. `counts` is in the order in which it is shown."""
 
     source: str
     counts: dict[str, int] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
-    """The first thousand; `counts["skipped"]` has them all."""
+    """The first 1,000; `counts["skipped"]` is the number of all."""
     span: str = ""
-    """The window that was asked for, such as `2026-03-01..2026-03-09`."""
+    """Requested period, such as `2026-03-01..2026-03-09`."""
     requests: int = 0
-    """Requests sent to the far side, those tried again included."""
+    """Number of HTTP requests sent, retries included."""
     retries: int = 0
     message: str = ""
-    """What else the record of the run should say, such as why nothing is new."""
+    """Remark for the record of the run, such as why nothing is new."""
     failure: str = ""
     """Why a run ended before its end, and how to resume it; empty where it did not."""
 
     def count(self, name: str, n: int) -> None:
+        """Add n to a count; a zero shows for `new`, `changed` and `unchanged` only."""
         if n or name in {"new", "changed", "unchanged"}:
             self.counts[name] = self.counts.get(name, 0) + n
 
     def skip(self, source: str, line: int, reason: str) -> None:
-        """A record that cannot be read."""
+        """Count and keep a record that cannot be read."""
         self.count("skipped", 1)
-        if len(self.skipped) < _KEPT:
+        if len(self.skipped) < _MAX_SKIPPED:
             self.skipped.append(Skipped(source, line, reason))
 
     def add(self, other: Report) -> None:
-        """Takes over what another one counted and left out."""
+        """Add the counts and skipped records of another report."""
         for name, n in other.counts.items():
             self.count(name, n)
-        self.skipped += other.skipped[: _KEPT - len(self.skipped)]
+        self.skipped += other.skipped[: _MAX_SKIPPED - len(self.skipped)]
 
     @classmethod
-    def of(cls, reports: Sequence[Report]) -> Report:
-        """Several runs told as one."""
+    def combine(cls, reports: Sequence[Report]) -> Report:
+        """Merge the reports of several runs into one."""
         if len(reports) == 1:
             return reports[0]
         whole = cls(", ".join(report.source for report in reports))
@@ -60,5 +61,5 @@ class Report:
 
     @property
     def complete(self) -> bool:
-        """Whether the run came to its end and nothing had to be left out."""
+        """True if the run reached its end and skipped nothing."""
         return not self.failure and not self.counts.get("skipped")

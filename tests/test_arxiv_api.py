@@ -118,7 +118,7 @@ def test_the_second_run_asks_for_what_is_new(home: Home, server: ArxivServer) ->
 
 def test_a_clock_that_was_ahead_leaves_no_gap(home: Home, server: ArxivServer, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as ahead:
-        ahead.setattr(ingest.arxiv.harvest_api, "now", lambda: ingest.arxiv.harvest_run.now() + timedelta(days=400))
+        ahead.setattr(ingest.arxiv.harvest_api, "utc_now", lambda: ingest.arxiv.harvest_run.utc_now() + timedelta(days=400))
         harvest(home)
     then = datetime.now().replace(hour=9, minute=0, second=0, microsecond=0) - timedelta(days=60)
     record = replace(RECORDS[0], id="2501.00001", categories=("cs.CL",), dates=(then,), texts=RECORDS[0].texts[:1])
@@ -131,7 +131,7 @@ def test_a_clock_that_was_ahead_leaves_no_gap(home: Home, server: ArxivServer, m
 
 @pytest.mark.usefixtures("server")
 def test_windows_are_split_before_paging_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest.arxiv_api, "_LARGEST_WINDOW", 60)
+    monkeypatch.setattr(ingest.arxiv.api, "_MAX_WINDOW_PAPERS", 60)
     windows = list(api().windows(QUERY, datetime(2024, 1, 1), datetime(2024, 4, 1)))
     ends = [end for end, _, _ in windows]
     assert ends == sorted(ends)
@@ -252,8 +252,8 @@ def test_an_entry_of_an_impossible_date_is_no_sound_answer(stamp: str) -> None:
     feed = f"""<feed xmlns="http://www.w3.org/2005/Atom" xmlns:opensearch="http://a9.com/-/spec/opensearch/1.1/">
         <opensearch:totalResults>1</opensearch:totalResults>
         <entry><id>http://arxiv.org/abs/2401.00001v1</id><updated>{stamp}</updated></entry></feed>"""
-    with pytest.raises(ingest.arxiv.http.UnsoundError, match="an entry of the date"):
-        ingest.arxiv.api.FeedCheck()("http://localhost/?id_list=2401.00001", feed.encode())
+    with pytest.raises(ingest.arxiv.http.InvalidResponseError, match="an entry of the date"):
+        ingest.arxiv.api.FeedValidator()("http://localhost/?id_list=2401.00001", feed.encode())
 
 
 def test_pages_that_always_repeat_a_paper_are_an_error(home: Home, server: ArxivServer) -> None:
@@ -327,7 +327,7 @@ def test_two_processes_together_keep_the_pause(server: ArxivServer) -> None:
 
 def test_a_request_that_was_killed_counts_as_sent_last(tmp_path: Path) -> None:
     (tmp_path / "arxiv.last").write_text("started 5.0 0.0\n")
-    turn = ingest.arxiv.http.Turn(tmp_path, 0.3)
+    turn = ingest.arxiv.http.RequestLock(tmp_path, 0.3)
     began = time.monotonic()
     with turn:
         assert time.monotonic() - began >= 0.3
@@ -337,7 +337,7 @@ def test_a_request_that_was_killed_counts_as_sent_last(tmp_path: Path) -> None:
 def test_a_clock_set_back_does_not_stop_the_queue(tmp_path: Path) -> None:
     (tmp_path / "arxiv.last").write_text(f"ended {time.time() + 1e6} 0.0\n")
     began = time.monotonic()
-    with ingest.arxiv.http.Turn(tmp_path, 0.05):
+    with ingest.arxiv.http.RequestLock(tmp_path, 0.05):
         assert time.monotonic() - began >= 0.05
 
 
@@ -353,7 +353,7 @@ def test_a_harvest_killed_at_random_points_ends_as_an_undisturbed_one(tmp_path: 
         environment = os.environ | server.environment(KB_ARXIV_DELAY="0.05", KB_STATE_DIR=str(tmp_path / "state"))
         # Small windows, and so many publications to be interrupted.
         code = (
-            "import sys, ingest.arxiv.api as api; api._LARGEST_WINDOW, api._PAGE = 40, 20; from kb.cli import main; "
+            "import sys, ingest.arxiv.api as api; api._MAX_WINDOW_PAPERS, api._PAGE = 40, 20; from kb.cli import main; "
             "main(['--home', sys.argv[1], 'ingest', 'arxiv', '--category', 'cs.CL', '--no-index'])"
         )
         round_ = 0
@@ -381,7 +381,7 @@ def test_a_harvest_killed_at_random_points_ends_as_an_undisturbed_one(tmp_path: 
 
 
 def test_days_that_are_missing_are_found_and_filled(home: Home, server: ArxivServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest.arxiv.harvest_api.now", lambda: datetime(2024, 3, 5, 12))
+    monkeypatch.setattr("ingest.arxiv.harvest_api.utc_now", lambda: datetime(2024, 3, 5, 12))
     server.records = generate(1200, days=60)
     whole = expected(server.records)
     lost = {date(2024, 1, 17), date(2024, 1, 18), date(2024, 2, 6)}

@@ -19,7 +19,7 @@ from arxiv_server import OAI_FAULTS, ArxivServer, Record, Text, arxiv_server, as
 
 from ingest.arxiv.announcements import announcements, is_holiday, working_days
 from ingest.arxiv.harvest_oai import harvest_set, repair_set
-from ingest.arxiv.harvest_run import alone, open_ledger
+from ingest.arxiv.harvest_run import harvest_lock, open_ledger
 from ingest.arxiv.oai import ArxivOai, category_of, covers, read_authors, set_of
 from ingest.report import Report
 from kb.cli import main
@@ -295,7 +295,7 @@ def test_a_token_that_still_holds_is_used(home: Home, server: ArxivServer) -> No
 
 
 def test_two_harvests_of_one_set_do_not_run_at_once(home: Home, server: ArxivServer) -> None:
-    with alone(home, "oai:cs"), pytest.raises(BusyError, match="Another job is harvesting oai:cs"):
+    with harvest_lock(home, "oai:cs"), pytest.raises(BusyError, match="Another job is harvesting oai:cs"):
         harvest(home)
     assert server.requests == []
 
@@ -311,7 +311,7 @@ def test_a_harvest_killed_at_random_points_ends_as_an_undisturbed_one(tmp_path: 
     with arxiv_server(records, oai_page=20) as server:
         environment = os.environ | server.environment(KB_ARXIV_DELAY="0.05", KB_STATE_DIR=str(tmp_path / "state"))
         code = (
-            "import sys, ingest.from_oai; ingest.from_oai._PIECE = 5; from kb.cli import main; "
+            "import sys, ingest.arxiv.harvest_oai; ingest.arxiv.harvest_oai._PAGES_PER_PUBLICATION = 5; from kb.cli import main; "
             "main(['--home', sys.argv[1], 'ingest', 'oai', '--set', 'cs', '--no-index'])"
         )
         while killed < KILLS:
@@ -345,8 +345,8 @@ FRIDAY = datetime(2024, 3, 8, 12)
 
 
 def at(monkeypatch: pytest.MonkeyPatch, moment: datetime) -> None:
-    for module in ("harvest", "from_oai", "from_api"):
-        monkeypatch.setattr(f"ingest.{module}.now", lambda: moment)
+    for module in ("harvest_run", "harvest_oai", "harvest_api"):
+        monkeypatch.setattr(f"ingest.arxiv.{module}.utc_now", lambda: moment)
 
 
 def busy_records() -> list[Record]:

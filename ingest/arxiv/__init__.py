@@ -1,1 +1,1 @@
-"""arXiv as a source: the Atom API, OAI-PMH, and the metadata snapshot."""
+"""arXiv: Atom API, OAI-PMH and metadata snapshot."""

@@ -1,7 +1,7 @@
-"""arXiv's calendar: when new papers are announced, and on which days there ought to be some.
+"""arXiv's announcement calendar: Sunday to Thursday at 20:00 US Eastern time, except around holidays.
 
-Announcements are made from Sunday to Thursday at 20:00 US Eastern time, and not around holidays. A day too many among
-the holidays costs a day's delay in noticing an outage; a day too few would cry wolf: so doubtful days count as holidays.
+A day wrongly taken for a holiday delays the alarm of an outage by a day; one wrongly taken for a working day is a false
+alarm. So doubtful days count as holidays.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _public_holidays(year: int) -> frozenset[date]:
 
 
 def is_holiday(day: date) -> bool:
-    """Whether arXiv's staff is likely away: US public holidays, the day after Thanksgiving, and the turn of the year."""
+    """True on US public holidays, the day after Thanksgiving, and from 24 December to 1 January."""
     if (day.month, day.day) >= (12, 24) or (day.month, day.day) == (1, 1):
         return True
     after_thanksgiving = day.month == 11 and day.weekday() == 4 and 23 <= day.day <= 29
@@ -33,7 +33,7 @@ def is_holiday(day: date) -> bool:
 
 
 def announcements(after: datetime, before: datetime) -> list[datetime]:
-    """The announcements whose papers must have come to the feeds between two moments (UTC, without zone)."""
+    """Announcements whose papers must be in the feeds, made after `after` and out by `before`; all UTC without zone."""
     found: list[datetime] = []
     day = after.date() - timedelta(days=2)
     while day <= before.date():
@@ -47,13 +47,13 @@ def announcements(after: datetime, before: datetime) -> list[datetime]:
 
 
 def working_days(first: date, last: date) -> list[date]:
-    """The days, both ends included, on which papers are submitted as usual: Monday to Friday without holidays."""
+    """Monday to Friday without holidays, from `first` to `last`, both included."""
     days = (first + timedelta(days=n) for n in range((last - first).days + 1))
     return [day for day in days if day.weekday() < 5 and not is_holiday(day)]
 
 
-def why_quiet(after: datetime, before: datetime) -> str:
-    """Says why nothing new was to be expected between two moments."""
+def quiet_reason(after: datetime, before: datetime) -> str:
+    """Reason why no announcement was due between two moments (UTC, without zone)."""
     days = {after.date() + timedelta(days=n) for n in range((before.date() - after.date()).days + 1)}
     if any(is_holiday(day) for day in days):
         return "a holiday"

@@ -1,4 +1,4 @@
-"""Gaps: days on which a followed category has no papers though the calendar and the days around say it should."""
+"""Gap detection: working days on which a followed category has no papers though its neighbouring days have."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from ingest.arxiv.oai import category_of
 from ingest.arxiv.oai import covers as covers_set
 from kb.store import Ledger
 
-_AROUND = 10  # days with papers, before and after, that say how many are usual
-_SURELY = 5  # papers a day, from which on a day without any is no chance
-_LATE = timedelta(days=5)  # papers are announced one to four days after submission, over a weekend
+_NEIGHBOUR_DAYS = 10  # days with papers, before and after, that say how many are usual
+_MIN_USUAL = 5  # papers a day, from which on a day without any is no chance
+_ANNOUNCEMENT_DELAY = timedelta(days=5)  # papers are announced one to four days after submission, over a weekend
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Consecutive working days without papers."""
+    """Run of consecutive working days without papers."""
 
     category: str
     first: date
     last: date
     usual: float
-    """Papers a day around them: the median of the days that have some."""
+    """Median number of papers on the neighbouring days that have some."""
 
 
 def find_gaps(ledger: Ledger, category: str, today: date) -> list[Gap]:
-    """The gaps of a category between the day from which it is followed and the day that its harvests have reached.
+    """Find the gaps of a category between the first day that was requested and the day that its harvests have reached.
 
-    Days that the far side itself was found to have no papers for are none.
+    Days confirmed as empty by arXiv are no gaps.
     """
     span = followed_span(ledger, category, today)
     if span is None:
@@ -50,9 +50,9 @@ def find_gaps(ledger: Ledger, category: str, today: date) -> list[Gap]:
             previous = day
             continue
         at = bisect_left(busy, day)
-        around = busy[max(0, at - _AROUND) : at + _AROUND]
+        around = busy[max(0, at - _NEIGHBOUR_DAYS) : at + _NEIGHBOUR_DAYS]
         usual = median(counts[d] for d in around) if around else 0.0
-        if usual >= _SURELY and day not in quiet:
+        if usual >= _MIN_USUAL and day not in quiet:
             # The day after a gap's last, or separated from it by days off only: one gap.
             if gaps and (previous is None or previous < gaps[-1].last):
                 gaps[-1] = Gap(category, gaps[-1].first, day, gaps[-1].usual)
@@ -64,21 +64,21 @@ def find_gaps(ledger: Ledger, category: str, today: date) -> list[Gap]:
 
 
 def followed_span(ledger: Ledger, category: str, today: date) -> tuple[date, date] | None:
-    """First and last day for which the harvests that bring a category have been published; `None` without any."""
+    """First and last day that the harvests of a category have published; `None` without a harvest."""
     spans = []
     for harvest in ledger.harvests():
         if harvest.reached is None or not covers(harvest.source, category):
             continue
         first = harvest.began.date() if harvest.began else ledger.first_day(category)
         if first is not None:
-            spans.append((first, min(harvest.reached.date(), today) - _LATE))
+            spans.append((first, min(harvest.reached.date(), today) - _ANNOUNCEMENT_DELAY))
     if not spans:
         return None
     return min(first for first, _ in spans), max(last for _, last in spans)
 
 
 def covers(source: str, category: str) -> bool:
-    """Whether the harvest of a source brings every paper of a category."""
+    """True if the harvest of a source (`oai:cs`, `api:cat:cs.CL`) includes every paper of a category."""
     kind, _, rest = source.partition(":")
     if kind == "oai":
         return covers_set(rest, category)
@@ -87,7 +87,7 @@ def covers(source: str, category: str) -> bool:
 
 
 def followed(ledger: Ledger) -> list[str]:
-    """The categories and archives that are harvested as such."""
+    """Categories and archives that have a harvest of their own."""
     found: list[str] = []
     for harvest in ledger.harvests():
         kind, _, rest = harvest.source.partition(":")

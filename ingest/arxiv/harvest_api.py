@@ -1,4 +1,4 @@
-"""From arXiv's API into the catalogue: categories and queries since the last time, papers by id, and gaps filled."""
+"""Harvest arXiv's Atom API into the catalogue: queries since the last run, papers by id, missing days."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import date, datetime, time, timedelta
 
 from ingest.arxiv.api import FIRST_DAY, ArxivApi, category_query
 from ingest.arxiv.gaps import find_gaps
-from ingest.arxiv.harvest_run import HarvestRun, alone, now, open_ledger
+from ingest.arxiv.harvest_run import HarvestRun, harvest_lock, open_ledger, utc_now
 from ingest.report import Report
 from kb.errors import SourceError
 from kb.identifiers import ArxivId
@@ -22,16 +22,16 @@ _RESUME = "Run the same command again: it goes on from what is published."
 
 
 def harvest_query(home: Home, api: ArxivApi, query: str, category: str, since: date | None, progress: Progress) -> Report:
-    """The papers of a query that were submitted since the last run, or, the first time, since a day or ever.
+    """Fetch the papers of a query submitted since the last run; the first time since the day `since`, or all.
 
-    `category` is the one that the query stands for, empty for any other query. The report tells of a far side that could
-    not be read to the end; what came before is published.
+    `category` is the one that the query stands for, empty for any other query. A source that cannot be read to the end is
+    reported in `Report.failure`; what came before is published. Raises BusyError if the source is being harvested.
     """
     source = f"api:{query}"
-    with alone(home, source):
-        run = HarvestRun(home, "arxiv", source, api.far_side, _RESUME, marks_withdrawn=False)
+    with harvest_lock(home, source):
+        run = HarvestRun(home, "arxiv", source, api.session, _RESUME, marks_withdrawn=False)
         known = run.before
-        last = now().replace(second=0, microsecond=0)
+        last = utc_now().replace(second=0, microsecond=0)
         asked = datetime.combine(since, time()) if since else None
         if known.reached is not None and known.reached > last:
             # By a clock that was ahead, and was set back since: what was asked for then is asked for again.
@@ -64,8 +64,8 @@ def harvest_query(home: Home, api: ArxivApi, query: str, category: str, since: d
 
 
 def fetch_ids(home: Home, api: ArxivApi, identifiers: Sequence[ArxivId], progress: Progress, source: str = "api:ids") -> Report:
-    """The papers of these ids, in their latest versions; ids that arXiv does not know are reported."""
-    run = HarvestRun(home, "arxiv", source, api.far_side, _RESUME, marks_withdrawn=False)
+    """Fetch papers by id, in their latest versions; ids that arXiv does not know are reported."""
+    run = HarvestRun(home, "arxiv", source, api.session, _RESUME, marks_withdrawn=False)
     progress.start("Papers by id", len(identifiers), "papers")
     try:
         for papers, unknown in api.by_id(identifiers):
@@ -79,19 +79,22 @@ def fetch_ids(home: Home, api: ArxivApi, identifiers: Sequence[ArxivId], progres
 
 
 def fetch_missing(home: Home, api: ArxivApi, progress: Progress) -> Report:
-    """The metadata of the papers that only notes tell of."""
+    """Fetch the metadata of papers that only notes mention."""
     with open_ledger(home) as ledger:
         known = ledger.known_by_notes()
     return fetch_ids(home, api, [ArxivId.parse(name) for name in known], progress, "api:missing")
 
 
 def fill_gaps(home: Home, api: ArxivApi, category: str, since: date | None, progress: Progress) -> Report:
-    """Asks again for the days of a category that lack papers; days for which arXiv has none are remembered as such."""
+    """Fetch the days of a category that lack papers; days that are empty at arXiv too are remembered.
+
+    Raises QueryError for what is no category.
+    """
     query = category_query(category)
-    today = now().date()
+    today = utc_now().date()
     with open_ledger(home) as ledger:
         gaps = [gap for gap in find_gaps(ledger, category, today) if since is None or gap.last >= since]
-    run = HarvestRun(home, "repair", f"api:{query}", api.far_side, _RESUME, marks_withdrawn=False)
+    run = HarvestRun(home, "repair", f"api:{query}", api.session, _RESUME, marks_withdrawn=False)
     progress.start(f"Gaps of {category}", len(gaps), "gaps")
     if gaps:
         run.report.span = f"{gaps[0].first}..{gaps[-1].last}"

@@ -1,7 +1,7 @@
-"""From arXiv's OAI-PMH into the catalogue: what was added or changed since the last time, and a proof that it is all.
+"""Harvest arXiv's OAI-PMH into the catalogue: records changed since the last run, verified against the identifiers.
 
-The list of full records is followed by the list of identifiers alone, thousands to a page: what it names and did not
-come, or came only in an older state, is asked for by its day. So a record that a page left out does not go unnoticed.
+ListRecords is followed by ListIdentifiers, thousands to a page. A record that is listed and did not come, or came only with
+an older datestamp, is requested by its day: so a record that a page left out is noticed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 
-from ingest.arxiv.harvest_run import HarvestRun, alone, now, open_ledger
+from ingest.arxiv.harvest_run import HarvestRun, harvest_lock, open_ledger, utc_now
 from ingest.arxiv.oai import FIRST_DAY, ArxivOai, Page, TokenExpiredError, category_of
 from ingest.report import Report
 from kb.errors import SourceError
@@ -17,21 +17,22 @@ from kb.progress import Progress
 from kb.store import Harvest, Home
 
 # Pages, of up to 3,500 records each, between two publications: a minute or two of requests.
-_PIECE = 20
+_PAGES_PER_PUBLICATION = 20
 _OVERLAP = timedelta(days=1)
-# Two listings after the records: no two faults, however they fall, hide a record from all three.
-_LISTINGS = 2
+# Two verifications after the records: no two faults, however they fall, hide a record from all three lists.
+_VERIFICATIONS = 2
 _RESUME = "Run the same command again: it goes on from what is published."
 
 
 def harvest_set(home: Home, oai: ArxivOai, set_name: str, since: date | None, progress: Progress) -> Report:
-    """The records of a set (empty: all of arXiv) changed since the last run, or, the first time, since a day or ever.
+    """Fetch the records of a set (empty: all of arXiv) changed since the last run; the first time since `since`, or all.
 
-    The report tells of a far side that could not be read to the end; what came before is published.
+    A source that cannot be read to the end is reported in `Report.failure`; what came before is published.
+    Raises BusyError if the set is being harvested.
     """
     source = f"oai:{set_name}"
-    with alone(home, source):
-        run = HarvestRun(home, "oai", source, oai.far_side, _RESUME, marks_withdrawn=True)
+    with harvest_lock(home, source):
+        run = HarvestRun(home, "oai", source, oai.session, _RESUME, marks_withdrawn=True)
         known = run.before
         asked = datetime.combine(since, time()) if since else None
         older = known.began is not None and asked is not None and asked < known.began
@@ -43,36 +44,42 @@ def harvest_set(home: Home, oai: ArxivOai, set_name: str, since: date | None, pr
         token = ""
         if known.in_progress:
             first = known.asked_from
-            token = known.token if known.expires is None or known.expires > now() else ""
+            token = known.token if known.expires is None or known.expires > utc_now() else ""
         harvest = replace(known, began=began, asked_from=first, in_progress=True, token="", expires=None)
-        run.report.span = f"{first.date() if first else FIRST_DAY}..{now():%Y-%m-%d}"
+        run.report.span = f"{first.date() if first else FIRST_DAY}..{utc_now():%Y-%m-%d}"
         progress.start(f"Records of {set_name or 'arXiv'}", 0, "records")
         try:
-            harvest = _take_records(run, oai, set_name, harvest, token, progress)
-            for _ in range(_LISTINGS):
-                _prove(run, oai, set_name, harvest.asked_from, progress)
+            harvest = _fetch_records(run, oai, set_name, harvest, token, progress)
+            for _ in range(_VERIFICATIONS):
+                _verify(run, oai, set_name, harvest.asked_from, progress)
         except SourceError as error:
             return run.fail(error)
         return run.end(harvest, category_of(set_name))
 
 
 def repair_set(home: Home, oai: ArxivOai, set_name: str, since: date | None, progress: Progress) -> Report:
-    """Compares all that a set lists, or what it lists since a day, with what came, and asks for the rest."""
+    """Compare the identifiers of a set, all or those since a day, with what came, and fetch the rest.
+
+    Raises BusyError if the set is being harvested.
+    """
     source = f"oai:{set_name}"
-    with alone(home, source):
-        run = HarvestRun(home, "repair", source, oai.far_side, _RESUME, marks_withdrawn=True)
+    with harvest_lock(home, source):
+        run = HarvestRun(home, "repair", source, oai.session, _RESUME, marks_withdrawn=True)
         first = datetime.combine(since, time()) if since else run.before.began
-        run.report.span = f"{first.date() if first else FIRST_DAY}..{now():%Y-%m-%d}"
+        run.report.span = f"{first.date() if first else FIRST_DAY}..{utc_now():%Y-%m-%d}"
         progress.start(f"Identifiers of {set_name or 'arXiv'}", 0, "records")
         try:
-            _prove(run, oai, set_name, first, progress)
+            _verify(run, oai, set_name, first, progress)
         except SourceError as error:
             return run.fail(error)
         return run.end(None)
 
 
-def _take_records(run: HarvestRun, oai: ArxivOai, set_name: str, harvest: Harvest, token: str, progress: Progress) -> Harvest:
-    """Every page of the list of records; returns how far the harvest then is. Publishes piece by piece."""
+def _fetch_records(run: HarvestRun, oai: ArxivOai, set_name: str, harvest: Harvest, token: str, progress: Progress) -> Harvest:
+    """Fetch every page of ListRecords and publish piece by piece; returns how far the harvest then is.
+
+    Raises SourceError if the list cannot be read to its end.
+    """
     piece: list[Page] = []
     # Where to begin anew without a token: records come in the order of their change.
     position = harvest.asked_from.date() if harvest.asked_from else None
@@ -98,13 +105,13 @@ def _take_records(run: HarvestRun, oai: ArxivOai, set_name: str, harvest: Harves
             progress.advance(len(page.headers))
             token = page.token
             harvest = _advanced(harvest, position, page)
-            if len(piece) >= _PIECE:
+            if len(piece) >= _PAGES_PER_PUBLICATION:
                 _publish(run, piece, harvest)
                 piece = []
             if not token:
                 return harvest
     finally:
-        # A far side that fails, or a user who stops: what came before stays.
+        # Whether the source fails or the user stops it: what came before stays.
         if piece:
             _publish(run, piece, harvest)
 
@@ -113,7 +120,7 @@ def _advanced(harvest: Harvest, position: date | None, page: Page) -> Harvest:
     reached = harvest.reached
     if position is not None:
         # A datestamp in the future must not make the next run begin there.
-        moment = min(datetime.combine(position, time()), now())
+        moment = min(datetime.combine(position, time()), utc_now())
         reached = max(reached, moment) if reached else moment
     return replace(harvest, reached=reached, token=page.token, expires=page.expires)
 
@@ -131,12 +138,12 @@ def _publish(run: HarvestRun, pages: list[Page], harvest: Harvest | None) -> Non
     )
 
 
-def _prove(run: HarvestRun, oai: ArxivOai, set_name: str, first: datetime | None, progress: Progress) -> None:
-    """Asks for every record that the list of identifiers has and that did not come.
+def _verify(run: HarvestRun, oai: ArxivOai, set_name: str, first: datetime | None, progress: Progress) -> None:
+    """Fetch every record that ListIdentifiers has and that did not come.
 
-    Raises SourceError where some do not come even then.
+    Raises SourceError if some do not come even then.
     """
-    missing = _missing(run, oai, set_name, first, progress)
+    missing = _unreceived(run, oai, set_name, first, progress)
     if not missing:
         return
     run.report.count("asked for again", len(missing))
@@ -158,8 +165,8 @@ def _prove(run: HarvestRun, oai: ArxivOai, set_name: str, first: datetime | None
         raise SourceError(f"arXiv lists {len(left):,} records, such as {left[0]}, that it does not give.")
 
 
-def _missing(run: HarvestRun, oai: ArxivOai, set_name: str, first: datetime | None, progress: Progress) -> dict[str, date]:
-    """Ids that are listed under a later datestamp than came, and that datestamp."""
+def _unreceived(run: HarvestRun, oai: ArxivOai, set_name: str, first: datetime | None, progress: Progress) -> dict[str, date]:
+    """Ids that are listed with a later datestamp than came, and that datestamp. Raises SourceError."""
     missing: dict[str, date] = {}
     position = first.date() if first else None
     token = ""

@@ -1,8 +1,8 @@
-"""The far side of the network: one polite way to ask arXiv, shared by every job and process of this user.
+"""Rate-limited, retrying HTTP session for arXiv, shared between processes by a file lock.
 
-arXiv asks for one request in three seconds and one connection at a time, over its API and OAI-PMH together. A file
-lock, held from before a request until its answer is read, sees to both; what the lock file says of the last request
-tells the next holder how long to wait. What goes wrong is tried again, each time after a longer pause.
+arXiv's terms allow one request in three seconds and one connection at a time, over its API and OAI-PMH together. The
+lock is held from before a request until its response is read; the note beside it says when the last request was sent.
+Errors that may pass are retried after growing pauses.
 """
 
 from __future__ import annotations
@@ -29,34 +29,35 @@ from kb.progress import NoProgress, Progress
 API_URL = "https://export.arxiv.org/api/query"
 OAI_URL = "https://oaipmh.arxiv.org/oai"
 _DELAY = 3.0
-_ATTEMPTS = 8
-_CEILING = 100  # pauses between attempts grow to so many times the delay: five minutes for arXiv
-_LONGEST_WAIT = 3600.0  # seconds; a server that asks for more is to be asked another time
-_LARGEST_ANSWER = 256 << 20  # bytes; a page of 3,500 records is some 10 MB
-_REDIRECTS = 3
-_REFUSALS = 3  # error messages in a row that count as an answer
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+_MAX_ATTEMPTS = 8
+_MAX_BACKOFF = 100  # the pause between attempts grows to so many times the delay: five minutes for arXiv
+_MAX_RETRY_AFTER = 3600.0  # seconds; a server that asks for more is to be asked another time
+_MAX_RESPONSE_BYTES = 256 << 20  # a page of 3,500 records is some 10 MB
+_MAX_REDIRECTS = 3
+_MAX_SERVICE_ERRORS = 3  # error messages in a row that count as an answer
+_RETRYABLE_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
-class UnsoundError(Exception):
-    """An answer that is not what was asked for, and may be after another request: HTML, a cut feed, a short page."""
+class InvalidResponseError(Exception):
+    """A response that is not what was asked for, and may be after another request: HTML, a cut feed, a short page."""
 
 
-class SaidNoError(UnsoundError, SourceError):
-    """The service's own error message. Where it may be a passing one, several requests in a row make it an answer."""
+class ServiceError(InvalidResponseError, SourceError):
+    """The service's own error message. A retryable one counts as final after several requests in a row."""
 
-    may_pass = True
-
-
-class RefusedError(SourceError):
-    """A status that says no, which asking again does not change."""
+    retryable = True
 
 
-Check = Callable[[str, bytes], None]
+class RejectedError(SourceError):
+    """An HTTP status that does not change when the request is repeated."""
 
 
-def delay() -> float:
-    """Seconds between two requests, from KB_ARXIV_DELAY; raises SourceError where that is no number."""
+Validator = Callable[[str, bytes], None]
+"""Takes address and body of a response; raises InvalidResponseError or ServiceError."""
+
+
+def request_delay() -> float:
+    """Seconds between two requests, from KB_ARXIV_DELAY. Raises SourceError if that is no number."""
     text = os.environ.get("KB_ARXIV_DELAY", "")
     try:
         seconds = float(text) if text else _DELAY
@@ -68,26 +69,29 @@ def delay() -> float:
 
 
 def state_folder() -> Path:
-    """Where processes of this user meet; KB_STATE_DIR puts it elsewhere."""
+    """Folder shared by all processes of this user; KB_STATE_DIR puts it elsewhere."""
     return Path(os.environ.get("KB_STATE_DIR") or user_state_path("paper-kb"))
 
 
 @dataclass(slots=True)
-class Traffic:
-    """What a job has asked of the far side."""
+class RequestCounts:
+    """Number of requests that a job sent."""
 
     requests: int = 0
+    """All of them, retries included."""
     retries: int = 0
 
 
-class Turn:
-    """The right to send a request, held by one process of this user at a time.
+class RequestLock:
+    """Lock for the time of one request, held by one process of this user at a time.
 
-    The file beside the lock tells of the last request: `started` before it, `ended` after it, each with the time, and how
-    long the server wants to be left alone. A holder that finds `started` follows one that was killed, and waits in full.
+    The note beside the lock describes the last request: `started` before it, `ended` after it, then two times in seconds
+    since 1970: when that was, and before when nobody may ask again. `started` without an owner is from a killed process;
+    the next one waits the full delay.
     """
 
     def __init__(self, folder: Path, seconds: float) -> None:
+        """Prepares the lock for a delay of `seconds`. Raises SourceError if the folder cannot be made."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -97,13 +101,14 @@ class Turn:
         self._delay = seconds
 
     def wait(self) -> float:
-        """Seconds until a request may be sent."""
-        state, at, leave_alone = self._read()
+        """Seconds until the next request may be sent."""
+        state, at, not_before = self._read()
         now = time.time()
         pause = self._delay if state == "started" else max(0.0, min(at + self._delay - now, self._delay))
-        return max(pause, min(leave_alone - now, _LONGEST_WAIT))
+        return max(pause, min(not_before - now, _MAX_RETRY_AFTER))
 
-    def __enter__(self) -> Turn:
+    def __enter__(self) -> RequestLock:
+        """Takes the lock and sleeps until the request may be sent."""
         self._lock.acquire()
         try:
             wait = self.wait()
@@ -116,102 +121,107 @@ class Turn:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # The request is over; only how long to leave the server alone may have been added to the note.
-        state, _at, leave_alone = self._read()
+        """Notes the end of the request and releases the lock; a time set by `defer` is kept."""
+        state, _at, not_before = self._read()
         if state == "started":
-            self._write("ended", leave_alone)
+            self._write("ended", not_before)
         self._lock.release()
 
-    def leave_alone(self, seconds: float) -> None:
-        """Nobody asks again before so many seconds are over."""
+    def defer(self, seconds: float) -> None:
+        """Keeps every process from sending the next request before so many seconds have passed."""
         self._write("started", time.time() + seconds)
 
     def _read(self) -> tuple[str, float, float]:
         try:
-            state, at, leave_alone = self._note.read_text(encoding="utf-8").split()
-            return state, float(at), float(leave_alone)
+            state, at, not_before = self._note.read_text(encoding="utf-8").split()
+            return state, float(at), float(not_before)
         except FileNotFoundError:
             return "ended", 0.0, 0.0
         except ValueError:  # cut by a full disk or a killed writer: as after a killed request
             return "started", 0.0, 0.0
 
-    def _write(self, state: str, leave_alone: float) -> None:
-        self._note.write_text(f"{state} {time.time():.6f} {leave_alone:.6f}\n", encoding="utf-8")
+    def _write(self, state: str, not_before: float) -> None:
+        self._note.write_text(f"{state} {time.time():.6f} {not_before:.6f}\n", encoding="utf-8")
 
 
-class FarSide(requests.Session):
-    """A session whose every `get` waits its turn, has time-outs, and tries again what may pass.
+class ArxivSession(requests.Session):
+    """HTTP session whose every `get` is rate-limited, timed out, validated and retried.
 
-    `timeout` is in seconds: for the connection, for a silence in the answer, and five times that for a whole answer.
-    `progress` is told of the pauses before it tries again.
+    `timeout` is in seconds: for the connection, for a silence in the body, and five times that for a whole response.
+    `progress` is told of the pauses before retries.
     """
 
-    def __init__(self, check: Check, timeout: float = 60.0, progress: Progress | None = None) -> None:
+    def __init__(self, validate: Validator, timeout: float = 60.0, progress: Progress | None = None) -> None:
+        """Opens the session. Raises SourceError if KB_ARXIV_DELAY or the state folder cannot be used."""
         super().__init__()
         self.headers["User-Agent"] = f"paper-kb/{version('paper-kb')}"
-        self.traffic = Traffic()
-        self._check = check
+        self.counts = RequestCounts()
+        self._validate = validate
         self._timeout = timeout
         self._progress = progress or NoProgress()
-        self._delay = delay()
-        self._turn = Turn(state_folder(), self._delay)
+        self._delay = request_delay()
+        self._request_lock = RequestLock(state_folder(), self._delay)
 
     def get(self, url: str | bytes, **_: object) -> requests.Response:
-        """The sound answer to a request, its body read.
+        """Fetch the valid response to a request, its body read.
 
-        Raises SaidNoError for the service's own no, RefusedError for a status that asking again does not change, and
-        SourceError where the far side stays out of reach or unsound.
+        Raises ServiceError for the service's own error message, RejectedError for a status that does not change, and
+        SourceError where no valid response came in all attempts.
         """
         address = url.decode() if isinstance(url, bytes) else url
         problem = ""
-        refusals = 0
-        for attempt in range(_ATTEMPTS):
+        errors = 0
+        for attempt in range(_MAX_ATTEMPTS):
             if attempt:
-                self.traffic.retries += 1
-                pause = min(2 ** (attempt - 1), _CEILING) * self._delay
+                self.counts.retries += 1
+                pause = min(2 ** (attempt - 1), _MAX_BACKOFF) * self._delay
                 reason = problem if problem.endswith("?") else f"{problem}."
-                attempts = f"Attempt {attempt + 1} of {_ATTEMPTS}"
-                self._progress.wait(f"arXiv cannot be read: {reason} {attempts}", max(pause, self._turn.wait()))
+                attempts = f"Attempt {attempt + 1} of {_MAX_ATTEMPTS}"
+                self._progress.wait(f"arXiv cannot be read: {reason} {attempts}", max(pause, self._request_lock.wait()))
                 time.sleep(pause)
             try:
                 response = self._follow(address)
                 if response.status_code == 200:
-                    self._check(address, response.content)
+                    self._validate(address, response.content)
                     if attempt:
                         self._progress.advance(0)
                     return response
                 problem = f"it answered {response.status_code} {response.reason}"
-                if response.status_code not in _PASSING:
-                    refusals = _REFUSALS
-                    self._check(address, response.content)  # raises what the body says, in the service's own form
-                    raise RefusedError(f"{_shown(address)} cannot be read: {problem}.")
-            except SaidNoError as error:
-                refusals += 1
-                if refusals >= _REFUSALS or not error.may_pass:
+                if response.status_code not in _RETRYABLE_STATUS:
+                    errors = _MAX_SERVICE_ERRORS
+                    self._validate(address, response.content)  # raises what the body says, in the service's own form
+                    raise RejectedError(f"{_shown(address)} cannot be read: {problem}.")
+            except ServiceError as error:
+                errors += 1
+                if errors >= _MAX_SERVICE_ERRORS or not error.retryable:
                     raise type(error)(f"{_shown(address)} cannot be read: {error}.") from None
                 problem = str(error)
-            except UnsoundError as error:
-                if refusals >= _REFUSALS:
-                    raise RefusedError(f"{_shown(address)} cannot be read: {problem}.") from None
+            except InvalidResponseError as error:
+                if errors >= _MAX_SERVICE_ERRORS:
+                    raise RejectedError(f"{_shown(address)} cannot be read: {problem}.") from None
                 problem = str(error)
             except requests.RequestException as error:
                 problem = _reason(error)
-        raise SourceError(f"{_shown(address)} cannot be read, after {_ATTEMPTS} attempts: {problem}.")
+        raise SourceError(f"{_shown(address)} cannot be read, after {_MAX_ATTEMPTS} attempts: {problem}.")
 
     def _follow(self, address: str) -> requests.Response:
-        """The answer to one request, and to those that it sends on to, each in its turn."""
-        for _ in range(_REDIRECTS + 1):
-            response = self._ask(address)
+        """Send a request and follow its redirects, each under the lock. Raises requests.RequestException."""
+        for _ in range(_MAX_REDIRECTS + 1):
+            response = self._send(address)
             if not response.is_redirect:
                 return response
             address = urljoin(address, response.headers["Location"])
             if urlsplit(address).scheme not in {"http", "https"}:
                 break
-        raise requests.TooManyRedirects("it sends on without end")
+        raise requests.TooManyRedirects("it redirects without end")
 
-    def _ask(self, address: str) -> requests.Response:
-        with self._turn:
-            self.traffic.requests += 1
+    def _send(self, address: str) -> requests.Response:
+        """Send one request and read the body, bounded in time and size.
+
+        Raises requests.RequestException, and SourceError where the server asks for a pause of over an hour.
+        """
+        with self._request_lock:
+            self.counts.requests += 1
             with super().get(address, timeout=self._timeout, stream=True, allow_redirects=False) as response:
                 deadline = time.monotonic() + 5 * self._timeout
                 body = bytearray()
@@ -219,31 +229,31 @@ class FarSide(requests.Session):
                     body += piece
                     if time.monotonic() > deadline:
                         raise requests.ReadTimeout("the answer takes too long")
-                    if len(body) > _LARGEST_ANSWER:
+                    if len(body) > _MAX_RESPONSE_BYTES:
                         raise requests.ConnectionError("the answer does not end")
                 response._content = bytes(body)
-                if response.status_code in _PASSING and (wait := _retry_after(response)):
-                    if wait > _LONGEST_WAIT:
+                if response.status_code in _RETRYABLE_STATUS and (wait := _retry_after(response)):
+                    if wait > _MAX_RETRY_AFTER:
                         raise SourceError(
                             f"{_shown(address)} answered {response.status_code} and wants to be left alone for "
                             f"{wait / 3600:.0f} hours."
                         )
-                    self._turn.leave_alone(wait)
+                    self._request_lock.defer(wait)
                 return response
 
 
 def parse_xml(content: bytes) -> etree._Element:
-    """The document of an answer; raises UnsoundError for a web page and for a document that is cut or damaged."""
+    """Parse a response. Raises InvalidResponseError for a web page and for a cut or damaged document."""
     if re.match(rb"\s*(?:<\?xml[^>]*>\s*)?<(?:!doctype\s+)?html", content[:500], re.IGNORECASE):
-        raise UnsoundError("it answered with a web page")
+        raise InvalidResponseError("it answered with a web page")
     try:
         return etree.fromstring(content, etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True))
     except etree.XMLSyntaxError as error:
-        raise UnsoundError(f"it answered with no whole document ({error.msg})") from None
+        raise InvalidResponseError(f"it answered with no whole document ({error.msg})") from None
 
 
 def _retry_after(response: requests.Response) -> float:
-    """Seconds that the server wants to be left alone; 0 where it does not say."""
+    """Seconds of the Retry-After header; 0 without one."""
     text = response.headers.get("Retry-After", "").strip()
     if text.isdecimal():
         return float(text)
@@ -254,6 +264,7 @@ def _retry_after(response: requests.Response) -> float:
 
 
 def _reason(error: requests.RequestException) -> str:
+    """Short cause of a failed request, for messages."""
     match error:
         case requests.ConnectTimeout():
             return "no connection within the time-out"
@@ -270,5 +281,5 @@ def _reason(error: requests.RequestException) -> str:
 
 
 def _shown(address: str) -> str:
-    """An address short enough for a message."""
+    """Address, shortened for messages."""
     return address if len(address) <= 160 else address[:160] + "…"

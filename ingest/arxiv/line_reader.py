@@ -1,4 +1,4 @@
-"""Files of text lines, plain or compressed by gzip or Zstandard, read in blocks without holding them in memory."""
+"""Reader of text lines, plain or compressed by gzip or Zstandard, in blocks of bounded size."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import zstandard
 
 from kb.errors import SourceError
 
-_READ = 1 << 16  # little at a time: a few bytes of a hostile file can unpack to a thousand times as many
-_BLOCK = 16 << 20
-_LONGEST_LINE = 32 << 20  # a longer one is not a record of anything, and must not fill the memory
-_TOO_LONG = f"the line is longer than {_LONGEST_LINE >> 20} MiB and was left out"
+_CHUNK_BYTES = 1 << 16  # little at a time: a few bytes of a hostile file can unpack to a thousand times as many
+_BLOCK_BYTES = 16 << 20
+_MAX_LINE_BYTES = 32 << 20  # a longer one is not a record of anything, and must not fill the memory
+_TOO_LONG = f"the line is longer than {_MAX_LINE_BYTES >> 20} MiB and was left out"
 
 
 class _Decompressor(Protocol):
@@ -28,23 +28,23 @@ class _Decompressor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LineBlock:
-    """Consecutive whole lines, without the newline after the last."""
+    """Block of consecutive whole lines, without the newline after the last."""
 
     first_line: int
     lines: list[bytes]
 
 
 def read_lines(path: Path, progress: Callable[[int], None], problem: Callable[[int, str], None]) -> Iterator[LineBlock]:
-    """The lines of a file, in blocks of about 16 MiB, told apart by its first bytes and not by its name.
+    """Read the lines of a file in blocks of about 16 MiB; the compression is recognised by the first bytes.
 
-    `progress` is told the bytes read of the file as it lies on disk; `problem` gets line and reason of what is
-    lost: the rest of a file whose compression ends early or is damaged, and lines over 32 MiB.
-    Raises SourceError for a file that cannot be read at all, is empty, or is binary.
+    `progress` gets the number of bytes read from disk; `problem` gets line and reason of what is lost: the rest of a file
+    whose compression ends early or is damaged, and lines over 32 MiB.
+    Raises SourceError if the file cannot be read at all, is empty, or is binary.
     """
     line = 1
     buffer: list[bytes] = []
     size = 0
-    whole = True  # whether the buffer begins with the beginning of a line that is wanted
+    whole = True  # False while the buffer continues a line that is too long
     read = damaged = False
 
     def damage(reason: str) -> None:
@@ -57,7 +57,7 @@ def read_lines(path: Path, progress: Callable[[int], None], problem: Callable[[i
         if not whole:
             lines[0] = b""
         for i, text in enumerate(lines):
-            if len(text) > _LONGEST_LINE:
+            if len(text) > _MAX_LINE_BYTES:
                 problem(line + i, _TOO_LONG)
                 lines[i] = b""
         return LineBlock(line, lines)
@@ -68,7 +68,7 @@ def read_lines(path: Path, progress: Callable[[int], None], problem: Callable[[i
         read = True
         buffer.append(piece)
         size += len(piece)
-        if size < _BLOCK:
+        if size < _BLOCK_BYTES:
             continue
         data = b"".join(buffer)
         end = data.rfind(b"\n")
@@ -78,7 +78,7 @@ def read_lines(path: Path, progress: Callable[[int], None], problem: Callable[[i
             line += len(found.lines)
             whole = True
             buffer = [data[end + 1 :]]
-        elif len(data) > _LONGEST_LINE or not whole:
+        elif len(data) > _MAX_LINE_BYTES or not whole:
             if whole:
                 problem(line, _TOO_LONG)
             whole = False
@@ -100,7 +100,7 @@ def _decompressed(path: Path, progress: Callable[[int], None], problem: Callable
         raise SourceError(f"{path} cannot be read: {error.strerror}.") from error
     with file:
         try:
-            data = file.read(_READ)
+            data = file.read(_CHUNK_BYTES)
         except OSError as error:
             raise SourceError(f"{path} cannot be read: {error.strerror}.") from error
         new: Callable[[], _Decompressor] | None = None
@@ -126,6 +126,6 @@ def _decompressed(path: Path, progress: Callable[[int], None], problem: Callable
                     pending = decompressor.unused_data if decompressor.eof else b""
                     if piece:
                         yield piece
-            data = file.read(_READ)
+            data = file.read(_CHUNK_BYTES)
         if decompressor is not None and not decompressor.eof:
             problem("the compressed file ends early, as after an unfinished download; what came before it went in")

@@ -1,7 +1,7 @@
-"""arXiv's OAI-PMH: records with their version history, listed in the order of their last change.
+"""Client of arXiv's OAI-PMH: arXivRaw records with their version history, in the order of their datestamps.
 
-No client stands between: those that there are read with a parser that repairs, so that a cut answer passes for a short
-one, and keep the resumption token, which has to be stored, to themselves.
+The existing client libraries are not used: they parse leniently, so that a cut response passes for a short one, and do not
+give the resumption token away, which has to be stored.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from lxml import etree
 
-from ingest.arxiv.http import OAI_URL, FarSide, SaidNoError, UnsoundError, parse_xml
+from ingest.arxiv.http import OAI_URL, ArxivSession, InvalidResponseError, ServiceError, parse_xml
 from kb.errors import IdentifierError, QueryError
 from kb.identifiers import ArxivId
 from kb.papers import Author, Paper, Skipped, Version
@@ -28,19 +28,19 @@ FIRST_DAY = date(2005, 9, 16)  # the earliest datestamp; older records bear it t
 _PHYSICS = frozenset("astro-ph cond-mat gr-qc hep-ex hep-lat hep-ph hep-th math-ph nlin nucl-ex nucl-th physics quant-ph".split())
 _SET = re.compile(r"[a-z-]+(?::[A-Za-z-]+){0,2}")
 _CATEGORY = re.compile(r"[a-z-]+\.[A-Za-z-]+")
-_LONGEST_VERSION = 4  # digits
+_MAX_VERSION_DIGITS = 4  # digits
 _SUFFIXES = re.compile(r"(?:jr|sr|i{2,3}|iv)\.?", re.IGNORECASE)
 
 
-class TokenExpiredError(SaidNoError):
-    """The resumption token is no longer valid; the list has to be asked for anew."""
+class TokenExpiredError(ServiceError):
+    """The resumption token is no longer valid; the list has to be requested anew."""
 
-    may_pass = False
+    retryable = False
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What OAI-PMH says of a record without its content."""
+    """Header of a record."""
 
     paper_id: str
     datestamp: date
@@ -49,59 +49,62 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One answer to a list request."""
+    """Response to a list request."""
 
     headers: tuple[Header, ...] = ()
     papers: tuple[Paper, ...] = ()
-    """One for each header that is not deleted; none where only identifiers were asked for."""
+    """One for each header that is not deleted; empty for ListIdentifiers."""
     skipped: tuple[Skipped, ...] = ()
     """Records that cannot be read."""
     token: str = ""
-    """Brings the next page; empty on the last."""
+    """Resumption token for the next page; empty on the last."""
     expires: datetime | None = None
     """UTC, without zone."""
 
 
-def check_answer(_address: str, content: bytes) -> None:
-    """Raises UnsoundError where this is no whole answer to a list request, and SaidNoError for the protocol's errors."""
+def validate_response(_address: str, content: bytes) -> None:
+    """Check a response to a list request.
+
+    Raises InvalidResponseError if it is cut or short, ServiceError for an error of the protocol.
+    """
     root = parse_xml(content)
     if root.tag != f"{_OAI}OAI-PMH":
-        raise UnsoundError(f"it answered with no OAI-PMH, but with {str(root.tag)[:60]!r}")
+        raise InvalidResponseError(f"it answered with no OAI-PMH, but with {str(root.tag)[:60]!r}")
     for error in root.findall(f"{_OAI}error"):
         code = error.get("code", "")
         if code == "noRecordsMatch":
             return
-        kind = TokenExpiredError if code == "badResumptionToken" else SaidNoError
+        kind = TokenExpiredError if code == "badResumptionToken" else ServiceError
         raise kind(f"it says {code}: {' '.join((error.text or '').split())}")
     lists = [found for verb in ("ListRecords", "ListIdentifiers") if (found := root.find(f"{_OAI}{verb}")) is not None]
     if not lists:
-        raise UnsoundError("it answered without the list that was asked for")
+        raise InvalidResponseError("it answered without the list that was asked for")
     items = [child for child in lists[0] if child.tag in {f"{_OAI}record", f"{_OAI}header"}]
     token = lists[0].find(f"{_OAI}resumptionToken")
     if not items:
-        raise UnsoundError("the page is empty, though an empty list is told otherwise")
+        raise InvalidResponseError("the page is empty, though an empty list is told otherwise")
     if token is not None and (size := token.get("completeListSize", "")).isdecimal():
         cursor = int(text) if (text := token.get("cursor", "")).isdecimal() else 0
         if not (token.text or "").strip() and cursor + len(items) < int(size):
-            raise UnsoundError(f"the list came short: {cursor + len(items)} of {size} records")
+            raise InvalidResponseError(f"the list came short: {cursor + len(items)} of {size} records")
 
 
 class ArxivOai:
-    """The service at KB_ARXIV_OAI_URL. `timeout` is in seconds; `progress` is told what is waited for."""
+    """Client of the service at KB_ARXIV_OAI_URL. `timeout` is in seconds; `progress` is told of pauses before retries."""
 
     def __init__(self, timeout: float = 60.0, progress: Progress | None = None) -> None:
-        self.far_side = FarSide(check_answer, timeout, progress)
+        self.session = ArxivSession(validate_response, timeout, progress)
 
     def records(self, set_name: str, first: date | None, last: date | None = None) -> Page:
-        """The first page of the records changed in these days, both ends included, in the order of their change."""
+        """First page of ListRecords for these days, both included, by datestamp. Raises SourceError."""
         return self._list("ListRecords", set_name, first, last)
 
     def identifiers(self, set_name: str, first: date | None, last: date | None = None) -> Page:
-        """The first page of the headers alone, which come by the ten thousand."""
+        """First page of ListIdentifiers for these days, both included. Raises SourceError."""
         return self._list("ListIdentifiers", set_name, first, last)
 
     def more(self, verb: str, token: str) -> Page:
-        """The page that a token brings; raises TokenExpiredError where it no longer does."""
+        """Next page of a list. Raises TokenExpiredError if the token is no longer valid, else SourceError."""
         return self._ask({"verb": verb, "resumptionToken": token})
 
     def _list(self, verb: str, set_name: str, first: date | None, last: date | None) -> Page:
@@ -116,11 +119,11 @@ class ArxivOai:
 
     def _ask(self, query: dict[str, str]) -> Page:
         address = f"{os.environ.get('KB_ARXIV_OAI_URL', OAI_URL)}?{urlencode(query)}"
-        return _page(parse_xml(self.far_side.get(address).content), query)
+        return _page(parse_xml(self.session.get(address).content), query)
 
 
 def set_of(name: str) -> str:
-    """The OAI-PMH set of a category such as `cs.CL`, an archive such as `hep-th`, or a set as it is (`cs:cs:CL`).
+    """OAI-PMH set of a category (`cs.CL`), an archive (`hep-th`) or a set itself (`cs:cs:CL`).
 
     Raises QueryError for anything else.
     """
@@ -133,7 +136,7 @@ def set_of(name: str) -> str:
 
 
 def category_of(set_name: str) -> str:
-    """The category, or archive, that a set holds; empty for the set of all physics, and for no set at all."""
+    """Category or archive of a set; empty for the set `physics` and for no set."""
     group, *rest = set_name.split(":")
     if not rest:
         return "" if group == "physics" else group
@@ -141,7 +144,7 @@ def category_of(set_name: str) -> str:
 
 
 def covers(set_name: str, category: str) -> bool:
-    """Whether a set holds every paper of a category or archive."""
+    """True if a set includes every paper of a category or archive."""
     archive = category.partition(".")[0]
     return category_of(set_name) in {category, archive} or set_name == "" or (set_name == "physics" and archive in _PHYSICS)
 
@@ -181,7 +184,7 @@ def _header(head: etree._Element | None) -> Header:
 
 
 def _paper(raw: etree._Element | None, header: Header) -> Paper:
-    """A paper from its arXivRaw; raises ValueError saying what it lacks."""
+    """Convert an arXivRaw record. Raises ValueError naming what it lacks."""
     if raw is None:
         raise ValueError("it has no arXivRaw content")
 
@@ -194,7 +197,7 @@ def _paper(raw: etree._Element | None, header: Header) -> Paper:
     withdrawn = False
     for element in raw.findall(f"{_RAW}version"):
         number = element.get("version", "").removeprefix("v")
-        if not number.isdecimal() or len(number) > _LONGEST_VERSION:
+        if not number.isdecimal() or len(number) > _MAX_VERSION_DIGITS:
             raise ValueError(f"it has a version {number!r}")
         created = datetime.strptime(element.findtext(f"{_RAW}date", "").strip(), "%a, %d %b %Y %H:%M:%S GMT")
         versions.append(Version(int(number), created))
@@ -224,7 +227,7 @@ def _paper(raw: etree._Element | None, header: Header) -> Paper:
 
 
 def read_authors(line: str) -> tuple[Author, ...]:
-    """Authors from one line of names in LaTeX, `A. B. C\\"oe, D. Eff (MIT) and G. Hah, Jr.`, without affiliations."""
+    """Split a line of names in LaTeX, `A. B. C\\"oe, D. Eff (MIT) and G. Hah, Jr.`, dropping affiliations."""
     text = line
     while (bare := re.sub(r"\([^()]*\)", " ", text)) != text:
         text = bare
@@ -240,7 +243,7 @@ def read_authors(line: str) -> tuple[Author, ...]:
 
 
 def _moment(text: str) -> datetime | None:
-    """A time of the protocol, UTC; `None` where it is none."""
+    """Parse a time of the protocol to UTC without zone; `None` if it is none."""
     try:
         moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
         return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment

@@ -1,4 +1,4 @@
-"""The public arXiv metadata snapshot: JSON lines into the catalogue."""
+"""Import of the public arXiv metadata snapshot (JSON lines)."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _RECORD = pa.schema([field for field in SNAPSHOT_ARROW if field.name != "line"])
 def ingest_snapshot(
     catalogue: Catalogue, paths: Sequence[Path], progress: Progress, categories: Sequence[str] = (), limit: int | None = None
 ) -> Report:
-    """Upserts the records of these files. `limit` counts the records taken, over all files.
+    """Upsert the records of these files, at most `limit` over all files together.
 
-    Raises SourceError where a file cannot be read at all; a record that cannot is reported, and the rest goes in.
+    A record that cannot be read is reported and the rest goes in. Raises SourceError if a file cannot be read at all.
     """
     report = Report(source=", ".join(map(str, paths)))
     intake = Intake(catalogue)
@@ -36,7 +36,7 @@ def ingest_snapshot(
     left = limit
     for path in paths:
         progress.start(f"Reading {path.name}", path.stat().st_size if path.is_file() else 0, "B")
-        for block in _ahead(_records(path, progress)):
+        for block in _prefetch(_records(path, progress)):
             staged, bad = intake.stage_snapshot(block.rows, categories, left)
             report.add(block.report)
             for line, reason in bad:
@@ -59,16 +59,16 @@ def ingest_snapshot(
 
 @dataclass(frozen=True, slots=True)
 class _Records:
-    """A block of a file."""
+    """Parsed block of a file."""
 
     rows: pa.Table
-    """In the form of SNAPSHOT_ARROW."""
+    """With the schema SNAPSHOT_ARROW."""
     report: Report
-    """What of it is no record."""
+    """Lines that are no records."""
 
 
-def _ahead(blocks: Iterator[_Records]) -> Iterator[_Records]:
-    """The same blocks, each read in a thread while the one before is worked on."""
+def _prefetch(blocks: Iterator[_Records]) -> Iterator[_Records]:
+    """Yield the same blocks, each parsed in a thread while the one before is processed."""
     with ThreadPoolExecutor(1) as thread:
         coming = thread.submit(next, blocks, None)
         while block := coming.result():
@@ -93,7 +93,7 @@ def _records(path: Path, progress: Progress) -> Iterator[_Records]:
 
 
 def _table(block: LineBlock, report: Report) -> pa.Table:
-    """The block's records as rows of SNAPSHOT_ARROW; lines that are none are reported."""
+    """Parse a block to rows of SNAPSHOT_ARROW; lines that are no records are reported."""
     numbers = [number for number, line in enumerate(block.lines, block.first_line) if not _is_blank(line)]
     lines = [line for line in block.lines if not _is_blank(line)]
     if not lines:
@@ -127,7 +127,7 @@ def _parse(data: bytes) -> pa.Table:
 
 
 def _record(line: bytes) -> dict[str, Any]:
-    """One record with every field of the type that it should have; raises ValueError saying what is wrong with it."""
+    """Parse one line to fields of the right types. Raises ValueError saying what is wrong with it."""
     try:
         value = json.loads(line)
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:

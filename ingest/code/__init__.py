@@ -1,1 +1,1 @@
-"""Code as a source: repositories named in texts, the Papers with Code archive, and the forges' own data."""
+"""Code links: repositories named in texts, the Papers-with-Code archive, Hugging Face and GitHub."""

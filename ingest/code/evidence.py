@@ -1,7 +1,7 @@
-"""Whether a repository is a paper's own: judged by the words around it, its name, and its owner's.
+"""Confidence that a repository is a paper's own, from the words around it, its name and its owner.
 
-A text that names a repository nearly always names the authors' own. What speaks against it is a preposition of use right
-before it (`using`, `based on`, `compared with`) without a word of release.
+A text that names a repository nearly always names the authors' own, unless words of use stand right before it (`using`,
+`based on`, `compared with`) without a word of release.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from dataclasses import dataclass
 from kb.identifiers import mended_addresses
 from kb.papers import Author
 
-_THING = (
+_WORK = (
     r"(?:(?:source[ -]?)?codes?(?:base)?|implementations?|software|toolkits?|toolbox|librar(?:y|ies)|packages?|models?|"
     r"checkpoints?|weights|data(?:[ -]?sets?)?|benchmarks?|corpus|corpora|resources?|scripts?|demos?|repositor(?:y|ies)|repo|"
     r"materials?|projects?|framework|system|tools?|app|notebooks?|experiments?|simulator|annotations|website|page|plugin|git)"
 )
-_DONE = (
+_RELEASE_VERB = (
     r"(?:avail\w*|accessible|releas\w+|found|access\w*|obtained|open[- ]?sourc\w+|publish\w*|provid\w+|download\w*|distributed|"
     r"hosted|share[sd]?|public\w*|maintain\w*|exists?|visit|see|located|made|open|host)"
 )
 # All are matched against the part of a sentence that stands before the address.
-_RELEASED = tuple(
+_RELEASE_PATTERNS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        rf"\b(?:{_THING}|we|authors?)\b.*\b{_DONE}\b",
+        rf"\b(?:{_WORK}|we|authors?)\b.*\b{_RELEASE_VERB}\b",
         r"\b(?:avail\w*|accessible|released|open[- ]?sourced|download\w*)\b",
-        rf"\b(?:{_THING}|links?|url|availability|github)(?: \w+)?(?: (?:link|url|at|in|on|here|release|is|are))*\s*[:\-–(\[]*$",
-        rf"\b(?:our|by us|this (?:paper|work|article|study))\b.*\b{_THING}\b|contributed by us",
+        rf"\b(?:{_WORK}|links?|url|availability|github)(?: \w+)?(?: (?:link|url|at|in|on|here|release|is|are))*\s*[:\-–(\[]*$",
+        rf"\b(?:our|by us|this (?:paper|work|article|study))\b.*\b{_WORK}\b|contributed by us",
         r"\bsee(?: also)?:?$",
     )
 )
-_RELEASED_AFTER = re.compile(
+_RELEASE_AFTER = re.compile(
     r"^[^.;]{0,40}\b(?:contains|provides|hosts|for (?:the )?(?:code|source|implementation|data)|is our|will be released|public)"
 )
-_USED = re.compile(
+_USE_PATTERN = re.compile(
     r"\b(?:us(?:es?|ed|ing)|based (?:up)?on|buil[dt]\w* (?:up)?on|on top of|with the help of|implemented (?:in|with|using)|"
     r"adapted from|modified from|fork(?:ed)? (?:of|from)|derived from|borrow\w* from|extends?|extending|"
     r"compar(?:ed|ison|es?|ing) (?:to|with|against)|outperform\w*|baselines?|such as|collected from|taken from|crawled from|"
@@ -46,7 +46,7 @@ _USED = re.compile(
     re.IGNORECASE,
 )
 # What a project page must be said to hold for its repository to count as the paper's code.
-_CODE = re.compile(
+_CODE_WORD = re.compile(
     r"\b(?:codes?|codebase|source|implementations?|software|data|data[ -]?sets?|models?|weights|checkpoints|benchmarks?|corpus|"
     r"resources?|open[- ]?sourced?)\b",
     re.IGNORECASE,
@@ -54,36 +54,36 @@ _CODE = re.compile(
 # "Code: …, website: …" says of the second address what it is.
 _PAGE_LABEL = re.compile(r"[,;]\s*(?:\w+\s){0,2}(?:web\s?site|web\s?page|homepage|page|demos?|videos?)\s*:\s*$", re.IGNORECASE)
 # The beginning of an address itself. (Looking behind spares the try at every letter of every word.)
-_BEGUN = re.compile(r"(?:https?:\s?//\S*|(?<![^\s:(\[{])[^\s:(\[{]*)$")
+_PARTIAL_URL = re.compile(r"(?:https?:\s?//\S*|(?<![^\s:(\[{])[^\s:(\[{]*)$")
 _SENTENCE_END = re.compile(r"(?:[.;?!]|\|\|)\s+(?=\S)")
-_GOES_ON = re.compile(r"[\w-]")
+_NAME_CHARACTER = re.compile(r"[\w-]")
 _PLACEHOLDERS = frozenset("xxx xxxx your-name yourname username user owner anonymous-authors example-user".split())
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """How sure it is that a repository is the paper's own, from 0 to 1, and why."""
+    """Confidence, from 0 to 1, that a repository is the paper's own, and the reasons for it."""
 
     confidence: float
     evidence: str
 
 
 def judge_mention(url: str, title: str, authors: Sequence[Author], text: str) -> Judgement:
-    """Judges a repository that an abstract or comment names; `url` is canonical, `text` what names it."""
+    """Judge a repository that an abstract or comment names; `url` is canonical, `text` the abstract or comment."""
     text = mended_addresses(text)
     page = _is_page(url, text)
     before, after = _around(url, text, page)
     reasons: list[str] = []
     if _is_placeholder(url):
         return Judgement(0.05, "a placeholder")
-    released = any(pattern.search(before) for pattern in _RELEASED) or bool(_RELEASED_AFTER.search(after))
+    released = any(pattern.search(before) for pattern in _RELEASE_PATTERNS) or bool(_RELEASE_AFTER.search(after))
     if page:
-        if released and _CODE.search(before) and not before.endswith(".") and not _PAGE_LABEL.search(before):
+        if released and _CODE_WORD.search(before) and not before.endswith(".") and not _PAGE_LABEL.search(before):
             return Judgement(0.7, "its page, where the text says that it is released, is served from there")
         return Judgement(0.4, "its project page is served from there")
     leaderboard = "leaderboard" in url.lower() and "leaderboard" not in title.lower()
     # An address behind a full stop stands alone: the sentence before it speaks of something else.
-    used = leaderboard or (not before.endswith((".", "?", "!")) and bool(_USED.search(before)))
+    used = leaderboard or (not before.endswith((".", "?", "!")) and bool(_USE_PATTERN.search(before)))
     if released:
         reasons.append("the text says that it is released there")
     if used:
@@ -101,7 +101,10 @@ def judge_mention(url: str, title: str, authors: Sequence[Author], text: str) ->
 def judge_listed(
     url: str, title: str, authors: Sequence[Author], *, official: bool | None, mentioned: bool | None, alone: bool
 ) -> Judgement:
-    """Judges a repository that an archive lists for a paper, with what the archive says of it; `alone` if it lists no other."""
+    """Judge a repository that an archive lists for a paper; `alone` if the archive lists no other for it.
+
+    `official` and `mentioned` are the archive's own fields, `None` where it does not say.
+    """
     if _is_placeholder(url):
         return Judgement(0.05, "a placeholder")
     # Where an archive lists several for a paper, other people's implementations are among them: without more each is a mention.
@@ -121,7 +124,7 @@ def judge_listed(
 
 
 def _is_page(url: str, text: str) -> bool:
-    """Whether the text names a repository by its github.io page alone."""
+    """True if the text names the repository only by its github.io page."""
     path = url.split("/", 3)[3].lower()
     text = text.lower()
     if f"{path.partition('/')[0]}.github.io" not in text:
@@ -129,21 +132,21 @@ def _is_page(url: str, text: str) -> bool:
     # A pattern of each path would have to be compiled, which takes longer than all the rest.
     place = text.find(path)
     while place >= 0:
-        if not _GOES_ON.match(text, place + len(path)):
+        if not _NAME_CHARACTER.match(text, place + len(path)):
             return False
         place = text.find(path, place + 1)
     return True
 
 
 def _around(url: str, text: str, page: bool) -> tuple[str, str]:
-    """The words before and after the place where the text names the repository, or its page."""
+    """Words before and after the place where the text names the repository, or its page."""
     path = url.split("/", 3)[3].lower()
     if page:
         path = f"{path.partition('/')[0]}.github.io"
     place = text.lower().find(path)
     if place < 0:
         return text[-160:], ""
-    before = _BEGUN.sub("", text[:place][-200:])
+    before = _PARTIAL_URL.sub("", text[:place][-200:])
     before = re.sub(r"https?://\S*[^\s.,;)}\]]", "", before)  # the dots of another address end no sentence
     before = re.sub(r"\\(?:url|href|texttt|code|footnote)?\{?\s*$", "", before).replace("e.g.", "such as").rstrip()
     # "… is available. https://…" belongs together, so a sentence that ends right before the address still counts.
@@ -164,7 +167,7 @@ def _is_placeholder(url: str) -> bool:
 
 
 def _is_named_like(url: str, title: str) -> bool:
-    """Whether the repository's name is the title's nickname, or made of the title's words or their initials."""
+    """True if the repository's name is the title's nickname, or made of the title's words or initials."""
     name = url.rsplit("/", 1)[1]
     bare = _letters(re.sub(r"(?i)[-_.](?:pytorch|tensorflow|tf|jax|code|official|release|public|py|jl|matlab)$", "", name))
     if len(bare) < 3:
@@ -185,7 +188,7 @@ def _is_named_like(url: str, title: str) -> bool:
 
 
 def _is_owned(url: str, authors: Sequence[Author]) -> bool:
-    """Whether the owner's name holds an author's family name, or given and family name begun."""
+    """True if the owner's name contains an author's family name, with a part of the given name if it is short."""
     owner = _letters(url.split("/", 3)[3].split("/")[0].removeprefix("datasets"))
     for author in authors:
         family = _letters(author.family)

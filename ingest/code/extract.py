@@ -1,4 +1,4 @@
-"""Code links from what is stored: repositories that abstracts and comments name. (Notes' are settled with the notes.)"""
+"""Extract code links from stored abstracts and comments. (Those of notes come with the notes.)"""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ _HOSTS = r"(?i)github|gitlab|bitbucket|codeberg\.org|huggingface\.co|\bhf\.co/"
 
 
 def merge_and_link(catalogue: Catalogue) -> tuple[PaperChanges, int]:
-    """Merges the staged papers and finds the repositories that they name; returns the number of links too."""
+    """Merge the staged papers and link the repositories that they name; returns the number of links too."""
     with Intake(catalogue).merging() as changes:
         links = _links(CodeCatalogue(catalogue).merging_texts(_HOSTS))
     return changes, catalogue.replace_code_links(links, SOURCES)
 
 
 def link_all(catalogue: Catalogue) -> int:
-    """Finds the repositories of every paper anew; returns the number of links."""
+    """Extract the repositories of every paper anew; returns the number of links."""
     Intake(catalogue).touch_all()
     return catalogue.replace_code_links(_links(CodeCatalogue(catalogue).texts(_HOSTS)), SOURCES)
 
 
 def _links(papers: Iterable[PaperText]) -> list[tuple[str, CodeLink]]:
-    """What these papers name, in the order of their ids: the database has none."""
+    """Links named by these papers, sorted by paper id, since the database has no order."""
     links: list[tuple[str, CodeLink]] = []
     for paper in papers:
         for source, text in zip(SOURCES, (paper.abstract, paper.comments), strict=True):

@@ -1,6 +1,6 @@
-"""What Hugging Face and GitHub say: the repository of a paper, and whether a repository lives, moved or is gone.
+"""Clients of Hugging Face and GitHub: the repository of a paper, and the state of a repository.
 
-Both are asked with pauses and without insisting: what a rate limit leaves open, the next run asks first.
+Requests are paced and not retried: what a rate limit leaves over is requested first by the next run.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _PAUSE = 0.2  # seconds between two requests to one service
 _GITHUB = "https://github.com/"
 
 
-class LimitError(SourceError):
-    """A service asks to be left alone for a while; what it said before stands."""
+class RateLimitError(SourceError):
+    """A rate limit is used up; what the service said before stands."""
 
 
 @dataclass(frozen=True, slots=True)
 class PaperAnswer:
-    """What Hugging Face says of a paper; both are empty where it does not know it."""
+    """Answer of Hugging Face about a paper; both fields are empty if it does not know it."""
 
     paper_id: str
     checked: datetime
@@ -46,7 +46,7 @@ class PaperAnswer:
 
 @dataclass(slots=True)
 class Answers:
-    """What was found out in one run."""
+    """Answers of one run."""
 
     papers: list[PaperAnswer] = field(default_factory=list)
     states: list[RepositoryState] = field(default_factory=list)
@@ -55,14 +55,14 @@ class Answers:
 
 
 class HuggingFace:
-    """Hugging Face's pages on papers; KB_HF_URL puts them elsewhere."""
+    """Client of Hugging Face's paper pages at KB_HF_URL."""
 
     def __init__(self) -> None:
         self._base = os.environ.get("KB_HF_URL", HF_URL).rstrip("/")
         self._session = _session()
 
     def paper(self, identifier: str) -> PaperAnswer:
-        """Asks about an arXiv paper by canonical id. Raises LimitError, and SourceError for an answer that is none."""
+        """Look up an arXiv paper by canonical id. Raises RateLimitError, and SourceError for an invalid answer."""
         checked = _now()
         answer = _get(self._session, f"{self._base}/api/papers/{quote(identifier.removeprefix('arxiv:'))}", {})
         if answer.status_code == 404:
@@ -82,7 +82,7 @@ class HuggingFace:
 
 
 class GitHub:
-    """GitHub's interface; KB_GITHUB_API_URL puts it elsewhere, GITHUB_TOKEN raises its limit from 60 to 5,000 an hour."""
+    """Client of GitHub's API at KB_GITHUB_API_URL; GITHUB_TOKEN raises the limit from 60 to 5,000 requests an hour."""
 
     def __init__(self) -> None:
         self._base = os.environ.get("KB_GITHUB_API_URL", GITHUB_URL).rstrip("/")
@@ -90,21 +90,21 @@ class GitHub:
         self._session.headers["Accept"] = "application/vnd.github+json"
         if token := os.environ.get("GITHUB_TOKEN", ""):
             self._session.headers["Authorization"] = f"Bearer {token}"
-        self._spent: LimitError | None = None
+        self._exhausted: RateLimitError | None = None
 
     def repository(self, url: str, etag: str = "") -> RepositoryState | None:
-        """Asks about a repository by canonical address; `None` where nothing changed since `etag`.
+        """Look up a repository by canonical address; `None` if nothing changed since `etag`.
 
-        Raises LimitError where the rate limit is used up, without asking where the answer before said so, and SourceError
-        for an answer that is none.
+        Raises RateLimitError if the rate limit is used up, without a request if the answer before said so, and SourceError
+        for an invalid answer.
         """
-        if self._spent is not None:
-            raise self._spent
+        if self._exhausted is not None:
+            raise self._exhausted
         checked = _now()
         headers = {"If-None-Match": etag} if etag else {}
         answer = _get(self._session, f"{self._base}/repos/{quote(url.removeprefix(_GITHUB))}", headers)
-        if _is_spent(answer):
-            self._spent = _limit(self._session, answer)
+        if _is_exhausted(answer):
+            self._exhausted = _limit(self._session, answer)
         if answer.status_code == 304:
             return None
         if answer.status_code in {404, 410, 451}:
@@ -119,10 +119,10 @@ class GitHub:
         return RepositoryState(url, checked, stars, found.get("archived") is True, False, moved, answer.headers.get("ETag", ""))
 
 
-def ask_forges(home: Home, limit: int, progress: Progress) -> Answers:
-    """Asks Hugging Face about so many papers and GitHub about so many repositories, those asked about longest ago first.
+def query_forges(home: Home, limit: int, progress: Progress) -> Answers:
+    """Look up `limit` papers at Hugging Face and `limit` repositories at GitHub, those checked longest ago first.
 
-    Writes nothing. Where a service is out of reach or sets a limit, the rest is left for the next run, and told of.
+    Writes nothing. If a service is out of reach or its limit used up, the rest is left to the next run and reported.
     """
     generation = home.open()
     try:
@@ -155,8 +155,8 @@ def ask_forges(home: Home, limit: int, progress: Progress) -> Answers:
     return answers
 
 
-def keep_answers(catalogue: Catalogue, answers: Answers) -> Report:
-    """Puts what the forges said into the catalogue."""
+def store_answers(catalogue: Catalogue, answers: Answers) -> Report:
+    """Store the answers of the forges in the catalogue."""
     report = Report(source="Hugging Face and GitHub")
     code = CodeCatalogue(catalogue)
     for paper in answers.papers:
@@ -182,28 +182,28 @@ def _session() -> requests.Session:
 
 
 def _get(session: requests.Session, url: str, headers: Mapping[str, str]) -> requests.Response:
-    """An answer that is not about a limit; raises LimitError for one that is, SourceError where there is none."""
+    """Send a request. Raises RateLimitError if a limit is used up, SourceError without a usable answer."""
     try:
         answer = session.get(url, headers=dict(headers), timeout=_TIMEOUT)
     except requests.RequestException as error:
         raise SourceError(f"{url} gives no answer: {error}.") from error
-    if answer.status_code == 429 or (answer.status_code == 403 and (_is_spent(answer) or "Retry-After" in answer.headers)):
+    if answer.status_code == 429 or (answer.status_code == 403 and (_is_exhausted(answer) or "Retry-After" in answer.headers)):
         raise _limit(session, answer)
     if answer.status_code >= 500 or answer.status_code in {401, 403}:
         raise SourceError(f"{url} answers {answer.status_code} {answer.reason}.")
     return answer
 
 
-def _is_spent(answer: requests.Response) -> bool:
-    """Whether this was the last answer that the rate limit allows."""
+def _is_exhausted(answer: requests.Response) -> bool:
+    """True if this was the last answer that the rate limit allows."""
     return answer.headers.get("X-RateLimit-Remaining") == "0"
 
 
-def _limit(session: requests.Session, answer: requests.Response) -> LimitError:
+def _limit(session: requests.Session, answer: requests.Response) -> RateLimitError:
     until = answer.headers.get("X-RateLimit-Reset", "")
     when = f" until {datetime.fromtimestamp(int(until), UTC):%H:%M} UTC" if until.isdigit() and len(until) < 12 else ""
     token = "" if "Authorization" in session.headers or "/repos/" not in answer.url else " Set GITHUB_TOKEN to raise it."
-    return LimitError(f"The rate limit of {answer.url.split('/')[2]} is used up{when}.{token}")
+    return RateLimitError(f"The rate limit of {answer.url.split('/')[2]} is used up{when}.{token}")
 
 
 def _object(answer: requests.Response) -> dict[str, Any]:

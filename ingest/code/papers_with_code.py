@@ -1,4 +1,4 @@
-"""The Papers-with-Code archive of links between papers and code: JSON, plain or compressed, and Parquet."""
+"""Import of the Papers-with-Code archive of links: JSON, plain or compressed, and Parquet."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from kb.store.code import DUMP_ARROW
 
 SOURCE = "paperswithcode"
 _FIELDS = ("paper_title", "paper_arxiv_id", "repo_url", "is_official", "mentioned_in_paper", "framework")
-_LARGEST = 4 << 30  # bytes unpacked; the whole archive has some 200 MB
+_MAX_BYTES = 4 << 30  # bytes unpacked; the whole archive has some 200 MB
 
 
 def ingest_archive(catalogue: Catalogue, path: Path, progress: Progress) -> Report:
-    """Puts the archive's links in place of those that an earlier one gave.
+    """Replace the links of an earlier archive by those of this one.
 
-    A row finds its paper by arXiv id, else by title; a title that several papers have is reported, and a paper that is not
-    in the catalogue counted. Raises SourceError where the file cannot be read at all.
+    A row is matched to its paper by arXiv id, else by title; a title that several papers have is reported, and a paper that
+    is not in the catalogue counted. Raises SourceError if the file cannot be read at all.
     """
     report = Report(source=str(path))
     rows = read_archive(path)
@@ -74,7 +74,7 @@ def ingest_archive(catalogue: Catalogue, path: Path, progress: Progress) -> Repo
 
 
 def read_archive(path: Path) -> list[dict[str, Any]]:
-    """The rows of the archive as they are; raises SourceError where the file is none."""
+    """Read the rows of the archive as they are. Raises SourceError if the file is no archive."""
     try:
         with path.open("rb") as file:
             start = file.read(4)
@@ -101,19 +101,19 @@ def _unpacked(path: Path, start: bytes) -> bytes:
     try:
         if start.startswith(b"\x1f\x8b"):
             stream = zlib.decompressobj(wbits=31)
-            unpacked = stream.decompress(data, _LARGEST)
+            unpacked = stream.decompress(data, _MAX_BYTES)
             if not stream.eof:
                 raise SourceError(f"{path} is cut short or too large. Download it again.")
             return unpacked
         if start == b"\x28\xb5\x2f\xfd":
-            return zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data)).read(_LARGEST)
+            return zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data)).read(_MAX_BYTES)
     except (zlib.error, zstandard.ZstdError) as error:
         raise SourceError(f"{path} is damaged ({error}). Download it again.") from None
     return data
 
 
 def _checked(row: object) -> dict[str, Any]:
-    """A row in the form of DUMP_ARROW; raises IdentifierError where it names no repository or an impossible paper."""
+    """Convert a row to DUMP_ARROW. Raises IdentifierError if it names no repository or an impossible paper."""
     if not isinstance(row, dict):
         raise IdentifierError("the row is no object with fields")
     url = row.get("repo_url")

@@ -1,4 +1,4 @@
-"""The job runner: one job, one draft, one record of what it did; and, for the app, how all that is followed stands."""
+"""Job runner: each job works in one draft and leaves one record; also the door to status and configuration for the app."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ingest.arxiv.harvest_oai import harvest_set, repair_set
 from ingest.arxiv.oai import ArxivOai, set_of
 from ingest.arxiv.snapshot import ingest_snapshot
 from ingest.code.extract import link_all
-from ingest.code.forges import ask_forges, keep_answers
+from ingest.code.forges import query_forges, store_answers
 from ingest.code.papers_with_code import ingest_archive
 from ingest.jobs.configuration import follow
 from ingest.jobs.status import Followed, Overview, Planned, State, overview
@@ -50,7 +50,7 @@ __all__ = [
 
 
 def run_notes(home: Home, paths: Sequence[Path], progress: Progress | None = None) -> Report:
-    """Reads Markdown notes, from files and folders."""
+    """Ingest Markdown notes from files and folders. Raises SourceError, BusyError."""
     return _run(home, "notes", lambda catalogue: ingest_notes(catalogue, paths, progress or NoProgress()))
 
 
@@ -61,56 +61,59 @@ def run_snapshot(
     limit: int | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Reads arXiv metadata, from JSON lines."""
+    """Ingest arXiv metadata from JSON lines. Raises SourceError, BusyError."""
     return _run(
         home, "snapshot", lambda catalogue: ingest_snapshot(catalogue, paths, progress or NoProgress(), categories, limit)
     )
 
 
 def run_category(home: Home, category: str, since: date | None = None, progress: Progress | None = None) -> Report:
-    """Asks arXiv's API for the papers of a category, or archive, submitted since the last run."""
+    """Harvest the papers of a category or archive submitted since the last run, by the API. Raises QueryError, BusyError."""
     return harvest_query(home, ArxivApi(progress=progress), category_query(category), category, since, progress or NoProgress())
 
 
 def run_query(home: Home, query: str, since: date | None = None, progress: Progress | None = None) -> Report:
-    """Asks arXiv's API for the papers of a query, in the API's own syntax, submitted since the last run."""
+    """Harvest the papers of a query in the API's syntax submitted since the last run. Raises BusyError."""
     return harvest_query(home, ArxivApi(progress=progress), query, "", since, progress or NoProgress())
 
 
 def run_gaps(home: Home, category: str, since: date | None = None, progress: Progress | None = None) -> Report:
-    """Asks arXiv's API for the days of a category on which papers are missing."""
+    """Fetch by the API the days of a category on which papers are missing. Raises QueryError, BusyError."""
     return fill_gaps(home, ArxivApi(progress=progress), category, since, progress or NoProgress())
 
 
 def run_ids(home: Home, identifiers: Sequence[ArxivId], progress: Progress | None = None) -> Report:
-    """Asks arXiv's API for papers by their ids."""
+    """Fetch papers by id, by the API. Raises BusyError."""
     return fetch_ids(home, ArxivApi(progress=progress), identifiers, progress or NoProgress())
 
 
 def run_missing(home: Home, progress: Progress | None = None) -> Report:
-    """Asks arXiv's API for the metadata of papers that only notes tell of."""
+    """Fetch the metadata of papers that only notes mention, by the API. Raises BusyError."""
     return fetch_missing(home, ArxivApi(progress=progress), progress or NoProgress())
 
 
 def run_oai(home: Home, name: str, since: date | None = None, repair: bool = False, progress: Progress | None = None) -> Report:
-    """Asks arXiv's OAI-PMH for what changed in a set, or category, since the last run; `repair` for all that is missing."""
+    """Harvest by OAI-PMH what changed in a set or category since the last run; with `repair`, all that is missing.
+
+    Raises QueryError, BusyError.
+    """
     work = repair_set if repair else harvest_set
     return work(home, ArxivOai(progress=progress), set_of(name), since, progress or NoProgress())
 
 
 def run_code_archive(home: Home, path: Path, progress: Progress | None = None) -> Report:
-    """Reads the Papers-with-Code archive of links."""
+    """Ingest the Papers-with-Code archive of links. Raises SourceError, BusyError."""
     return _run(home, "code archive", lambda catalogue: ingest_archive(catalogue, path, progress or NoProgress()))
 
 
 def run_code_check(home: Home, limit: int, progress: Progress | None = None) -> Report:
-    """Asks Hugging Face and GitHub about so many papers and repositories; the knowledge base is free meanwhile."""
-    answers = ask_forges(home, limit, progress or NoProgress())
-    return _run(home, "code check", lambda catalogue: keep_answers(catalogue, answers))
+    """Look up `limit` papers at Hugging Face and repositories at GitHub; other jobs can run meanwhile. Raises BusyError."""
+    answers = query_forges(home, limit, progress or NoProgress())
+    return _run(home, "code check", lambda catalogue: store_answers(catalogue, answers))
 
 
 def run_code(home: Home) -> Report:
-    """Finds the code links of all that is stored anew."""
+    """Extract the code links of all stored papers anew. Raises BusyError."""
 
     def link(catalogue: Catalogue) -> Report:
         report = Report(source="what is stored")
@@ -122,7 +125,10 @@ def run_code(home: Home) -> Report:
 
 
 def run_index(home: Home, encoder: Encoder, progress: Progress | None = None, cluster: Cluster | None = None) -> EmbeddingReport:
-    """Embeds what is new, on the cluster if one is given, publishes the indexes and the map, and matches untitled notes."""
+    """Embed new texts (on the cluster if one is given), publish indexes and map, and match untitled notes.
+
+    Raises ModelError, ClusterError, BusyError.
+    """
     embedding = _index(home, encoder, progress, cluster)
     if not _match_notes(home, encoder):
         return embedding
@@ -145,7 +151,10 @@ def _index(home: Home, encoder: Encoder, progress: Progress | None, cluster: Clu
 
 
 def run_match(home: Home, note_id: str, identifier: str) -> None:
-    """Follows the user's word on which paper an untitled note is about; an empty id says none of those offered."""
+    """Record the user's choice of the paper that an untitled note is about; an empty id refuses those offered.
+
+    Raises BusyError.
+    """
     Memory(home.path / LIBRARY_FILE).match(note_id, identifier)
     word = NoteMatch(note_id, identifier, 1.0, "accepted" if identifier else "refused")
 
@@ -159,7 +168,7 @@ def run_match(home: Home, note_id: str, identifier: str) -> None:
 
 
 def _match_notes(home: Home, encoder: Encoder) -> bool:
-    """Lets untitled notes find their papers among all that is indexed; publishes where that changed, and says whether it did."""
+    """Match untitled notes with indexed papers; publishes and returns True if a match changed."""
     from kb.search.note_matching import match_notes  # the search and its indexes, which most jobs do without
     from kb.search.searcher import Searcher
 
@@ -188,15 +197,14 @@ def _match_notes(home: Home, encoder: Encoder) -> bool:
 
 
 def _outcome(matches: Sequence[NoteMatch]) -> set[tuple[str, str, str]]:
-    """What matters of matches; their confidence moves a little with every paper that comes."""
+    """Matches without their confidence, which moves a little with every new paper."""
     return {(match.note_id, match.paper_id, match.status) for match in matches}
 
 
 def _run(home: Home, job: str, work: Callable[[Catalogue], Report], wait: float = 0.0, redraw: bool = False) -> Report:
-    """Runs one job on a draft and publishes it with the record of the run; `redraw` where it takes papers off the map.
+    """Run a job on a draft and publish it with the record of the run; `redraw` updates the map, where papers may leave it.
 
-    An error leaves the catalogue as it was and goes on to the caller; the next `kb status` shows nothing of a half-done
-    job, since there is none.
+    An error leaves the catalogue as it was and is passed on. Raises BusyError if the draft is not free within `wait` seconds.
     """
     started = _now()
     with home.draft(wait) as draft:

@@ -88,7 +88,7 @@ def ingest_arxiv(
         else:
             run = run_gaps if repair else run_category
             reports = [run(place, name, day, progress) for name in categories]
-    finish(Report.of(reports), no_index, as_json)
+    finish(Report.combine(reports), no_index, as_json)
 
 
 @commands.command("oai")
@@ -107,7 +107,7 @@ def ingest_oai(
     with bars() as progress:
         names = sets or _followed(Configuration.of(place).categories)
         reports = [run_oai(place, name, day, repair, progress) for name in names]
-    finish(Report.of(reports), no_index, as_json)
+    finish(Report.combine(reports), no_index, as_json)
 
 
 def _followed(categories: Sequence[str]) -> Sequence[str]:

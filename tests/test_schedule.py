@@ -17,7 +17,7 @@ from filelock import FileLock
 
 import ingest.jobs.schedule
 from ingest.jobs.configuration import Configuration, Job
-from ingest.jobs.schedule import Diary, Outcome, run_due
+from ingest.jobs.schedule import JobHistory, JobRecord, run_due
 from ingest.jobs.system_timers import install
 from kb.errors import BusyError, StoreError
 from kb.jobs.background import program
@@ -40,7 +40,7 @@ def configure(home: Home) -> Callable[[str], None]:
 
 @pytest.fixture
 def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[datetime], None]:
-    """Sets the time that the diary notes."""
+    """Sets the time that the history notes."""
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
 
@@ -100,22 +100,22 @@ def test_a_bad_file_is_told_with_its_line(
 
 
 def test_a_job_is_due_once_for_a_time_that_came(home: Home, at: Callable[[datetime], None]) -> None:
-    diary = Diary(home)
+    history = JobHistory(home)
     at(WEDNESDAY)
-    assert not diary.due(JOB, WEDNESDAY)  # seen for the first time: it has missed nothing
+    assert not history.due(JOB, WEDNESDAY)  # seen for the first time: it has missed nothing
     thursday = datetime(2024, 3, 14, 6, 30, tzinfo=UTC)
-    assert not diary.due(JOB, thursday - timedelta(seconds=1))
-    assert diary.due(JOB, thursday)
+    assert not history.due(JOB, thursday - timedelta(seconds=1))
+    assert history.due(JOB, thursday)
     at(thursday)
-    assert diary.run(JOB, lambda arguments: 0 if arguments == ["ingest", "oai"] else 9) == 0
-    assert not diary.due(JOB, thursday + timedelta(hours=23))
+    assert history.run(JOB, lambda arguments: 0 if arguments == ["ingest", "oai"] else 9) == 0
+    assert not history.due(JOB, thursday + timedelta(hours=23))
     # Off from Thursday to the Monday after next: caught up once, not seven times.
     late = datetime(2024, 3, 25, 9, tzinfo=UTC)
-    assert diary.due(JOB, late)
+    assert history.due(JOB, late)
     at(late)
-    diary.run(JOB, lambda _: 1)
-    assert not diary.due(JOB, late)
-    assert diary.outcome(JOB).shown == "failed with exit code 1"
+    history.run(JOB, lambda _: 1)
+    assert not history.due(JOB, late)
+    assert history.record(JOB).shown == "failed with exit code 1"
 
 
 def test_the_days_of_a_job(at: Callable[[datetime], None]) -> None:
@@ -125,66 +125,93 @@ def test_the_days_of_a_job(at: Callable[[datetime], None]) -> None:
     assert Job("x", "23:00", "tue,sat-sun").next_time(friday) == datetime(2024, 3, 16, 23, 0, tzinfo=UTC)
 
 
+@pytest.mark.parametrize("at_time", ["00:00", "00:30", "01:30", "02:30", "03:00", "23:59"])
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "America/Havana", "Australia/Lord_Howe", "UTC"])
+def test_a_day_has_one_time_of_a_job_through_both_clock_changes(monkeypatch: pytest.MonkeyPatch, zone: str, at_time: str) -> None:
+    """Havana skips midnight itself, and has 00:30 twice; Lord Howe changes by half an hour."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        times = [Job("x", at_time).next_time(datetime(2025, 12, 31, 12, tzinfo=UTC))]
+        while len(times) < 365:
+            times.append(Job("x", at_time).next_time(times[-1]))
+        assert [moment.date() for moment in times] == [times[0].date() + timedelta(days=n) for n in range(365)]
+        # All at that time of day, but for the one that the clock skips: later by what it skips.
+        planned = [datetime.combine(moment.date(), datetime.strptime(at_time, "%H:%M").time()) for moment in times]
+        late = [moment.replace(tzinfo=None) - plan for moment, plan in zip(times, planned, strict=True)]
+        assert sorted(set(late)) in ([timedelta()], [timedelta(), timedelta(hours=1)], [timedelta(), timedelta(minutes=30)])
+        assert sum(bool(by) for by in late) <= 1
+        mondays = datetime(2026, 3, 6, 12, tzinfo=UTC)
+        for expected in (9, 16, 23, 30):
+            mondays = Job("x", at_time, "mon").next_time(mondays)
+            assert (mondays.month, mondays.day) == (3, expected)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 def test_a_killed_job_is_run_again(home: Home, at: Callable[[datetime], None]) -> None:
-    diary = Diary(home)
+    history = JobHistory(home)
     at(WEDNESDAY)
-    diary.outcome(JOB)
+    history.record(JOB)
 
     def killed(_: object) -> int:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        diary.run(JOB, killed)
-    assert diary.outcome(JOB) == Outcome(seen=WEDNESDAY.isoformat(timespec="microseconds"), started=diary.outcome(JOB).started)
-    assert diary.due(JOB, WEDNESDAY)
-    assert diary.outcome(JOB).shown == "running, or killed, since 2024-03-13T12:00"
+        history.run(JOB, killed)
+    assert history.record(JOB) == JobRecord(
+        seen=WEDNESDAY.isoformat(timespec="microseconds"), started=history.record(JOB).started
+    )
+    assert history.due(JOB, WEDNESDAY)
+    assert history.record(JOB).shown == "running, or killed, since 2024-03-13T12:00"
 
 
 def test_a_clock_set_back_keeps_no_job_waiting(home: Home, at: Callable[[datetime], None]) -> None:
-    diary = Diary(home)
+    history = JobHistory(home)
     at(WEDNESDAY + timedelta(days=400))
-    diary.run(JOB, lambda _: 0)
-    assert diary.due(JOB, WEDNESDAY)
+    history.run(JOB, lambda _: 0)
+    assert history.due(JOB, WEDNESDAY)
     at(WEDNESDAY)
-    diary.run(JOB, lambda _: 0)
-    assert not diary.due(JOB, WEDNESDAY)
-    assert diary.due(JOB, WEDNESDAY + timedelta(days=1))
+    history.run(JOB, lambda _: 0)
+    assert not history.due(JOB, WEDNESDAY)
+    assert history.due(JOB, WEDNESDAY + timedelta(days=1))
 
 
 def test_a_clock_set_back_during_a_run_makes_it_no_killed_one(home: Home, at: Callable[[datetime], None]) -> None:
-    diary = Diary(home)
+    history = JobHistory(home)
     at(WEDNESDAY + timedelta(minutes=30))
 
     def set_back(_: object) -> int:
-        assert diary.outcome(JOB).unfinished
+        assert history.record(JOB).unfinished
         at(WEDNESDAY)
         return 0
 
-    diary.run(JOB, set_back)
-    assert diary.outcome(JOB).shown == "done"
-    assert not diary.due(JOB, WEDNESDAY)
+    history.run(JOB, set_back)
+    assert history.record(JOB).shown == "done"
+    assert not history.due(JOB, WEDNESDAY)
 
 
 def test_a_job_never_runs_twice_at_once(home: Home) -> None:
-    diary = Diary(home)
-    assert not diary.running(JOB)
+    history = JobHistory(home)
+    assert not history.running(JOB)
 
     def again(_: object) -> int:
-        assert Diary(home).running(JOB)
+        assert JobHistory(home).running(JOB)
         with pytest.raises(BusyError, match="`kb ingest oai` is running already"):
-            Diary(home).run(JOB, lambda _: 0)
+            JobHistory(home).run(JOB, lambda _: 0)
         return 0
 
-    assert diary.run(JOB, again) == 0
+    assert history.run(JOB, again) == 0
 
 
 def test_a_damaged_note_says_what_to_do(home: Home) -> None:
-    diary = Diary(home)
-    diary.outcome(JOB)
+    history = JobHistory(home)
+    history.record(JOB)
     (note,) = (home.path / "schedule").glob("*.json")
     note.write_text("{")
     with pytest.raises(StoreError, match="Delete it: the job is then taken for a new one"):
-        diary.outcome(JOB)
+        history.record(JOB)
 
 
 # Running -------------------------------------------------------------------------------------------------------------------
@@ -192,11 +219,11 @@ def test_a_damaged_note_says_what_to_do(home: Home) -> None:
 
 def overdue(home: Home, *jobs: str) -> None:
     """Notes that jobs of `at = "00:00"` were last run two days ago."""
-    diary = Diary(home)
+    history = JobHistory(home)
     for run in jobs:
         job = Job(run, "00:00")
-        diary.outcome(job)
-        (note,) = (p for p in (home.path / "schedule").glob("*.json") if p == diary._path(job))
+        history.record(job)
+        (note,) = (p for p in (home.path / "schedule").glob("*.json") if p == history._path(job))
         before = (datetime.now(UTC) - timedelta(days=2)).isoformat(timespec="microseconds")
         note.write_text(json.dumps({"seen": before, "started": before, "finished": before, "exit_code": 0}))
 
@@ -218,7 +245,7 @@ def test_due_jobs_run_in_turn_and_their_outcome_is_shown(home: Home, configure: 
 def test_a_job_that_another_process_runs_is_left_to_it(home: Home, configure: Callable[[str], None]) -> None:
     configure('[[job]]\nrun = "lists"\nat = "00:00"\n')
     overdue(home, "lists")
-    path = Diary(home)._path(Job("lists", "00:00")).with_suffix(".lock")
+    path = JobHistory(home)._path(Job("lists", "00:00")).with_suffix(".lock")
     with FileLock(path):
         assert run_due(home) == []
     assert [(job.run, code) for job, code in run_due(home)] == [("lists", 0)]
@@ -259,7 +286,7 @@ def test_a_job_by_name(home: Home, configure: Callable[[str], None], kb: Run) ->
     unknown = kb("schedule", "run", "--job", "index")
     assert unknown.returncode == 2
     assert "config.toml has no job 'index'" in unknown.stderr
-    assert Diary(home).outcome(Job("lists", "00:00")).shown == "done"
+    assert JobHistory(home).record(Job("lists", "00:00")).shown == "done"
 
 
 # The machine's own timer ---------------------------------------------------------------------------------------------------

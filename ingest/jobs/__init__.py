@@ -1,1 +1,1 @@
-"""The jobs as the command line and the app start them, their configuration and their schedule."""
+"""Jobs as the command line and the app start them, their configuration and their schedule."""

@@ -1,4 +1,4 @@
-"""The configuration file of a knowledge base, `config.toml` in its folder: what is followed, and when it is brought up to date.
+"""Configuration file of a knowledge base, `config.toml` in its folder: followed categories and scheduled jobs.
 
 categories = ["cs.CL", "cs.LG"]       # what `kb ingest arxiv`, `kb ingest oai` and `kb doctor` take without a choice
 
@@ -15,12 +15,11 @@ import shlex
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
 import tomlkit
-from apscheduler.triggers.cron import CronTrigger
 from tomlkit.items import Array
 
 from ingest.arxiv.api import category_query
@@ -37,42 +36,55 @@ _TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A command of `kb` and its times."""
+    """Scheduled command of `kb`."""
 
     run: str
     at: str
-    """Local time, such as `06:30`."""
+    """Local time of day, such as `06:30`."""
     days: str = "mon-sun"
 
     @property
     def arguments(self) -> list[str]:
-        """The command's words, without `kb`."""
+        """Arguments of `kb`."""
         return shlex.split(self.run)
 
     @property
-    def trigger(self) -> CronTrigger:
-        hour, minute = self.at.split(":")
-        return CronTrigger(day_of_week=self.days, hour=int(hour), minute=int(minute))
+    def weekdays(self) -> frozenset[int]:
+        """Days of the week on which the job runs, as `date.weekday` counts them."""
+        numbers: set[int] = set()
+        for part in self.days.split(","):
+            first, _, last = part.partition("-")
+            numbers.update(range(_WEEK.index(first), _WEEK.index(last or first) + 1))
+        return frozenset(numbers)
 
     def next_time(self, after: datetime) -> datetime:
-        """The first of its times after a moment, which has a zone; the moment itself is none of them."""
-        found = self.trigger.get_next_fire_time(None, after + timedelta(microseconds=1))
-        assert isinstance(found, datetime)  # a weekly time always comes
-        return found
+        """First time of the job after a moment, both with a time zone.
+
+        Each day has one such time, in the machine's zone. One that the clock skips in spring comes as much later; of one
+        that comes twice in autumn, the first counts.
+        """
+        hour, minute = map(int, self.at.split(":"))
+        day = after.astimezone().date()
+        while True:
+            # A time without a zone is the machine's own, which `timestamp` alone takes forward where the clock skips it.
+            found = datetime.fromtimestamp(datetime.combine(day, time(hour, minute)).timestamp(), UTC).astimezone()
+            if found > after and day.weekday() in self.weekdays:
+                return found
+            day += timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What the user wants kept up to date."""
+    """Contents of the configuration file."""
 
     categories: tuple[str, ...] = ()
     jobs: tuple[Job, ...] = ()
 
     @classmethod
     def of(cls, home: Home) -> Configuration:
-        """Reads `config.toml` in the knowledge base's folder; empty where there is none.
+        """Read `config.toml` in the knowledge base's folder; empty without one.
 
-        Raises StoreError with the line where the file cannot be read or does not mean what it should.
+        Raises StoreError, with the line, if the file cannot be read or has a wrong value.
         """
         path = home.configuration
         try:
@@ -89,10 +101,10 @@ class Configuration:
 
 
 def follow(home: Home, categories: Sequence[str]) -> None:
-    """Makes these the categories of the configuration file, which is made where there is none.
+    """Set the categories of the configuration file, which is created if there is none.
 
-    All else that the user wrote stays as it is, comments included. Raises QueryError for a category that cannot be one, and
-    StoreError where the file is wrong already: it is then left as it is.
+    All else that the user wrote stays, comments included. Raises QueryError for what cannot be a category, and StoreError
+    if the file is wrong already; it is then left as it is.
     """
     for category in categories:
         category_query(category)
@@ -118,7 +130,7 @@ def follow(home: Home, categories: Sequence[str]) -> None:
 
 
 class _Reader:
-    """Checks what a file means, and names the line where it means nothing."""
+    """Validator of the file's values; its errors name the line."""
 
     def __init__(self, path: Path, text: str) -> None:
         self._path = path
@@ -172,7 +184,7 @@ class _Reader:
         return Job(run, at, days)
 
     def _error(self, reason: str, key: str, job: int | None = None) -> StoreError:
-        """An error at the line of a key, in the job of that number if it is one's."""
+        """Error at the line of a key, in the job of that number if it is given."""
         at = 0
         if job is not None:
             starts = [n for n, line in enumerate(self._lines) if re.match(r"\s*\[\[\s*job\s*\]\]", line)]

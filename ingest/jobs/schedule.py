@@ -1,21 +1,19 @@
-"""The schedule: runs the jobs of the configuration file when their time has come, each as a process of its own.
+"""Scheduler of the jobs in the configuration file; each runs as a process of its own.
 
-What is known of each job's runs lies in `schedule/` in the knowledge base's folder, so that a restart forgets nothing: a
-job whose time came while nothing was running, or that was killed, is run once as soon as something is.
+A record of each job's last run lies in `schedule/` in the knowledge base's folder. So a restart forgets nothing: a job
+whose time came while no scheduler was running, or that was killed, is run once when one is.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
-
-from apscheduler.schedulers.blocking import BlockingScheduler
 
 from ingest.jobs.configuration import Configuration, Job
 from kb.errors import StoreError
@@ -24,29 +22,29 @@ from kb.jobs.background import program
 from kb.locks import holding, is_held
 from kb.store import Home
 
-_TICK = 20  # seconds between two looks at the clock: a laptop that slept is soon noticed
-_SKEW = timedelta(hours=1)  # a start that lies further ahead was noted by a clock that was wrong
+_POLL_SECONDS = 20  # seconds between two checks; short, since a laptop may have slept
+_MAX_CLOCK_SKEW = timedelta(hours=1)  # a start further ahead was recorded by a clock that was wrong
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What is known of a job's runs. Times are ISO 8601 with zone, empty where there is none yet."""
+class JobRecord:
+    """Record of a job's last run. Times are ISO 8601 with zone, empty if there is none yet."""
 
     seen: str
-    """When the job was first found in the configuration: before that, it missed nothing."""
+    """When the job was first found in the configuration; no time before that counts as missed."""
     started: str = ""
     finished: str = ""
-    """Of the last run; empty until it has come to its end, and where it was killed."""
+    """End of the last run; empty while it runs, and if it was killed."""
     exit_code: int = 0
 
     @property
     def unfinished(self) -> bool:
-        """Whether the last run did not come to its end, or not yet."""
+        """True while a run has not ended, and if it was killed."""
         return bool(self.started) and not self.finished
 
     @property
     def shown(self) -> str:
-        """The last outcome in words."""
+        """Last outcome in words."""
         if not self.started:
             return "not run yet"
         if self.unfinished:
@@ -54,92 +52,88 @@ class Outcome:
         return "done" if self.exit_code == 0 else f"failed with exit code {self.exit_code}"
 
 
-class Diary:
-    """Keeps what is known of the jobs' runs, and keeps a job from running twice at once."""
+class JobHistory:
+    """Records of the jobs' runs, and a lock for each job."""
 
     def __init__(self, home: Home) -> None:
         self._folder = home.path / "schedule"
         self._folder.mkdir(parents=True, exist_ok=True)
 
-    def outcome(self, job: Job) -> Outcome:
-        """What is known of a job; a job never seen before is noted as seen now."""
+    def record(self, job: Job) -> JobRecord:
+        """Record of a job; a new job is recorded as seen now. Raises StoreError if the file is damaged."""
         path = self._path(job)
         try:
-            return Outcome(**json.loads(path.read_text(encoding="utf-8")))
+            return JobRecord(**json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
-            outcome = Outcome(seen=_now())
-            self._write(job, outcome)
-            return outcome
+            record = JobRecord(seen=_now())
+            self._write(job, record)
+            return record
         except (ValueError, TypeError) as error:
             raise StoreError(f"{path} is damaged ({error}). Delete it: the job is then taken for a new one.") from error
 
     def due(self, job: Job, moment: datetime) -> bool:
-        """Whether a time of the job has come since its last start, or since it was first seen; or it was killed.
+        """True if a time of the job has passed since its last start, or since it was first seen, or if it was killed.
 
-        A start that lies ahead of the moment tells nothing, since the clock was set back after it: the job is then due.
+        If the last start lies ahead of `moment`, the clock was set back after it: the job is due.
         """
-        known = self.outcome(job)
+        known = self.record(job)
         last = datetime.fromisoformat(known.started or known.seen)
-        return known.unfinished or last - moment > _SKEW or job.next_time(last) <= moment
+        return known.unfinished or last - moment > _MAX_CLOCK_SKEW or job.next_time(last) <= moment
 
     def run(self, job: Job, command: Callable[[Sequence[str]], int]) -> int:
-        """Runs a job and notes its outcome. Raises BusyError where it is running already, in any process."""
+        """Run a job through `command` and record its exit code. Raises BusyError if any process is running it."""
         with holding(self._path(job).with_suffix(".lock"), f"`kb {job.run}` is running already."):
-            outcome = replace(self.outcome(job), started=_now(), finished="")
-            self._write(job, outcome)
+            record = replace(self.record(job), started=_now(), finished="")
+            self._write(job, record)
             code = command(job.arguments)
-            self._write(job, replace(outcome, finished=_now(), exit_code=code))
+            self._write(job, replace(record, finished=_now(), exit_code=code))
             return code
 
-    def note_loss(self, job: Job, code: int) -> None:
-        """Notes the end of a run that could not note it itself."""
-        self._write(job, replace(self.outcome(job), started=_now(), finished=_now(), exit_code=code))
+    def record_crash(self, job: Job, code: int) -> None:
+        """Record the end of a run that was killed before it could."""
+        self._write(job, replace(self.record(job), started=_now(), finished=_now(), exit_code=code))
 
     def running(self, job: Job) -> bool:
-        """Whether any process is running the job now."""
+        """True if any process is running the job."""
         return is_held(self._path(job).with_suffix(".lock"))
 
     def _path(self, job: Job) -> Path:
         digest = sha256(job.run.encode()).hexdigest()[:16]
         return self._folder / f"{digest}.json"
 
-    def _write(self, job: Job, outcome: Outcome) -> None:
-        replace_file(self._path(job), json.dumps(asdict(outcome), indent=1) + "\n")
+    def _write(self, job: Job, record: JobRecord) -> None:
+        replace_file(self._path(job), json.dumps(asdict(record), indent=1) + "\n")
 
 
 def run_due(home: Home) -> list[tuple[Job, int]]:
-    """Runs, one after another, the jobs whose time has come; returns them with their exit codes.
+    """Run the jobs that are due, one after another; returns them with their exit codes.
 
-    A job that another process is running is left to it.
+    A job that another process is running is skipped. Raises StoreError if the configuration is wrong.
     """
-    diary = Diary(home)
+    history = JobHistory(home)
     done: list[tuple[Job, int]] = []
     for job in Configuration.of(home).jobs:
-        if diary.running(job) or not diary.due(job, datetime.now(UTC)):
+        if history.running(job) or not history.due(job, datetime.now(UTC)):
             continue
         code = subprocess.run(program(home, "schedule", "run", "--job", job.run), check=False).returncode
-        if not diary.running(job) and diary.due(job, datetime.now(UTC)):
-            diary.note_loss(job, code)  # killed, or broken before it began: not to be started again at once
+        if not history.running(job) and history.due(job, datetime.now(UTC)):
+            history.record_crash(job, code)  # killed, or broken before it began: not to be started again at once
         done.append((job, code))
     return done
 
 
-def serve(home: Home, told: Callable[[Job, int], None]) -> None:
-    """Runs the jobs at their times until it is stopped; the configuration is read anew each time.
+def run_scheduler(home: Home, on_end: Callable[[Job, int], None]) -> None:
+    """Run the jobs at their times until stopped; the configuration is read anew every 20 seconds.
 
-    `told` gets each job that ended and its exit code. Raises BusyError where another scheduler serves this knowledge base.
+    `on_end` gets each job that ended and its exit code. Raises BusyError if another scheduler serves this knowledge base,
+    StoreError if the configuration is wrong.
     """
-    Configuration.of(home)  # a bad file is told at once
-
-    def tick() -> None:
-        for job, code in run_due(home):
-            told(job, code)
-
-    logging.getLogger("apscheduler").setLevel(logging.ERROR)  # that a tick fell out while a job was running is no news
-    scheduler = BlockingScheduler()
-    scheduler.add_job(tick, "interval", seconds=_TICK, next_run_time=datetime.now(UTC), max_instances=1, coalesce=True)
+    Configuration.of(home)  # a wrong file is reported at once
     with holding(home.path / "schedule.lock", f"A scheduler is running for {home.path} already."):
-        scheduler.start()
+        while True:
+            for job, code in run_due(home):
+                on_end(job, code)
+            time.sleep(_POLL_SECONDS)
 
 
 def _now() -> str:

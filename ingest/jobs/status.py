@@ -1,4 +1,4 @@
-"""What is followed and how it stands: the quiet told from the broken, jobs and their times, runs and what they left out."""
+"""Status of followed categories (a quiet one told from a broken one), of scheduled jobs, and of the last runs."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 
-from ingest.arxiv.announcements import announcements, why_quiet
+from ingest.arxiv.announcements import announcements, quiet_reason
 from ingest.arxiv.gaps import Gap, covers, find_gaps, followed
 from ingest.jobs.configuration import Configuration
-from ingest.jobs.schedule import Diary
+from ingest.jobs.schedule import JobHistory
 from kb.papers import Skipped
 from kb.store import Generation, Harvest, Home, Ledger, Run
 
 
 class State(StrEnum):
-    """How a followed category stands."""
+    """State of a followed category."""
 
     NEVER = "not harvested yet"
     CURRENT = "up to date"
@@ -27,42 +27,39 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """A category that is followed."""
+    """Followed category and its state."""
 
     category: str
     state: State
     why: str
-    """What makes it so, in a sentence."""
+    """Reason, in a sentence."""
     finished: datetime | None
-    """When a run over it last came to its end, UTC; `None`: none ever did."""
+    """End of the last complete run over it, UTC; `None` if there was none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A job of the configuration file."""
+    """Scheduled job and its last run."""
 
     run: str
     next_time: datetime
     outcome: str
     started: str
-    """Of its last run, ISO 8601; empty where there was none."""
+    """Start of its last run, ISO 8601; empty if there was none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """All of it."""
+    """Followed categories, scheduled jobs and last runs."""
 
     followed: tuple[Followed, ...]
     planned: tuple[Planned, ...]
     runs: tuple[tuple[Run, tuple[Skipped, ...]], ...]
-    """The last ones, the newest first, each with the first of what it left out."""
+    """The last 30, newest first, each with the first 50 records that it skipped."""
 
 
 def overview(home: Home, now: datetime | None = None) -> Overview:
-    """How everything stands at a moment (with zone), now where none is given.
-
-    Raises StoreError where the configuration file is wrong.
-    """
+    """Status at a moment (with zone), by default now. Raises StoreError if the configuration file is wrong."""
     now = now or datetime.now(UTC)
     configuration = Configuration.of(home)
     planned = tuple(_planned(home, configuration, now))
@@ -87,12 +84,12 @@ def _runs(generation: Generation, ledger: Ledger) -> tuple[tuple[Run, tuple[Skip
 def _planned(home: Home, configuration: Configuration, now: datetime) -> list[Planned]:
     if not configuration.jobs:
         return []
-    diary = Diary(home)
+    history = JobHistory(home)
     found = []
     for job in configuration.jobs:
-        outcome = diary.outcome(job)
-        due = now if diary.due(job, now) else job.next_time(now)
-        found.append(Planned(job.run, due.astimezone(), "running" if diary.running(job) else outcome.shown, outcome.started))
+        record = history.record(job)
+        due = now if history.due(job, now) else job.next_time(now)
+        found.append(Planned(job.run, due.astimezone(), "running" if history.running(job) else record.shown, record.started))
     return found
 
 
@@ -118,7 +115,7 @@ def _state(ledger: Ledger, category: str, harvests: list[Harvest], finished: dat
         return State.BEHIND, f"arXiv has announced papers {times} since the last run."
     if now - finished < timedelta(days=1):
         return State.CURRENT, "Everything that arXiv has announced is here."
-    return State.QUIET, f"Nothing new is to be expected: {why_quiet(finished, now)}."
+    return State.QUIET, f"Nothing new is to be expected: {quiet_reason(finished, now)}."
 
 
 def _missing(gaps: list[Gap]) -> str:

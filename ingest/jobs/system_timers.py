@@ -1,7 +1,6 @@
-"""Puts the schedule into the machine's own: a systemd timer of the user, or cron where there is none.
+"""Installer of a timer for the schedule: a systemd user timer, or a crontab line without systemd.
 
-Either looks every five minutes for jobs whose time has come; what was missed while the machine was off is caught up. Searches
-go first: a job takes the processor time that they leave.
+Either runs `kb schedule run --due` every five minutes, with low priority; times missed while the machine was off are caught up.
 """
 
 from __future__ import annotations
@@ -40,9 +39,9 @@ WantedBy=timers.target
 
 
 def install(home: Home) -> str:
-    """Installs the timer, in place of one for the same knowledge base; returns what was done, in a sentence.
+    """Install the timer, replacing one for the same knowledge base; returns a sentence about it.
 
-    Raises StoreError where the machine has neither systemd for users nor cron.
+    Raises StoreError if the machine has neither systemd for users nor cron.
     """
     command = program(home, "schedule", "run", "--due")
     name = f"paper-kb-{sha256(str(home.path.resolve()).encode()).hexdigest()[:8]}"

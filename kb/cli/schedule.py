@@ -27,13 +27,13 @@ def run(
 ) -> None:
     """Run the jobs at their times, until stopped."""
     from ingest.jobs.configuration import Configuration
-    from ingest.jobs.schedule import Diary, run_due, serve
+    from ingest.jobs.schedule import JobHistory, run_due, run_scheduler
 
     place = home()
     if job:
         for known in Configuration.of(place).jobs:
             if known.run == job:
-                raise typer.Exit(Diary(place).run(known, _command))
+                raise typer.Exit(JobHistory(place).run(known, _command))
         raise QueryError(f"config.toml has no job {job!r}; `kb schedule show` lists them.")
     if due:
         ended = run_due(place)
@@ -43,7 +43,7 @@ def run(
     if not Configuration.of(place).jobs:
         say(f"{place.path / 'config.toml'} has no [[job]] yet; it is looked at again and again.", "yellow")
     try:
-        serve(place, _tell)
+        run_scheduler(place, _tell)
     except KeyboardInterrupt:
         say("Stopped.")
 
@@ -52,18 +52,18 @@ def run(
 def show(as_json: Json = False) -> None:
     """The jobs, when they run next, and how they ended last."""
     from ingest.jobs.configuration import Configuration
-    from ingest.jobs.schedule import Diary
+    from ingest.jobs.schedule import JobHistory
 
     place = home()
     jobs = Configuration.of(place).jobs
-    diary = Diary(place)
+    history = JobHistory(place)
     rows = []
     for job in jobs:
-        outcome = diary.outcome(job)
+        record = history.record(job)
         now = datetime.now(UTC)
-        next_run = now.astimezone() if diary.due(job, now) else job.next_time(now).astimezone()
-        shown = "running" if diary.running(job) else outcome.shown
-        rows.append((job.run, next_run.isoformat(timespec="minutes"), outcome.started, shown))
+        next_run = now.astimezone() if history.due(job, now) else job.next_time(now).astimezone()
+        shown = "running" if history.running(job) else record.shown
+        rows.append((job.run, next_run.isoformat(timespec="minutes"), record.started, shown))
     if as_json:
         print_json([dict(zip(("run", "next", "last_start", "outcome"), row, strict=True)) for row in rows])
         return

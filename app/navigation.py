@@ -44,4 +44,7 @@ DIGEST = PageEntry("Digest", ":material/newspaper:", "digest")
 INGEST = PageEntry("Ingest", ":material/move_to_inbox:", "ingest")
 
 
+PAGES = (SEARCH, PAPER, LISTS, MAP, TRENDS, DIGEST, INGEST)
+
+
 def _unused() -> None: ...

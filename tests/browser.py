@@ -38,18 +38,20 @@ _ARGUMENTS = (
 ).split()
 _WAIT = 60_000  # milliseconds until a condition must hold; the first question of a server loads the model
 
+_COMMAND_LINE = "from kb.cli import main; main()"
+
 Serve = Callable[[Home], str]
 NewPage = Callable[..., Page]
 
 
 @contextmanager
-def served(home: Home, log: Path, *options: str, **environment: str) -> Iterator[str]:
-    """The address of an app over this knowledge base, running for as long as the block does."""
+def served(home: Home, log: Path, *options: str, code: str = _COMMAND_LINE, **environment: str) -> Iterator[str]:
+    """The address of an app over this knowledge base, running for as long as the block does. `code` runs the command line."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address = f"http://localhost:{port}"
-    command = [sys.executable, "-c", "from kb.cli import main; main()", "--home", str(home.path)]
+    command = [sys.executable, "-c", code, "--home", str(home.path)]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, "app", *options, "--port", str(port)],
@@ -60,7 +62,7 @@ def served(home: Home, log: Path, *options: str, **environment: str) -> Iterator
             env=os.environ | environment,
         )
         try:
-            while not _healthy(address):
+            while not healthy(address):
                 try:
                     process.wait(timeout=0.2)
                 except subprocess.TimeoutExpired:
@@ -72,7 +74,8 @@ def served(home: Home, log: Path, *options: str, **environment: str) -> Iterator
             process.communicate(timeout=30)
 
 
-def _healthy(address: str) -> bool:
+def healthy(address: str) -> bool:
+    """Whether an app answers at the address."""
     try:
         with urllib.request.urlopen(f"{address}/_stcore/health", timeout=5) as answer:
             return bool(answer.status == 200)

@@ -23,7 +23,8 @@ client_secret = %s
 server_metadata_url = "%s/.well-known/openid-configuration"
 
 [access]
-emails = ["Ada@lab.example.org", "*@open.example.org"]
+emails = ["Ada@lab.example.org"]
+domains = ["Open.example.org"]
 """
 
 
@@ -158,7 +159,7 @@ def test_who_is_not_on_the_list_is_told_and_can_leave(
     page.get_by_role("button", name="Sign in").wait_for()
 
 
-def test_a_pattern_lets_a_whole_house_in(app: str, provider: Provider, new_page: NewPage) -> None:
+def test_a_domain_lets_a_whole_house_in(app: str, provider: Provider, new_page: NewPage) -> None:
     provider.claims = {"email": "Grace@Open.Example.Org", "email_verified": True}
     page = new_page()
     page.goto(app)

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-import time
-import urllib.request
-import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -72,29 +68,15 @@ def app(
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Serve only.")] = False,
 ) -> None:
     """Open the app in the browser."""
-    page = Path(__file__).resolve().parents[2] / "app" / "main.py"
-    # All else that Streamlit is told is in app/.streamlit/config.toml.
-    command = [
-        sys.executable, "-m", "streamlit", "run", str(page), "--server.port", str(port), "--server.address", address,
-    ]  # fmt: skip
-    environment = os.environ | {"KB_HOME": str(settings.home)} | ({"KB_READ_ONLY": "1"} if read_only else {})
-    process = subprocess.Popen(command, env=environment)
-    try:
-        if not no_browser and _serves(process, port):
-            webbrowser.open(f"http://localhost:{port}")
-        code = process.wait()
-    except KeyboardInterrupt:
-        process.wait()  # it got the same Ctrl-C
-        code = 0
-    raise typer.Exit(code)
-
-
-def _serves(process: subprocess.Popen[bytes], port: int) -> bool:
-    """Waits until the app answers; False where it ended instead, as on a port that is taken."""
-    while process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"http://localhost:{port}/_stcore/health", timeout=5):
-                return True
-        except OSError:
-            time.sleep(0.1)
-    return False
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-m", "app.server", "--port", str(port), "--address", address]
+    # This copy of the code, whatever folder `kb app` is called from: that may hold a `kb` or `app` of its own.
+    path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
+    settled = {
+        "KB_HOME": str(settings.home),
+        "KB_READ_ONLY": "1" if read_only else "",
+        "PYTHONPATH": path,
+        "PYTHONSAFEPATH": "1",
+    }
+    # The server takes this process's place: what ends `kb app` ends it.
+    os.execve(sys.executable, command if no_browser else [*command, "--open"], os.environ | settled)

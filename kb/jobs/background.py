@@ -56,7 +56,7 @@ class Job:
 
 def program(home: Home, *arguments: str) -> list[str]:
     """The command line that runs `kb` for a knowledge base, whatever is on the path."""
-    return [sys.executable, "-c", "from kb.cli import main; main()", "--home", str(home.path.resolve()), *arguments]
+    return [sys.executable, "-P", "-c", "from kb.cli import main; main()", "--home", str(home.path.resolve()), *arguments]
 
 
 class Background:
@@ -76,7 +76,7 @@ class Background:
         number = uuid4().hex
         arguments = json.dumps([str(self._home.path.resolve()), number, title, [list(command) for command in commands]])
         subprocess.run(
-            [sys.executable, "-m", "kb.jobs.background", arguments],
+            [sys.executable, "-P", "-m", "kb.jobs.background", arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

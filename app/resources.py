@@ -20,13 +20,13 @@ from kb.encode.encoder import Encoder, Vectors
 from kb.insights.digest import Digest, make_digest
 from kb.insights.map_view import Plot
 from kb.insights.trends import Month, Rise, by_month, last_whole_month, rising_words
-from kb.library import LIBRARY_FILE, Library, Memory
+from kb.library import LIBRARY_FILE, Choices, Library
 from kb.models.registry import load_encoder
 from kb.papers import Paper
 from kb.search.searcher import Hit, Searcher
 from kb.store import Catalogue, Filters, Generation, Home, Manifest
-from kb.store.columns import Outlines
-from kb.store.monthly import Trends
+from kb.store.columns import PaperColumns
+from kb.store.monthly import MonthlyCounts
 
 MAX_HITS = 100  # papers that a search finds; the result pages go through them
 _ROOT = Path(__file__).resolve().parents[1]
@@ -44,9 +44,9 @@ def library() -> Library:
     return Library(home().path / LIBRARY_FILE)
 
 
-def memory() -> Memory:
+def choices() -> Choices:
     """The rest of the user's own file: citation keys, what was dismissed and recommended."""
-    return Memory(home().path / LIBRARY_FILE)
+    return Choices(home().path / LIBRARY_FILE)
 
 
 def read_only() -> bool:
@@ -195,7 +195,7 @@ def _whole_map(_generation: Generation, path: str, name: str) -> Plot | None:  #
     from kb.insights.map_layout import MapLayout
 
     layout = MapLayout.of(_generation)
-    return Plot.of(layout, Outlines.of(_generation.catalogue)) if layout else None
+    return Plot.of(layout, PaperColumns.of(_generation.catalogue)) if layout else None
 
 
 def drawn(
@@ -247,7 +247,7 @@ def trends(generation: Generation, span: int) -> MonthlyTrends:
 def _trends(_generation: Generation, path: str, name: str, span: int) -> MonthlyTrends:  # noqa: ARG001
     catalogue = _generation.catalogue
     whole = last_whole_month(catalogue)
-    return MonthlyTrends(by_month(catalogue, span), whole, rising_words(Trends(catalogue), whole, 15) if whole else ())
+    return MonthlyTrends(by_month(catalogue, span), whole, rising_words(MonthlyCounts(catalogue), whole, 15) if whole else ())
 
 
 def months(generation: Generation) -> list[date]:
@@ -257,7 +257,7 @@ def months(generation: Generation) -> list[date]:
 
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _months(_generation: Generation, path: str, name: str) -> list[date]:  # noqa: ARG001
-    return Trends(_generation.catalogue).months()
+    return MonthlyCounts(_generation.catalogue).months()
 
 
 def digest(generation: Generation, month: date) -> Digest:

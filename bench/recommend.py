@@ -25,7 +25,7 @@ from kb.library.recommend import recommend
 from kb.search.evaluate import paired_bootstrap
 from kb.search.searcher import Searcher
 from kb.store import Catalogue, Home
-from kb.store.monthly import Trends
+from kb.store.monthly import MonthlyCounts
 
 _SMALLEST = 12  # papers of a list that are in the knowledge base
 _DEPTHS = (50, 200)
@@ -41,7 +41,7 @@ def main(home: Path, citations: Path, count: int) -> None:
     citing_papers = sorted(cited)
     random.Random(0).shuffle(citing_papers)
     with Searcher.open(Home(home)) as searcher:
-        catalogue, trends = searcher.catalogue, Trends(searcher.catalogue)
+        catalogue, trends = searcher.catalogue, MonthlyCounts(searcher.catalogue)
         key_of = {identifier: key for key, identifier in catalogue.identifiers().items()}
         for citing in citing_papers:
             if len(sizes) == count:
@@ -93,7 +93,7 @@ def _month(identifier: str) -> date:
     return date(parsed.year, int(parsed.identifier.rpartition("/")[2][2:4]), 1)
 
 
-def _newest(catalogue: Catalogue, trends: Trends, end: date) -> list[int]:
+def _newest(catalogue: Catalogue, trends: MonthlyCounts, end: date) -> list[int]:
     papers = catalogue.papers(trends.published(end - timedelta(days=31), end).tolist())
     return sorted(papers, key=lambda key: (papers[key].published, key), reverse=True)
 

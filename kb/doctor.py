@@ -1,7 +1,7 @@
-"""The checkup: whether everything in a knowledge base's folder is as it should be, and what mends what is not.
+"""Integrity checks of a knowledge base, and repairs.
 
-Files are held against the checksums they were published with, the catalogue against itself, vectors against texts, the
-indexes against brute force on a sample, and reading lists against papers. What is the user's is looked at and never touched.
+Compares files with their published checksums, the catalogue with itself, vectors with texts, the indexes with brute force
+on a sample, and reading lists with the catalogue. The user's own files are checked but never changed.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from kb.library import LIBRARY_FILE, Library, LibraryFile
 from kb.locks import holding
 from kb.papers import embedding_text
 from kb.progress import Progress
-from kb.store import CATALOGUE, DocumentBatch, Generation, Home, Keys, Manifest, SearchTexts, catalogue_problems, checksum
+from kb.store import CATALOGUE, DocumentBatch, Generation, Home, IndexDocuments, Keys, Manifest, catalogue_problems, checksum
 from kb.text.tokenize import index_terms, normalize_text
 
-_SAMPLE = 16  # papers whose neighbours and words are looked up
-_TEXTS = 4  # papers that are embedded again
-_BLOCK = 1 << 16  # vectors held in memory at a time
-_NEIGHBOURS = 10
-_RECALL = 0.9  # of the sample's nearest neighbours: an index that approximates finds more than this
-_SAME = 0.99  # cosine above which two vectors are of one text: they are stored in sixteen bits, and computed in more than one way
+_SAMPLED_PAPERS = 16  # papers whose neighbours and words are looked up
+_SAMPLED_TEXTS = 4  # papers that are embedded again
+_BLOCK_ROWS = 1 << 16  # vectors held in memory at a time
+_K = 10
+_MIN_RECALL = 0.9  # of the sample's nearest neighbours: an index that approximates finds more than this
+_MIN_COSINE = 0.99  # between two vectors of one text: stored as float16, and computed in more than one way
 
 
 class Part(Enum):
-    """What a finding is about, which decides how it is mended."""
+    """Part of the knowledge base that a finding is about, which decides the repair."""
 
     POINTER = "pointer"
     MANIFEST = "manifest"
@@ -51,18 +51,18 @@ class Part(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is not as it should be."""
+    """One problem."""
 
     part: Part
     place: str
     """The file, by its path below the knowledge base's folder; for lists the list's name."""
     problem: str
     remedy: str
-    """The command that mends it, and what it does."""
+    """The command that repairs it, and what it does."""
 
     @property
     def is_fault(self) -> bool:
-        """Whether something is broken, rather than merely not there."""
+        """Whether something is damaged, rather than merely absent."""
         return self.part is not Part.LISTS
 
 
@@ -70,16 +70,16 @@ _REPAIR = "`kb doctor --repair`"
 
 
 def examine(home: Home, encoder: Callable[[str], Encoder]) -> list[Finding]:
-    """All that is not as it should be.
+    """Check everything; returns the problems found.
 
-    `encoder` loads the model of an id, which is done where there is something to compare. Raises StoreError where there is
-    no knowledge base at all, and NewerError where a newer version wrote it.
+    `encoder` loads the model of an id; it is called only if there are vectors to compare. Raises StoreError if there is
+    no knowledge base at all, and NewerError if a newer version wrote it.
     """
     library = home.path / LIBRARY_FILE
     found = [Finding(Part.LIBRARY, LIBRARY_FILE, problem, "`kb restore FILE`") for problem in LibraryFile(library).problems()]
     if not home.numbers() and library.exists():
         return found
-    found += _pointer(home)
+    found += _current(home)
     name = home.current_name()
     folder = home.generations / name
     try:
@@ -96,9 +96,9 @@ def examine(home: Home, encoder: Callable[[str], Encoder]) -> list[Finding]:
     try:
         generation = home.open()
     except StoreError as error:
-        return [*found, _catalogue(home, name, str(error))]
+        return [*found, _catalogue_finding(home, name, str(error))]
     try:
-        found += (_catalogue(home, name, problem) for problem in _in_catalogue(generation))
+        found += (_catalogue_finding(home, name, problem) for problem in _catalogue_contents(generation))
         found += _vectors(home, generation, encoder)
         if not any(finding.part is Part.INDEX for finding in files) and generation.manifest.embedded:
             found += _indexes(home, generation)
@@ -110,17 +110,17 @@ def examine(home: Home, encoder: Callable[[str], Encoder]) -> list[Finding]:
 
 
 def repair(home: Home, found: list[Finding], encoder: Callable[[str], Encoder], progress: Progress) -> list[str]:
-    """Mends what can be made again from what is there, and tells what was done, in a sentence each.
+    """Rebuild what can be derived from intact data; returns what was done, in a sentence each.
 
-    Raises BusyError where another job is writing.
+    Raises BusyError if another job is writing or embedding.
     """
     parts = {finding.part for finding in found}
     done: list[str] = []
     if Part.POINTER in parts:
-        home.point_to(f"{home.newest():06d}")
+        home.set_current(f"{home.newest():06d}")
         done.append(f"CURRENT names generation {home.newest()} again.")
     if Part.CATALOGUE in parts:
-        kept = home.fall_back()
+        kept = home.roll_back()
         if kept is None:
             return done
         done.append(
@@ -166,8 +166,8 @@ def _remove_damaged_vectors(home: Home, found: list[Finding]) -> int:
 # What is looked at ---------------------------------------------------------------------------------------------------
 
 
-def _pointer(home: Home) -> Iterator[Finding]:
-    """CURRENT names a generation that is there."""
+def _current(home: Home) -> Iterator[Finding]:
+    """Check that CURRENT names an existing generation."""
     pointer = home.path / "CURRENT"
     try:
         named = pointer.read_bytes().decode("utf-8", "replace").strip()
@@ -179,7 +179,7 @@ def _pointer(home: Home) -> Iterator[Finding]:
 
 
 def _files(home: Home, folder: Path, manifest: Manifest) -> Iterator[Finding]:
-    """Every file is there, of the size and with the checksum that it was published with."""
+    """Check that every file exists with its published size and checksum."""
     for name, size in manifest.files.items():
         path = folder / name
         if not path.is_file():
@@ -191,14 +191,14 @@ def _files(home: Home, folder: Path, manifest: Manifest) -> Iterator[Finding]:
         else:
             continue
         if name == CATALOGUE:
-            yield _catalogue(home, folder.name, problem)
+            yield _catalogue_finding(home, folder.name, problem)
         else:
             place = path.relative_to(home.path).as_posix()
             yield Finding(Part.INDEX, place, problem, f"{_REPAIR}: builds the indexes anew from the stored vectors")
 
 
-def _catalogue(home: Home, name: str, problem: str) -> Finding:
-    earlier = home.previous_sound()
+def _catalogue_finding(home: Home, name: str, problem: str) -> Finding:
+    earlier = home.previous_intact()
     remedy = (
         f"{_REPAIR}: goes back to generation {earlier}; run later jobs once more"
         if earlier
@@ -207,8 +207,8 @@ def _catalogue(home: Home, name: str, problem: str) -> Finding:
     return Finding(Part.CATALOGUE, f"generations/{name}/{CATALOGUE}", problem, remedy)
 
 
-def _in_catalogue(generation: Generation) -> Iterator[str]:
-    """The catalogue holds together, and holds what its manifest says."""
+def _catalogue_contents(generation: Generation) -> Iterator[str]:
+    """Check the catalogue's integrity, and its counts against the manifest."""
     problems = catalogue_problems(generation.catalogue)
     yield from problems
     if problems:
@@ -220,7 +220,7 @@ def _in_catalogue(generation: Generation) -> Iterator[str]:
 
 
 def _vectors(home: Home, generation: Generation, encoder: Callable[[str], Encoder]) -> Iterator[Finding]:
-    """Every segment is whole, every indexed text has its vector, and on a sample the vector is that of the text."""
+    """Check that every segment is intact, every indexed text has its vector, and a sample of vectors fits the texts."""
     manifest = generation.manifest
     remedy = f"{_REPAIR}: embeds the texts again"
     if not home.vectors.is_dir():
@@ -252,18 +252,18 @@ def _vectors(home: Home, generation: Generation, encoder: Callable[[str], Encode
         yield Finding(Part.VECTORS, place, problem, remedy)
     if not len(present):
         return
-    rows = _sample(present, _TEXTS, manifest.generation)
+    rows = _sample(present, _SAMPLED_TEXTS, manifest.generation)
     keys = documents.keys[rows]
     texts = generation.catalogue.texts(keys)
     anew = encoder(manifest.model_id).encode([embedding_text(*texts[int(key)]) for key in keys])
-    apart = int((np.sum(anew * store.take(positions[rows]), axis=1) < _SAME).sum())
+    apart = int((np.sum(anew * store.take(positions[rows]), axis=1) < _MIN_COSINE).sum())
     if apart:
         problem = f"{apart} of {len(rows)} texts, embedded again, have another vector than the stored one"
         yield Finding(Part.VECTORS, place, problem, f"move {home.vectors} away, then `kb index`: embeds everything anew")
 
 
 def _indexes(home: Home, generation: Generation) -> Iterator[Finding]:
-    """Both indexes hold the papers of the catalogue that have a vector, and find what brute force finds."""
+    """Check that both indexes hold the papers that have a vector, and find what brute force finds."""
     manifest = generation.manifest
     remedy = f"{_REPAIR}: builds the indexes anew from the stored vectors"
     try:
@@ -282,8 +282,8 @@ def _indexes(home: Home, generation: Generation) -> Iterator[Finding]:
         yield Finding(Part.INDEX, place, problem, remedy)
     elif (positions[indexed] >= 0).all():
         recall = _recall(dense, store, documents, positions, np.flatnonzero(indexed), manifest.generation)
-        if recall < _RECALL:
-            problem = f"finds {recall:.0%} of the {_NEIGHBOURS} nearest papers that an exact search finds"
+        if recall < _MIN_RECALL:
+            problem = f"finds {recall:.0%} of the {_K} nearest papers that an exact search finds"
             yield Finding(Part.INDEX, place, problem, remedy)
     place = f"generations/{generation.name}/{LEXICAL_FOLDER}"
     try:
@@ -291,14 +291,14 @@ def _indexes(home: Home, generation: Generation) -> Iterator[Finding]:
     except StoreError:
         yield Finding(Part.INDEX, place, "is of an earlier version; the next job builds it anew", remedy)
         return
-    texts = SearchTexts(generation.catalogue)
+    texts = IndexDocuments(generation.catalogue)
     by_key = texts.digests()
     stale = [key for key, digest in zip(listed[0].tolist(), listed[1], strict=True) if digest.tobytes().hex() != by_key.get(key)]
     if len(lexical) != len(listed[0]) or set(listed[0].tolist()) != set(dense.keys().tolist()) or stale:
         problem = f"holds {len(lexical):,} papers, {len(stale):,} of them otherwise than the catalogue has them"
         yield Finding(Part.INDEX, place, problem, remedy)
     else:
-        unfound = _unfound_words(lexical, texts, _sample(listed[0], _SAMPLE, manifest.generation))
+        unfound = _unfound_words(lexical, texts, _sample(listed[0], _SAMPLED_PAPERS, manifest.generation))
         if unfound:
             problem = f"does not find {unfound[0][0]!r} in the paper that has it, and {len(unfound) - 1} more words"
             yield Finding(Part.INDEX, place, problem, remedy)
@@ -307,12 +307,12 @@ def _indexes(home: Home, generation: Generation) -> Iterator[Finding]:
 def _recall(
     dense: DenseIndex, store: VectorStore, documents: DocumentBatch, positions: Keys, rows: NDArray[np.intp], seed: int
 ) -> float:
-    """Share of the sample's nearest papers, by the exact product with every vector, that the index finds."""
-    queries = store.take(positions[_sample(rows, _SAMPLE, seed)])
-    k = min(_NEIGHBOURS, len(rows))
+    """Recall@10 of the index against the exact product with every vector, over a sample of papers."""
+    queries = store.take(positions[_sample(rows, _SAMPLED_PAPERS, seed)])
+    k = min(_K, len(rows))
     best: Vectors = np.empty((len(queries), 0), dtype=np.float32)
-    for start in range(0, len(rows), _BLOCK):
-        products = queries @ store.take(positions[rows[start : start + _BLOCK]]).T
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        products = queries @ store.take(positions[rows[start : start + _BLOCK_ROWS]]).T
         best = np.sort(np.concatenate([best, products], axis=1), axis=1)[:, -k:]
     found = 0
     for query, exact in zip(queries, best, strict=True):
@@ -323,8 +323,8 @@ def _recall(
     return found / (len(queries) * k)
 
 
-def _unfound_words(lexical: LexicalIndex, texts: SearchTexts, keys: Keys) -> list[tuple[str, int]]:
-    """Words of these papers' titles and texts, with the paper's key, that a search for the word does not find there."""
+def _unfound_words(lexical: LexicalIndex, texts: IndexDocuments, keys: Keys) -> list[tuple[str, int]]:
+    """Words of these papers, with the paper's key, for which a search does not find the paper."""
     found: list[tuple[str, int]] = []
     for text in texts.of(keys):
         key = np.asarray([text.key], dtype=np.int64)
@@ -337,7 +337,7 @@ def _unfound_words(lexical: LexicalIndex, texts: SearchTexts, keys: Keys) -> lis
 
 
 def _lists(library: Library, generation: Generation) -> Iterator[Finding]:
-    """The papers of the reading lists are in the catalogue; one that is not can be read on its list, but not found."""
+    """Check that the papers of the reading lists are in the catalogue; one that is not can be read there, but not found."""
     for summary in library.lists():
         entries = library.read_list(summary.name).entries
         absent = [e.paper_id for e in entries if generation.catalogue.key_of(e.paper_id) is None]
@@ -350,6 +350,6 @@ def _lists(library: Library, generation: Generation) -> Iterator[Finding]:
 
 
 def _sample(values: NDArray[np.int64], size: int, seed: int) -> NDArray[np.int64]:
-    """So many of the values, in their order; the same for the same seed."""
+    """A random sample of the values, in their order; the same for the same seed."""
     chosen = np.random.default_rng(seed).choice(len(values), min(size, len(values)), replace=False)
     return values[np.sort(chosen)]

@@ -1,15 +1,15 @@
-"""The errors that the library raises; each message says what to do next.
+"""Errors that the library raises; each message says what to do next.
 
 KnowledgeBaseError
 ├── IdentifierError      a text that is no identifier
-│   └── ImpossibleError  one that has the form of an identifier and cannot exist
+│   └── ImpossibleError  a well-formed identifier that cannot exist
 ├── SourceError          a file or feed that cannot be read at all
 ├── StoreError           the knowledge base's own files are missing, damaged or newer than this program
 │   ├── BusyError        another job is writing to the knowledge base
 │   └── NewerError       a newer version of this program wrote it
 ├── ModelError           a model that cannot be loaded, or is not the one the index was built with
 ├── ClusterError         machines that cannot be reached, or that lost the work
-└── QueryError           a query or filter that cannot be answered as asked
+└── QueryError           an invalid query or filter
 """
 
 
@@ -22,7 +22,7 @@ class IdentifierError(KnowledgeBaseError):
 
 
 class ImpossibleError(IdentifierError):
-    """A text that has the form of an identifier which cannot exist: a slip of the hand."""
+    """A well-formed identifier that cannot exist: a typing error."""
 
 
 class SourceError(KnowledgeBaseError):
@@ -38,7 +38,7 @@ class BusyError(StoreError):
 
 
 class NewerError(StoreError):
-    """A newer version of this program wrote the file, and this one cannot know what is in it."""
+    """A newer version of this program wrote the file."""
 
 
 class ModelError(KnowledgeBaseError):
@@ -46,8 +46,8 @@ class ModelError(KnowledgeBaseError):
 
 
 class ClusterError(KnowledgeBaseError):
-    """A cluster of machines that cannot be reached, or that lost the same work again and again."""
+    """A cluster that cannot be reached, or that lost the same work repeatedly."""
 
 
 class QueryError(KnowledgeBaseError):
-    """A query or a filter that cannot be answered as it was asked."""
+    """An invalid query or filter."""

@@ -1,4 +1,4 @@
-"""What names a paper: arXiv, DOI, OpenReview or plain URL, and the repository that holds its code.
+"""Identifiers of papers (arXiv, DOI, OpenReview, URL) and addresses of repositories.
 
 A paper's canonical id is one string, `arxiv:1706.03762`, `doi:10.1162/neco.1991.3.1.79`,
 `openreview:JpZ5du_Kdh` or `url:https://jmlr.org/papers/v15/srivastava14a.html`. An arXiv version
@@ -50,7 +50,7 @@ _ARXIV_HOSTS = {
 }
 _DOI = re.compile(r"10\.\d{4,9}/\S+")
 _OPENREVIEW_ID = re.compile(r"[A-Za-z0-9_-]{6,40}")
-_TRAILING = ".,;:!?'\"”’»)]}>*"
+_TRAILING_PUNCTUATION = ".,;:!?'\"”’»)]}>*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class ArxivId:
 
     @classmethod
     def parse(cls, text: str) -> ArxivId:
-        """Reads `1706.03762`, `1706.03762v5`, `arXiv:hep-th/9901001` or `math.GT/0309136`.
+        """Read `1706.03762`, `1706.03762v5`, `arXiv:hep-th/9901001` or `math.GT/0309136`.
 
         Raises IdentifierError where the text is no arXiv identifier or one that cannot exist.
         """
@@ -95,10 +95,10 @@ class ArxivId:
 
 
 def clean_url(text: str) -> str:
-    """A web address fit to be stored and linked to.
+    """Validate and normalise a web address.
 
-    Raises IdentifierError for anything but http and https, for credentials, control or bidirectional
-    characters, blanks and missing hosts: such an address comes from a hostile page or a broken one.
+    Raises IdentifierError for any scheme but http and https, and for credentials, control or bidirectional characters,
+    blanks and missing hosts, as hostile or broken pages have them.
     """
     url = text.strip()
     if url.startswith("//"):
@@ -120,7 +120,7 @@ def clean_url(text: str) -> str:
 
 
 def _is_invisible(character: str) -> bool:
-    """Zero-width and bidirectional controls, with which an address shows as another, and halves of characters."""
+    """Whether a character is zero-width, a bidirectional control or a lone surrogate, which make an address look like another."""
     code = ord(character)
     if 0xD800 <= code <= 0xDFFF:
         return True
@@ -128,7 +128,7 @@ def _is_invisible(character: str) -> bool:
 
 
 def paper_id(text: str) -> str:
-    """The canonical id of the paper that a user's or a document's text names.
+    """Canonical id of the paper that a text names.
 
     Takes canonical ids, bare identifiers, `arXiv:` and `doi:` forms, and web addresses of arXiv and its
     mirrors, doi.org and publishers whose address holds the DOI, OpenReview, or any other page.
@@ -157,13 +157,13 @@ def paper_id(text: str) -> str:
 
 
 def arxiv_version(text: str) -> int | None:
-    """The arXiv version that a text or address names, if it names one."""
+    """arXiv version that a text or address names; `None` if it names none."""
     match = re.search(r"(?:\d\.\d{4,5}|/\d{7})v([1-9]\d{0,2})\b", text)
     return int(match[1]) if match else None
 
 
 def _doi_paper_id(doi: str) -> str:
-    doi = unquote(doi).strip().rstrip(_TRAILING) if doi.count("(") != doi.count(")") else unquote(doi).rstrip(".,;")
+    doi = unquote(doi).strip().rstrip(_TRAILING_PUNCTUATION) if doi.count("(") != doi.count(")") else unquote(doi).rstrip(".,;")
     if not _DOI.fullmatch(doi):
         raise IdentifierError(f"{doi!r} is no DOI, such as 10.1162/neco.1991.3.1.79")
     arxiv = re.fullmatch(r"10\.48550/arxiv\.(.+)", doi, re.IGNORECASE)
@@ -195,15 +195,17 @@ def _paper_id_of_url(text: str) -> str:
 
 
 def canonical_url(text: str) -> str:
-    """The form of an address under which two spellings of it are found to be one: https, no fragment,
-    no tracking parameters, no trailing slash."""
+    """Normal form of an address: https, no fragment, no tracking parameters, no trailing slash.
+
+    Raises IdentifierError as `clean_url` does.
+    """
     parts = urlsplit(clean_url(text))
     query = urlencode([(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if not k.startswith("utm_")])
     return urlunsplit(("https", parts.netloc, parts.path.rstrip("/"), query, ""))
 
 
 def paper_url(identifier: str) -> str:
-    """The page that a canonical id stands for; empty for a note that names none."""
+    """URL of the page of a canonical id; empty for a note without one."""
     scheme, _, value = identifier.partition(":")
     match scheme:
         case "arxiv":
@@ -217,17 +219,17 @@ def paper_url(identifier: str) -> str:
 
 
 def normalised(text: str) -> str:
-    """Case-folded letters and digits: the form in which two spellings of a title are one."""
+    """Case-folded letters and digits of a text, to compare titles."""
     return "".join(c for c in text.casefold() if c.isalnum())
 
 
 def digest_id(text: str) -> str:
-    """The id of a paper that no link names."""
+    """Id of a paper without a link: a digest of `text`."""
     return "url:note:" + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def title_id(title: str) -> str:
-    """The id of a paper that only its title names: the same for every spelling in case, blanks and punctuation."""
+    """Id of a paper known by its title alone; ignores case, blanks and punctuation."""
     return digest_id(normalised(title))
 
 
@@ -253,18 +255,18 @@ _HOSTS_OF_OTHER_NAMES = {"raw.githubusercontent.com": "github.com", "hf.co": "hu
 _PAGE_FOLDERS = frozenset("assets blog docs paper papers post posts project projects publication publications research".split())
 # Blanks and line breaks that typesetting left inside an address: `https: //github.com`, `github. com/`, `github.com/ owner/name`,
 # and `github.com/owner/ Name` where what follows is no English word.
-_TORN = (
+_BROKEN_ADDRESSES = (
     (re.compile(r"(https?)\s*:\s*//\s*(?=(?:www\.)?(?:git|bitbucket|codeberg|huggingface|hf\.co))", re.IGNORECASE), r"\1://"),
     (re.compile(r"\b(github|gitlab|bitbucket)\s?\.\s(com|org)\s?/", re.IGNORECASE), r"\1.\2/"),
     (re.compile(r"((?:github|gitlab)\.com/)\s+(?=[\w.-]+/[\w.-]+)", re.IGNORECASE), r"\1"),
     (re.compile(r"((?:github|gitlab)\.com/[\w.-]+/)\s+(?=[\w.-]*(?:[A-Z][\w.-]*[A-Z]|\d|\w[_-]\w))"), r"\1"),
 )
 # What a text has in which one of these finds a blank, if that is a space.
-_TEARS = (" :", " /", "/ ", ". com", ". org")
+_BREAK_MARKS = (" :", " /", "/ ", ". com", ". org")
 
 
 def repository_url(text: str) -> str:
-    """The repository that an address points into: `https://host/owner/name`.
+    """Repository that an address points into, as `https://host/owner/name`.
 
     `.git`, `tree/…`, `blob/…`, `issues/…`, fragments, trailing dots and a missing scheme make no difference;
     on Hugging Face a data set or space keeps its prefix. A github.io page stands for the repository that it is
@@ -298,7 +300,7 @@ def repository_url(text: str) -> str:
 
 
 def _repository_of_page(owner: str, path: str) -> str:
-    """The repository that GitHub serves a page from: of `owner.github.io/name` that is `owner/name`, else `owner.github.io`."""
+    """Repository of a github.io page: `owner/name` for `owner.github.io/name`, else `owner.github.io`."""
     name = re.sub(r"[._~-]*$", "", path.replace("\\", "").strip("/").split("/")[0])
     if not _NAME.fullmatch(name) or name.lower() in _PAGE_FOLDERS or name.lower().endswith(".html"):
         name = f"{owner.lower()}.github.io"
@@ -306,14 +308,14 @@ def _repository_of_page(owner: str, path: str) -> str:
 
 
 def repositories_in(text: str) -> list[str]:
-    """Every repository that a running text names, with or without scheme, in order, each once; those of pages last."""
+    """Repositories that a text names, with or without scheme, each once, in order; those of github.io pages last."""
     lower = text.lower()
     if not any(host in lower for host in _FORGES):
         return []
     found: dict[str, str] = {}
     # The pattern tries every character, and an address is part of a word with a stroke, or of a page's.
     pages = "github.io" in lower
-    words = [word for word in mended_addresses(text).split() if "/" in word or (pages and "github.io" in word.lower())]
+    words = [word for word in repair_addresses(text).split() if "/" in word or (pages and "github.io" in word.lower())]
     matches = [match for word in words for match in _REPOSITORY_IN_TEXT.finditer(word)]
     for match in sorted(matches, key=lambda match: match["page"] is not None):  # a page's address tells nothing of upper case
         try:
@@ -325,13 +327,13 @@ def repositories_in(text: str) -> list[str]:
 
 
 @lru_cache(maxsize=16)  # a text is asked about once, and again for each repository in it
-def mended_addresses(text: str) -> str:
-    """A running text in which addresses of forges are whole: without escapes, and blanks where none can be."""
+def repair_addresses(text: str) -> str:
+    """Repair addresses of forges in a text: remove escapes, and blanks and line breaks inside an address."""
     text = text.replace("\\_", "_")
     lower = text.lower()
     # The patterns try every character, and most texts have nothing torn. (Of all blanks only the space is printable.)
-    if text.isprintable() and not any(tear in lower for tear in _TEARS):
+    if text.isprintable() and not any(tear in lower for tear in _BREAK_MARKS):
         return text
-    for pattern, whole in _TORN:
+    for pattern, whole in _BROKEN_ADDRESSES:
         text = pattern.sub(whole, text)
     return text

@@ -1,4 +1,4 @@
-"""What the knowledge base is about: papers, notes on them, and links to their code."""
+"""Data classes: papers, authors, versions, notes, mentions, code links, cards; and the text that is embedded."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Author:
 
     @classmethod
     def from_name(cls, name: str) -> Author:
-        """Splits a name written in reading order: particles belong to the family name."""
+        """Split a name in reading order; particles belong to the family name."""
         words = name.split()
         if len(words) < 2:
             return cls(name.strip())
@@ -51,7 +51,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Paper:
-    """A paper as the catalogue holds it; `abstract` is empty where only a note tells of it."""
+    """A paper of the catalogue; `abstract` is empty if it is known by notes alone."""
 
     id: str
     title: str
@@ -73,23 +73,23 @@ class Paper:
 
 @dataclass(frozen=True, slots=True)
 class CodeLink:
-    """A repository that goes with a paper, and where that is known from."""
+    """A repository of a paper, with its source."""
 
     url: str
     source: str
     official: bool | None = None
     stars: int | None = None
     confidence: float = 0.9
-    """How sure it is that this is the paper's own code, data or model, from 0 to 1."""
+    """Confidence, from 0 to 1, that this is the paper's own code, data or model."""
     evidence: str = ""
     framework: str = ""
     checked: datetime | None = None
-    """When its forge, or Hugging Face, was last asked about it, in UTC; `stars` are of that time."""
+    """Time of the last query to its forge or Hugging Face, UTC; `stars` are of that time."""
     archived: bool = False
 
     @property
     def facts(self) -> list[str]:
-        """What is known of it, in phrases fit to be shown beside its address."""
+        """Phrases to show beside its address."""
         official = {True: "official", False: "not official", None: "not known to be official"}[self.official]
         because = f": {self.evidence}" if self.evidence else ""
         stars = "" if self.stars is None else f"{self.stars:,} stars"
@@ -101,11 +101,11 @@ class CodeLink:
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """A link inside a note, or in a document beside its notes."""
+    """A link in a note, or in a document outside its notes."""
 
     kind: MentionKind
     target: str
-    """Canonical paper id, repository address or cleaned address, as `kind` says."""
+    """Canonical paper id, repository URL or cleaned URL, depending on `kind`."""
     text: str
     """The words that were linked."""
     line: int
@@ -137,18 +137,18 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """All that is known of a paper, as answers show it."""
+    """A paper with its code and notes, as hits show it."""
 
     paper: Paper
     code: tuple[CodeLink, ...] = ()
-    """Its repositories, the surest first."""
+    """Repositories by falling confidence."""
     notes: tuple[Note, ...] = ()
-    """What documents say of it, in their order."""
+    """Notes on it, by document and line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A record, or a part of one, that could not be read; the rest of its source went in."""
+    """A record, or part of one, that could not be read."""
 
     source: str
     line: int
@@ -156,7 +156,7 @@ class Skipped:
 
 
 def embedding_text(title: str, body: str) -> str:
-    """The text that is embedded for a paper: its title, then its abstract or, lacking one, the notes on it."""
+    """The text that is embedded for a paper: title, then `body`, which is its abstract or else the notes on it."""
     title = title.strip()
     if not body.strip():
         return title
@@ -170,7 +170,7 @@ _LINK = re.compile(r"\[([^\]]*)\]\((?:[^()\s]|\([^()]*\))*\)")
 
 
 def plain_text(markdown: str) -> str:
-    """Markdown without images, HTML, Jekyll attributes, link targets and emphasis, for reading by a model."""
+    """Plain text of Markdown: without images, HTML, Jekyll attributes, link targets and emphasis."""
     text = _LINK.sub(r"\1", _MARKUP.sub(" ", markdown))
     text = re.sub(r"^\s{0,6}(?:#{1,6}|>|[-*+•]|\d+[.)])\s+", "", text, flags=re.MULTILINE)
     return " ".join(re.sub(r"(\*\*|__|`+|\*(?=\w)|(?<=\w)\*)", "", text).split())

@@ -1,4 +1,4 @@
-"""How long work tells of itself; the command line and the app each show it in their own way."""
+"""Progress reporting: the protocol, a no-op, and a JSON file for another process to read."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from typing import Protocol
 
 from kb.files import replace_file
 
-#: The file that a command keeps its standing in, for whoever started it to look at; set by `kb.background`.
+#: Environment variable with the path of the file that a command writes its progress to; set by `kb.jobs.background`.
 PROGRESS_VARIABLE = "KB_PROGRESS_FILE"
-_PAUSE = 0.25  # seconds between two writings
+_WRITE_INTERVAL = 0.25  # seconds between two writings
 
 
 class Progress(Protocol):
-    """What long work reports to. Tasks come one after another."""
+    """Receiver of progress reports. Tasks come one after another."""
 
     def start(self, task: str, total: int, unit: str) -> None:
-        """A task begins: what it is, and how many units it has."""
+        """Begin a task of `total` units; 0 if the total is not known."""
         ...
 
     def advance(self, done: int) -> None:
-        """So many more units of the current task are done."""
+        """Report that `done` more units of the current task are complete."""
         ...
 
     def wait(self, what: str, seconds: float) -> None:
-        """Nothing is done until `what` comes, in so many seconds; the next word of progress ends the wait."""
+        """Report a pause of so many seconds until `what`; the next call of `start` or `advance` ends it."""
         ...
 
 
 class NoProgress:
-    """Shows nothing."""
+    """Ignores all reports."""
 
     def start(self, task: str, total: int, unit: str) -> None: ...
 
@@ -42,8 +42,8 @@ class NoProgress:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How far a task is."""
+class ProgressState:
+    """Progress of a task."""
 
     task: str
     done: int
@@ -51,20 +51,20 @@ class Standing:
     unit: str
     """Such as 'papers'; 'B' for bytes."""
     seconds: float
-    """Since it began."""
+    """Seconds since the task began."""
     awaited: str = ""
-    """What it waits for; empty while it goes on."""
+    """What the task waits for; empty while it goes on."""
     until: float = 0.0
-    """When that comes, in seconds since 1970."""
+    """End of the wait, in seconds since 1970."""
 
     @property
     def share(self) -> float | None:
-        """From 0 to 1; `None` where nobody knows beforehand how much there is."""
+        """Fraction done, from 0 to 1; `None` if the total is not known."""
         return min(self.done / self.total, 1.0) if self.total else None
 
     @property
     def wait(self) -> str:
-        """What is waited for, and for how long still; empty while the task goes on."""
+        """What is waited for, and the seconds left; empty while the task goes on."""
         left = self.until - time.time()
         return "" if not self.awaited else f"{self.awaited} in {left:.0f} s" if left >= 1 else f"{self.awaited} now"
 
@@ -77,8 +77,8 @@ class Standing:
         return f"{speed / 1e6:.0f} MB/s" if self.unit == "B" else f"{speed:,.0f} {self.unit}/s"
 
     @classmethod
-    def read(cls, path: Path) -> Standing | None:
-        """What the file says; `None` where there is none yet."""
+    def read(cls, path: Path) -> ProgressState | None:
+        """Read a progress file; `None` if there is none yet."""
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
@@ -86,22 +86,22 @@ class Standing:
 
 
 class ProgressFile:
-    """Keeps the standing in a file, replaced whole a few times a second."""
+    """Writes the progress to a file, replaced atomically at most four times a second."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._now = Standing("", 0, 0, "", 0.0)
+        self._now = ProgressState("", 0, 0, "", 0.0)
         self._began = self._written = 0.0
 
     def start(self, task: str, total: int, unit: str) -> None:
         self._began = time.monotonic()
-        self._now = Standing(task, 0, total, unit, 0.0)
+        self._now = ProgressState(task, 0, total, unit, 0.0)
         self._write()
 
     def advance(self, done: int) -> None:
         now, waited = time.monotonic(), self._now.awaited
-        self._now = Standing(self._now.task, self._now.done + done, self._now.total, self._now.unit, now - self._began)
-        if waited or now - self._written >= _PAUSE or self._now.done >= self._now.total:
+        self._now = ProgressState(self._now.task, self._now.done + done, self._now.total, self._now.unit, now - self._began)
+        if waited or now - self._written >= _WRITE_INTERVAL or self._now.done >= self._now.total:
             self._write()
 
     def wait(self, what: str, seconds: float) -> None:

@@ -28,7 +28,7 @@ from kb.encode.encoder import Encoder
 from kb.insights.map_layout import MapLayout
 from kb.insights.map_view import Plot
 from kb.store import Home
-from kb.store.columns import Outlines
+from kb.store.columns import PaperColumns
 
 from thirty_papers import NOTES, PAPERS, PaperRow  # isort: skip
 
@@ -289,7 +289,7 @@ def plot_of(home: Home) -> Plot:
     try:
         layout = MapLayout.of(generation)
         assert layout is not None
-        return Plot.of(layout, Outlines.of(generation.catalogue))
+        return Plot.of(layout, PaperColumns.of(generation.catalogue))
     finally:
         generation.close()
 

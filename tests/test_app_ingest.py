@@ -113,10 +113,10 @@ def test_quiet_is_told_from_broken(own: Home, serve: Serve, new_page: NewPage) -
     long_ago, yesterday = now - timedelta(days=28), now - timedelta(hours=25)
     with own.draft() as draft:
         ledger = Ledger(draft.catalogue)
-        ledger.keep(Harvest("oai:cs:cs:CL", reached=now, finished=now))
-        ledger.keep(Harvest("oai:cs:cs:LG", reached=long_ago, finished=long_ago))
-        ledger.keep(Harvest("oai:cs:cs:CV", reached=now, finished=now, in_progress=True))
-        ledger.keep(Harvest("oai:cs:cs:IR", reached=yesterday, finished=yesterday))
+        ledger.save_harvest(Harvest("oai:cs:cs:CL", reached=now, finished=now))
+        ledger.save_harvest(Harvest("oai:cs:cs:LG", reached=long_ago, finished=long_ago))
+        ledger.save_harvest(Harvest("oai:cs:cs:CV", reached=now, finished=now, in_progress=True))
+        ledger.save_harvest(Harvest("oai:cs:cs:IR", reached=yesterday, finished=yesterday))
         draft.publish()
     (own.path / "config.toml").write_text('categories = ["stat.ML"]', encoding="utf-8")
     icons = {State.CURRENT: "check_circle", State.QUIET: "bedtime", State.NEVER: "hourglass_empty"}

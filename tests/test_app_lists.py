@@ -16,7 +16,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from app.views.lists import _FORMATS
 from kb.formats import WRITERS, references_of
-from kb.library import LIBRARY_FILE, Entry, Library, Memory, known_entries
+from kb.library import LIBRARY_FILE, Choices, Entry, Library, resolve_entries
 from kb.store import Home
 
 from thirty_papers import PAPERS  # isort: skip
@@ -52,7 +52,7 @@ def make(shelf: Home, library: Library, name: str, *ids: str) -> None:
     generation = shelf.open()
     try:
         library.create(name)
-        library.add(name, known_entries([Entry(identifier, "") for identifier in ids], generation.catalogue))
+        library.add(name, resolve_entries([Entry(identifier, "") for identifier in ids], generation.catalogue))
     finally:
         generation.close()
 
@@ -163,7 +163,7 @@ def test_every_format_is_downloaded_as_the_library_writes_it(app: str, shelf: Ho
     press(page.get_by_role("button", name="Export"))
     generation = shelf.open()
     try:
-        references = references_of(library.read_list("To go: a/b"), generation.catalogue, Memory(shelf.path / LIBRARY_FILE))
+        references = references_of(library.read_list("To go: a/b"), generation.catalogue, Choices(shelf.path / LIBRARY_FILE))
     finally:
         generation.close()
     for form, (label, ending, _) in _FORMATS.items():
@@ -226,14 +226,14 @@ def test_recommendations_are_added_or_dismissed(own: Home, serve: Serve, new_pag
     press(page.get_by_role("button", name="Add to this list"))
     expect(page.get_by_role("button", name="Not for me")).to_have_count(0)
     assert ids(library, "Tuning") == [LORA, QLORA]  # the one paper of the last thirty days that is not withdrawn
-    memory = Memory(own.path / LIBRARY_FILE)
-    assert memory.recommended_before("Tuning", datetime.max.replace(tzinfo=UTC).date()) == [QLORA]
+    choices = Choices(own.path / LIBRARY_FILE)
+    assert choices.recommended_before("Tuning", datetime.max.replace(tzinfo=UTC).date()) == [QLORA]
     library.remove("Tuning", [QLORA])
     page.goto(list_url(address, "Sequel"))
     press(page.get_by_role("button", name="Find new papers"))
     press(page.get_by_role("button", name="Not for me"))
     page.get_by_text("Nothing new is close to this list.").wait_for()
-    assert memory.dismissed() == [QLORA]
+    assert choices.dismissed() == [QLORA]
     assert ids(library, "Sequel") == [LORA]
 
 
@@ -256,7 +256,7 @@ def test_read_only_shows_all_and_changes_nothing(own: Home, new_page: NewPage, t
         assert page.get_by_text("Add to list").count() == 0
         expect(card(page, "QLoRA: Efficient Finetuning of Quantized LLMs").get_by_text("on Look")).to_be_visible()
     wished = [(paper.paper_id, "key") for paper in Library(own.path / LIBRARY_FILE).read_list("Look").entries]
-    assert Memory(own.path / LIBRARY_FILE).citation_keys(wished, remember=False) == {QLORA: "key"}  # none was given
+    assert Choices(own.path / LIBRARY_FILE).citation_keys(wished, remember=False) == {QLORA: "key"}  # none was given
 
 
 @pytest.mark.parametrize("width", [400, 1600])

@@ -20,7 +20,7 @@ from kb.insights.digest import make_digest
 from kb.insights.map_view import Area, Plot
 from kb.library import LIBRARY_FILE, Entry, Library
 from kb.store import Home
-from kb.store.monthly import Trends
+from kb.store.monthly import MonthlyCounts
 
 QLORA = "arxiv:2305.14314"
 
@@ -212,7 +212,7 @@ def test_the_packed_plot_is_small_and_whole() -> None:
 def test_the_digest_is_read_and_taken_along(app: str, built: Home, new_page: NewPage) -> None:
     generation = built.open()
     try:
-        months = Trends(generation.catalogue).months()
+        months = MonthlyCounts(generation.catalogue).months()
         digests = {month: make_digest(generation, month) for month in months[:2]}
     finally:
         generation.close()

@@ -14,8 +14,8 @@ from conftest import record
 
 from kb.errors import BusyError, SourceError
 from kb.jobs.background import Background
-from kb.jobs.uploads import keep_upload, reading
-from kb.progress import ProgressFile, Standing
+from kb.jobs.uploads import commands_for, save_upload
+from kb.progress import ProgressFile, ProgressState
 from kb.store import Home
 
 WAITS = ["schedule", "run"]  # a command that runs until it is stopped
@@ -38,7 +38,7 @@ def wait(condition: Callable[[], object]) -> None:
 def test_commands_run_one_after_another_and_tell_what_they_did(
     home: Home, background: Background, write_snapshot: Callable[..., Path]
 ) -> None:
-    assert (background.running(), background.last(), background.standing(), background.log()) == (False, None, None, "")
+    assert (background.running(), background.last(), background.progress(), background.log()) == (False, None, None, "")
     path = write_snapshot([record(n) for n in range(30)])
     background.start("Reading it", [["ingest", "snapshot", str(path), "--no-index"], ["status"]])
     wait(lambda: not background.running())
@@ -47,9 +47,9 @@ def test_commands_run_one_after_another_and_tell_what_they_did(
     assert (job.title, job.exit_code, job.stopped, bool(job.finished)) == ("Reading it", 0, False, True)
     assert "30 new" in background.log()
     assert "30 papers, 0 notes" in background.log()
-    standing = background.standing()
-    assert standing is not None
-    assert (standing.unit, standing.share) == ("B", 1.0)
+    state = background.progress()
+    assert state is not None
+    assert (state.unit, state.share) == ("B", 1.0)
 
 
 def test_one_that_fails_is_told_and_the_next_is_run_all_the_same(background: Background) -> None:
@@ -91,25 +91,25 @@ def test_a_killed_job_is_seen_to_have_ended(background: Background) -> None:
 
 def test_the_progress_file_says_how_far_a_task_is(tmp_path: Path) -> None:
     path = tmp_path / "progress.json"
-    assert Standing.read(path) is None
+    assert ProgressState.read(path) is None
     progress = ProgressFile(path)
     progress.start("Embedding", 200, "texts")
     progress.advance(50)
     progress.advance(150)
     assert json.loads(path.read_text())["done"] == 200
-    assert Standing("Embedding", 50, 200, "texts", 2.0).rate == "25 texts/s"
-    assert Standing("Reading", 50_000_000, 100_000_000, "B", 2.0).rate == "25 MB/s"
-    assert Standing("Reading", 50, 200, "B", 2.0).share == 0.25
-    assert Standing("Records", 50, 0, "records", 2.0).share is None
+    assert ProgressState("Embedding", 50, 200, "texts", 2.0).rate == "25 texts/s"
+    assert ProgressState("Reading", 50_000_000, 100_000_000, "B", 2.0).rate == "25 MB/s"
+    assert ProgressState("Reading", 50, 200, "B", 2.0).share == 0.25
+    assert ProgressState("Records", 50, 0, "records", 2.0).share is None
 
 
 def test_the_progress_file_says_what_a_task_waits_for_and_that_it_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "progress.json"
 
     def told() -> str:
-        standing = Standing.read(path)
-        assert standing is not None
-        return standing.wait
+        state = ProgressState.read(path)
+        assert state is not None
+        return state.wait
 
     progress = ProgressFile(path)
     progress.start("Records", 0, "records")
@@ -144,7 +144,7 @@ def test_the_progress_file_says_what_a_task_waits_for_and_that_it_goes_on(tmp_pa
     ],
 )
 def test_a_dropped_file_gets_a_name_that_leads_nowhere_else(home: Home, name: str, kept: str) -> None:
-    path = keep_upload(home, name, b"text")
+    path = save_upload(home, name, b"text")
     assert path == home.path / "uploads" / kept
     assert path.read_bytes() == b"text"
     assert [p.name for p in (home.path / "uploads").iterdir()] == [kept]
@@ -153,14 +153,14 @@ def test_a_dropped_file_gets_a_name_that_leads_nowhere_else(home: Home, name: st
 @pytest.mark.parametrize("name", [".md", "virus.exe", "page.html", "", "..", "notes", "x.md.exe", "a/b/"])
 def test_a_kind_that_nothing_reads_is_refused(home: Home, name: str) -> None:
     with pytest.raises(SourceError, match=r"\.md"):
-        keep_upload(home, name, b"text")
+        save_upload(home, name, b"text")
     assert not (home.path / "uploads").exists()
 
 
 def test_each_kind_has_its_command_and_what_they_bring_is_embedded_once(home: Home) -> None:
-    notes, bibliography, snapshot = (keep_upload(home, name, b"") for name in ("a.md", "My thesis.bib", "part.jsonl.zst"))
-    assert reading([bibliography]) == [["list", "import", "My thesis", str(bibliography)]]
-    assert reading([notes, bibliography, snapshot]) == [
+    notes, bibliography, snapshot = (save_upload(home, name, b"") for name in ("a.md", "My thesis.bib", "part.jsonl.zst"))
+    assert commands_for([bibliography]) == [["list", "import", "My thesis", str(bibliography)]]
+    assert commands_for([notes, bibliography, snapshot]) == [
         ["ingest", "notes", str(notes), "--no-index"],
         ["list", "import", "My thesis", str(bibliography)],
         ["ingest", "snapshot", str(snapshot), "--no-index"],

@@ -13,7 +13,7 @@ import duckdb
 import pytest
 
 from kb.errors import NewerError, QueryError, SourceError, StoreError
-from kb.library import LIBRARY_FILE, Entry, Library, Memory, backup
+from kb.library import LIBRARY_FILE, Choices, Entry, Library, backup
 from kb.library import database as library_file
 from kb.store import Home
 from kb.store.schema import _migrations, newest_schema
@@ -29,8 +29,8 @@ def library(home: Home) -> Library:
     library = Library(home.path / LIBRARY_FILE)
     library.create("Thesis")
     library.add("Thesis", [BERT])
-    Memory(home.path / LIBRARY_FILE).dismiss(["1706.03762"])
-    Memory(home.path / LIBRARY_FILE).citation_keys([("arxiv:1810.04805", "devlin2018bert")])
+    Choices(home.path / LIBRARY_FILE).dismiss(["1706.03762"])
+    Choices(home.path / LIBRARY_FILE).citation_keys([("arxiv:1810.04805", "devlin2018bert")])
     home.configuration.write_text(CONFIGURATION)
     return library
 

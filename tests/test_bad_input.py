@@ -41,7 +41,7 @@ from kb.identifiers import ArxivId
 from kb.papers import Paper
 from kb.progress import NoProgress
 from kb.search.qrels import read_judgements
-from kb.store import Catalogue, Home, Intake, catalogue_problems
+from kb.store import Catalogue, Home, StagedPapers, catalogue_problems
 
 INPUTS = int(os.environ.get("KB_TEST_INPUTS", "15"))
 SECONDS = 5.0  # of computing: a longer one counts as a hang
@@ -397,10 +397,10 @@ def far_side(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, byt
 
 def kept(catalogue: Catalogue, papers: Sequence[Paper]) -> None:
     """Puts papers into the catalogue as a harvest does."""
-    intake = Intake(catalogue)
-    intake.begin()
-    intake.stage(papers)
-    intake.merge()
+    staged = StagedPapers(catalogue)
+    staged.begin()
+    staged.stage(papers)
+    staged.merge()
 
 
 @many

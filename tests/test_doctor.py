@@ -23,7 +23,7 @@ from kb.index.dense import DENSE_FILE, DenseIndex
 from kb.library import LIBRARY_FILE, Entry, Library
 from kb.progress import NoProgress
 from kb.search.searcher import Searcher
-from kb.store import Home, Intake
+from kb.store import Home, StagedPapers
 
 Kb = Callable[..., subprocess.CompletedProcess[str]]
 PAPERS = 40
@@ -153,10 +153,10 @@ def test_indexes_and_vectors_that_are_whole_but_wrong(damaged: Home, encoder: En
     repair(damaged, [finding], load, NoProgress())
     assert examine(damaged, load) == []
     with damaged.draft() as draft:  # a paper whose text changed behind the indexes' back
-        intake = Intake(draft.catalogue)
-        intake.begin()
-        intake.stage([replace(draft.catalogue.papers([1])[1], abstract="Something else entirely.", updated=None)])
-        intake.merge()
+        staged = StagedPapers(draft.catalogue)
+        staged.begin()
+        staged.stage([replace(draft.catalogue.papers([1])[1], abstract="Something else entirely.", updated=None)])
+        staged.merge()
         draft.publish()
     assert {(f.part, f.place) for f in examine(damaged, load)} == {
         (Part.VECTORS, VectorStore.folder_of(damaged.vectors, encoder.fingerprint).relative_to(damaged.path).as_posix()),

@@ -21,7 +21,7 @@ from kb.formats.markdown import entry_of_note
 from kb.formats.read import read_bibliography
 from kb.formats.reference import clean_authors, default_key, default_keys, make_reference, with_keys
 from kb.formats.venue import Venue, published_venue
-from kb.library import Entry, Memory
+from kb.library import Choices, Entry
 from kb.papers import Author, CodeLink, Paper, Version
 from kb.text.latex import bibtex_title, to_unicode
 
@@ -216,11 +216,11 @@ def test_a_particle_goes_with_the_family_name(served: Author, written: Author) -
 
 
 def test_keys_do_not_change_when_a_list_does(tmp_path: Path) -> None:
-    memory = Memory(tmp_path / "library.sqlite")
+    choices = Choices(tmp_path / "library.sqlite")
     twins = [make_reference(Entry(f"arxiv:2001.0000{n}", "Deep nets", (Author("Li", "A."),), 2020), None, ()) for n in (1, 2, 3)]
-    first = memory.citation_keys(default_keys(twins[1:]))
+    first = choices.citation_keys(default_keys(twins[1:]))
     assert first == {"arxiv:2001.00002": "li2020deep", "arxiv:2001.00003": "li2020deep-2"}
-    assert memory.citation_keys(default_keys(twins)) == {**first, "arxiv:2001.00001": "li2020deep-3"}
+    assert choices.citation_keys(default_keys(twins)) == {**first, "arxiv:2001.00001": "li2020deep-3"}
 
 
 # Venues ----------------------------------------------------------------------------------------------------------------

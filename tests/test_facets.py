@@ -16,7 +16,7 @@ from kb.encode.encoder import Encoder
 from kb.index.build import build_indexes, embed_missing
 from kb.papers import Paper
 from kb.search.searcher import Searcher
-from kb.store import Home, Intake
+from kb.store import Home, StagedPapers
 from kb.text.facets import FACETS, facet_passage, sentence_facets
 from kb.text.sentences import split_sentences
 
@@ -66,10 +66,10 @@ def searcher(home: Home, encoder: Encoder) -> Searcher:
         for n, (problem, method) in enumerate(SHARED, start=1)
     ]
     with home.draft() as draft:
-        intake = Intake(draft.catalogue)
-        intake.begin()
-        intake.stage(papers)
-        intake.merge()
+        staged = StagedPapers(draft.catalogue)
+        staged.begin()
+        staged.stage(papers)
+        staged.merge()
         draft.publish()
     embed_missing(home, encoder)
     with home.draft() as draft:

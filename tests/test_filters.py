@@ -15,7 +15,7 @@ from kb.index.build import build_indexes, embed_missing
 from kb.papers import Author, CodeLink, Note, Paper
 from kb.search.retriever import CANDIDATE_DEPTH, Query
 from kb.search.searcher import Searcher
-from kb.store import Filters, Home, Intake
+from kb.store import Filters, Home, StagedPapers
 
 PAPERS = 10_000
 #: Every how many-th paper: 50 %, 10 %, 1 %, 0.1 % and 0.01 % of them.
@@ -58,10 +58,10 @@ def searcher(tmp_path_factory: pytest.TempPathFactory) -> Searcher:
     home = Home(tmp_path_factory.mktemp("filters") / "kb")
     papers = [paper(number) for number in range(PAPERS)]
     with home.draft() as draft:
-        intake = Intake(draft.catalogue)
-        intake.begin()
-        intake.stage(papers)
-        intake.merge()
+        staged = StagedPapers(draft.catalogue)
+        staged.begin()
+        staged.stage(papers)
+        staged.merge()
         links = [(papers[n].id, CodeLink(f"https://github.com/example/{n}", "abstract")) for n in range(0, PAPERS, 100)]
         draft.catalogue.add_code_links(links)
         draft.catalogue.notes.replace("n.md", [Note("n.md", n, papers[n].id, papers[n].title, "Good.") for n in range(10)], [])

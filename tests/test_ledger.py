@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from kb.papers import Author, Note, Paper, Version
-from kb.store import Catalogue, Harvest, History, Home, Intake, Ledger, TextChange, Withdrawal
+from kb.store import Catalogue, Harvest, History, Home, Ledger, StagedPapers, TextChange, Withdrawal
 from kb.store.connection import Connection
 from kb.store.schema import migrate
 
@@ -31,10 +31,10 @@ REVISED = replace(PAPER, title="On parsing well", abstract="We parse well.", upd
 
 
 def put(catalogue: Catalogue, *papers: Paper, marks_withdrawn: bool = True) -> None:
-    intake = Intake(catalogue)
-    intake.begin()
-    intake.stage(papers, marks_withdrawn)
-    intake.merge()
+    staged = StagedPapers(catalogue)
+    staged.begin()
+    staged.stage(papers, marks_withdrawn)
+    staged.merge()
     catalogue.notes.settle()
 
 
@@ -134,10 +134,10 @@ def test_datestamps_tell_what_has_to_be_asked_for(home: Home) -> None:
     old, new = date(2024, 1, 1), date(2024, 6, 1)
     with home.draft() as draft:
         ledger = Ledger(draft.catalogue)
-        ledger.stamp([("arxiv:2401.00001", old), ("arxiv:2401.00002", new)])
-        ledger.stamp([("arxiv:2401.00002", old)])
+        ledger.record_datestamps([("arxiv:2401.00001", old), ("arxiv:2401.00002", new)])
+        ledger.record_datestamps([("arxiv:2401.00002", old)])
         listed = [("arxiv:2401.00001", new), ("arxiv:2401.00002", new), ("arxiv:2401.00003", old)]
-        assert ledger.outdated(listed) == [("arxiv:2401.00003", old), ("arxiv:2401.00001", new)]
+        assert ledger.not_received(listed) == [("arxiv:2401.00003", old), ("arxiv:2401.00001", new)]
 
 
 def test_a_harvest_comes_back_as_it_was_kept(home: Home) -> None:
@@ -145,8 +145,8 @@ def test_a_harvest_comes_back_as_it_was_kept(home: Home) -> None:
         "oai:cs", datetime(2024, 1, 1), datetime(2024, 5, 1), None, datetime(2024, 4, 1), "token|1", datetime(2024, 5, 2), True
     )
     with home.draft() as draft:
-        Ledger(draft.catalogue).keep(kept)
-        Ledger(draft.catalogue).keep(replace(kept, source="oai:math"))
+        Ledger(draft.catalogue).save_harvest(kept)
+        Ledger(draft.catalogue).save_harvest(replace(kept, source="oai:math"))
         draft.publish()
     generation = home.open()
     ledger = Ledger(generation.catalogue)

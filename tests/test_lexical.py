@@ -19,13 +19,15 @@ from kb.encode.vector_store import digests
 from kb.errors import StoreError
 from kb.index.lexical import LexicalIndex
 from kb.papers import Author, Card, CodeLink, Mention, Note, Paper, Version
-from kb.store import Keys, SearchText
+from kb.store import IndexDocument, Keys
 from kb.text.tokenize import fold, index_terms, normalize_text, short_name, technical_names
 
 
-def paper(key: int, title: str, abstract: str = "", authors: str = "", notes: str = "", code: Sequence[str] = ()) -> SearchText:
+def paper(
+    key: int, title: str, abstract: str = "", authors: str = "", notes: str = "", code: Sequence[str] = ()
+) -> IndexDocument:
     people = tuple(Author.from_name(name) for name in authors.split(", ") if name)
-    return SearchText(key, Card(Paper(f"url:https://x.org/{key}", title, abstract, people)), notes, tuple(code))
+    return IndexDocument(key, Card(Paper(f"url:https://x.org/{key}", title, abstract, people)), notes, tuple(code))
 
 
 PAPERS = (
@@ -40,13 +42,13 @@ PAPERS = (
 )
 
 
-def build(folder: Path, papers: Iterable[SearchText]) -> list[int]:
+def build(folder: Path, papers: Iterable[IndexDocument]) -> list[int]:
     """Updates the index in a folder; returns the keys that it asked for."""
     by_key = {p.key: p for p in papers}
     keys = np.asarray(sorted(by_key), dtype=np.int64)
     asked: list[int] = []
 
-    def texts(wanted: Keys) -> Iterable[SearchText]:
+    def texts(wanted: Keys) -> Iterable[IndexDocument]:
         asked.extend(wanted.tolist())
         return [by_key[int(key)] for key in wanted]
 
@@ -60,7 +62,7 @@ def index(tmp_path: Path) -> LexicalIndex:
     return LexicalIndex.read(tmp_path / "lexical")
 
 
-def many(number: int) -> list[SearchText]:
+def many(number: int) -> list[IndexDocument]:
     """Papers of random words, of few enough words that tantivy keeps every length exactly."""
     random = np.random.default_rng(3)
     vocabulary = [f"word{chr(97 + i)}{chr(97 + j)}" for i in range(12) for j in range(12)]
@@ -70,7 +72,7 @@ def many(number: int) -> list[SearchText]:
     ]
 
 
-def brute_force(papers: Sequence[SearchText], query: str) -> dict[int, float]:
+def brute_force(papers: Sequence[IndexDocument], query: str) -> dict[int, float]:
     """Okapi BM25 with k1 = 1.2, b = 0.75 over the abstracts."""
     counts = {p.key: Counter(index_terms(p.card.paper.abstract)) for p in papers}
     mean = sum(c.total() for c in counts.values()) / len(papers)
@@ -219,14 +221,14 @@ FULL = Card(
 
 
 def test_cards_come_back_as_they_were_given(tmp_path: Path) -> None:
-    papers = [*many(400), SearchText(500, FULL, "body"), SearchText(501, Card(Paper("url:https://x.org/501", "Bare")))]
+    papers = [*many(400), IndexDocument(500, FULL, "body"), IndexDocument(501, Card(Paper("url:https://x.org/501", "Bare")))]
     build(tmp_path / "lexical", papers)
     index = LexicalIndex.read(tmp_path / "lexical")
     wanted = [501, 500, *range(1, 301)]
     assert index.cards([*wanted, 600]) == {text.key: text.card for text in papers if text.key in wanted}
     assert index.cards([]) == index.cards([600]) == {}
     changed = replace(FULL, code=FULL.code[:1])
-    assert build(tmp_path / "lexical", [*papers[:400], SearchText(500, changed, "body")]) == [500]
+    assert build(tmp_path / "lexical", [*papers[:400], IndexDocument(500, changed, "body")]) == [500]
     assert LexicalIndex.read(tmp_path / "lexical").cards([500, 501]) == {500: changed}
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kb.errors import QueryError, StoreError
-from kb.library import Entry, Library, Memory
+from kb.library import Choices, Entry, Library
 from kb.papers import Author, Paper
 
 ATTENTION = Entry("arxiv:1706.03762", "Attention Is All You Need", (Author("Vaswani", "Ashish"), Author("Shazeer", "Noam")), 2017)
@@ -40,7 +40,7 @@ def ids(library: Library, name: str = "Thesis") -> list[str]:
 def test_reading_makes_no_file(file: Path) -> None:
     assert Library(file).lists() == []
     assert Library(file).paper_ids() == []
-    assert Memory(file).dismissed() == []
+    assert Choices(file).dismissed() == []
     with pytest.raises(QueryError, match="There is no list 'Thesis'"):
         Library(file).read_list("Thesis")
     assert not file.exists()
@@ -172,36 +172,36 @@ def test_all_papers_each_once(library: Library) -> None:
 
 
 def test_citation_keys_stay_with_their_papers(file: Path) -> None:
-    memory = Memory(file)
+    choices = Choices(file)
     wished = [("arxiv:2", "li2020deep"), ("arxiv:1", "li2020deep")]
-    assert memory.citation_keys(wished, remember=False) == {"arxiv:2": "li2020deep", "arxiv:1": "li2020deep-2"}
+    assert choices.citation_keys(wished, remember=False) == {"arxiv:2": "li2020deep", "arxiv:1": "li2020deep-2"}
     assert not file.exists()
-    assert memory.citation_keys([("arxiv:1", "li2020deep"), ("arxiv:2", "li2020deep")]) == {
+    assert choices.citation_keys([("arxiv:1", "li2020deep"), ("arxiv:2", "li2020deep")]) == {
         "arxiv:1": "li2020deep",
         "arxiv:2": "li2020deep-2",
     }
     # Asked again in another order, with other wishes and company: the same.
-    assert memory.citation_keys([("arxiv:3", "LI2020deep"), ("arxiv:2", "wang2021"), ("arxiv:1", "x")]) == {
+    assert choices.citation_keys([("arxiv:3", "LI2020deep"), ("arxiv:2", "wang2021"), ("arxiv:1", "x")]) == {
         "arxiv:3": "LI2020deep-3",
         "arxiv:2": "li2020deep-2",
         "arxiv:1": "li2020deep",
     }
-    assert memory.citation_keys([("arxiv:4", "li2020deep"), ("arxiv:2", "x")], remember=False) == {
+    assert choices.citation_keys([("arxiv:4", "li2020deep"), ("arxiv:2", "x")], remember=False) == {
         "arxiv:4": "li2020deep-4",
         "arxiv:2": "li2020deep-2",
     }
 
 
 def test_what_was_recommended_counts_from_the_day_after(file: Path) -> None:
-    memory = Memory(file)
-    memory.record_recommended("Thesis", ["arxiv:1706.03762"], date(2025, 10, 1))
-    memory.record_recommended("Thesis", ["arxiv:1706.03762", "arxiv:1810.04805"], date(2025, 10, 2))
-    assert memory.recommended_before("thesis", date(2025, 10, 1)) == []
-    assert memory.recommended_before("thesis", date(2025, 10, 2)) == ["arxiv:1706.03762"]
-    assert memory.recommended_before("thesis", date(2025, 10, 3)) == ["arxiv:1706.03762", "arxiv:1810.04805"]
-    assert memory.recommended_before("", date(2025, 10, 3)) == []
-    memory.dismiss(["1810.04805v2", "1810.04805"])
-    assert memory.dismissed() == ["arxiv:1810.04805"]
+    choices = Choices(file)
+    choices.record_recommended("Thesis", ["arxiv:1706.03762"], date(2025, 10, 1))
+    choices.record_recommended("Thesis", ["arxiv:1706.03762", "arxiv:1810.04805"], date(2025, 10, 2))
+    assert choices.recommended_before("thesis", date(2025, 10, 1)) == []
+    assert choices.recommended_before("thesis", date(2025, 10, 2)) == ["arxiv:1706.03762"]
+    assert choices.recommended_before("thesis", date(2025, 10, 3)) == ["arxiv:1706.03762", "arxiv:1810.04805"]
+    assert choices.recommended_before("", date(2025, 10, 3)) == []
+    choices.dismiss(["1810.04805v2", "1810.04805"])
+    assert choices.dismissed() == ["arxiv:1810.04805"]
 
 
 def test_entry_of_a_paper() -> None:

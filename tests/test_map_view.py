@@ -7,7 +7,7 @@ import pytest
 
 from kb.insights.map_layout import MapLayout, Projection
 from kb.insights.map_view import GROUPS, Area, Plot
-from kb.store.columns import Outlines
+from kb.store.columns import PaperColumns
 
 EMPTY = np.empty((0, 2), dtype=np.float32)
 
@@ -17,9 +17,9 @@ def layout(keys: list[int], coordinates: list[tuple[float, float]]) -> MapLayout
     return MapLayout(projection, np.asarray(keys), np.zeros(len(keys), dtype="V16"), np.asarray(coordinates, dtype=np.float32))
 
 
-def outlines(*rows: tuple[int, str, int, str]) -> Outlines:
+def columns(*rows: tuple[int, str, int, str]) -> PaperColumns:
     keys, titles, years, categories = zip(*rows, strict=True)
-    return Outlines(
+    return PaperColumns(
         np.asarray(keys), [f"arxiv:{key}" for key in keys], list(titles), np.asarray(years, dtype=np.int32), list(categories)
     )
 
@@ -28,7 +28,7 @@ def outlines(*rows: tuple[int, str, int, str]) -> Outlines:
 def plot() -> Plot:
     return Plot.of(
         layout([1, 2, 3, 4, 9], [(0, 0), (1, 0), (1, 1), (-1, 2), (5, 5)]),
-        outlines(
+        columns(
             (1, "One $\\alpha$", 2020, "cs.CL"),
             (2, "Two\nlines", 2021, "cs.CV"),
             (3, "Three", 2021, "cs.CV"),
@@ -58,7 +58,7 @@ def test_groups(plot: Plot) -> None:
 def test_more_groups_than_colours_go_together() -> None:
     n = GROUPS + 5
     rows = [(i, "x", 2000 + i, f"cs.{i:02d}") for i in range(n)]
-    plot = Plot.of(layout(list(range(n)), [(i, i) for i in range(n)]), outlines(*rows)).by_year()
+    plot = Plot.of(layout(list(range(n)), [(i, i) for i in range(n)]), columns(*rows)).by_year()
     assert plot.names == (*(str(2000 + i) for i in range(n - 1, n - GROUPS, -1)), "earlier")
     assert plot.groups.tolist() == [max(0, min(GROUPS - 1, n - 1 - i)) for i in range(n)]
 

@@ -15,7 +15,7 @@ from conftest import record
 from ingest.jobs.run import run_index, run_snapshot
 from kb.encode.encoder import Encoder
 from kb.errors import StoreError
-from kb.library import LIBRARY_FILE, Entry, Library, Memory
+from kb.library import LIBRARY_FILE, Choices, Entry, Library
 from kb.store import Home
 
 
@@ -31,7 +31,7 @@ def test_a_read_only_folder(
     known, new = (f"arxiv:{record(n)['id']}" for n in (1, 2))
     with closing(home.open()) as generation:
         papers = generation.catalogue.papers([k for k in map(generation.catalogue.key_of, (known, new)) if k is not None])
-    Memory(home.path / LIBRARY_FILE).citation_keys([(known, "mine")])
+    Choices(home.path / LIBRARY_FILE).citation_keys([(known, "mine")])
     elsewhere = sqlite3.connect(home.path / LIBRARY_FILE)  # while it is open, the list stays in the file of changes beside it
     elsewhere.execute("SELECT * FROM lists").fetchall()
     Library(home.path / LIBRARY_FILE).create("Thesis", [Entry.of(paper) for paper in papers.values()])

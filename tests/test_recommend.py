@@ -14,7 +14,7 @@ from conftest import TOPICS, record
 from ingest.jobs.run import run_index, run_snapshot
 from kb.encode.encoder import Encoder
 from kb.errors import QueryError
-from kb.library import LIBRARY_FILE, Library, Memory
+from kb.library import LIBRARY_FILE, Choices, Library
 from kb.library.recommend import recommend
 from kb.search.searcher import Searcher
 from kb.store import Home
@@ -99,13 +99,13 @@ def test_on_the_command_line(kb: Kb, stocked: Home) -> None:
     # The same day: the same. The next day: others, for this list alone.
     again = json.loads(kb("recommend", "--list", "molecules", "-k", "4", "--since", "2015-01-01", "--json").stdout)
     assert [row["id"] for row in again] == [row["id"] for row in first]
-    memory = Memory(stocked.path / LIBRARY_FILE)
+    choices = Choices(stocked.path / LIBRARY_FILE)
     tomorrow = datetime.now(UTC).date() + timedelta(days=1)
-    assert set(memory.recommended_before("Molecules", tomorrow)) == {row["id"] for row in first}
-    assert memory.recommended_before("", tomorrow) == []
+    assert set(choices.recommended_before("Molecules", tomorrow)) == {row["id"] for row in first}
+    assert choices.recommended_before("", tomorrow) == []
     dismissed = kb("recommend", "--list", "Molecules", "-k", "4", "--since", "2015-01-01", "--not", first[0]["id"], "--json")
     assert first[0]["id"] not in {row["id"] for row in json.loads(dismissed.stdout)}
-    assert memory.dismissed() == [first[0]["id"]]
+    assert choices.dismissed() == [first[0]["id"]]
     # What is on another list already is not recommended.
     Library(stocked.path / LIBRARY_FILE).create("Read")
     kb("list", "add", "Read", first[1]["id"])

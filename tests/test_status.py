@@ -20,7 +20,7 @@ WEDNESDAY = datetime(2026, 3, 11, 12, tzinfo=UTC)  # announcements on Sunday to 
 
 def harvested(home: Home, **facts: datetime | bool) -> None:
     with home.draft() as draft:
-        Ledger(draft.catalogue).keep(Harvest("oai:cs:cs:CL", **facts))  # type: ignore[arg-type]
+        Ledger(draft.catalogue).save_harvest(Harvest("oai:cs:cs:CL", **facts))  # type: ignore[arg-type]
         draft.publish()
 
 

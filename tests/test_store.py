@@ -16,7 +16,7 @@ import pytest
 
 from kb.errors import BusyError, QueryError, StoreError
 from kb.papers import Author, Card, CodeLink, Mention, Note, Paper, Skipped, Version
-from kb.store import Catalogue, CodeCatalogue, Filters, Home, Intake, PaperChanges, Run, SearchText, SearchTexts
+from kb.store import Catalogue, CodeCatalogue, Filters, Home, IndexDocument, IndexDocuments, PaperChanges, Run, StagedPapers
 
 PAPER = Paper(
     id="arxiv:1706.03762",
@@ -37,10 +37,10 @@ def with_changes(paper: Paper, **changes: object) -> Paper:
 
 
 def upsert(catalogue: Catalogue, *papers: Paper) -> PaperChanges:
-    intake = Intake(catalogue)
-    intake.begin()
-    intake.stage(papers)
-    changes = intake.merge()
+    staged = StagedPapers(catalogue)
+    staged.begin()
+    staged.stage(papers)
+    changes = staged.merge()
     catalogue.notes.settle()
     return changes
 
@@ -110,9 +110,9 @@ def test_what_a_merge_is_about_to_write_can_be_read_meanwhile(home: Home) -> Non
     with home.draft() as draft:
         catalogue = draft.catalogue
         upsert(catalogue, known, kept)
-        intake = Intake(catalogue)
-        intake.begin()
-        intake.stage(
+        staged = StagedPapers(catalogue)
+        staged.begin()
+        staged.stage(
             [
                 with_changes(PAPER, title="Another title", abstract=""),
                 kept,
@@ -121,7 +121,7 @@ def test_what_a_merge_is_about_to_write_can_be_read_meanwhile(home: Home) -> Non
                 with_changes(PAPER, id="arxiv:1901.00002", abstract="Names nothing."),
             ]
         )
-        with intake.merging() as changes:
+        with staged.merging() as changes:
             texts = list(CodeCatalogue(catalogue).merging_texts("(?i)github"))
         assert changes == PaperChanges(new=2, changed=1, unchanged=2)
         assert sorted((text.id, text.title, text.abstract) for text in texts) == [
@@ -134,10 +134,10 @@ def test_what_a_merge_is_about_to_write_can_be_read_meanwhile(home: Home) -> Non
 
 def test_an_error_beside_a_merge_and_one_in_it_reach_the_caller(home: Home) -> None:
     def interrupted(catalogue: Catalogue) -> None:
-        intake = Intake(catalogue)
-        intake.begin()
-        intake.stage([PAPER])
-        with intake.merging():
+        staged = StagedPapers(catalogue)
+        staged.begin()
+        staged.stage([PAPER])
+        with staged.merging():
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt), home.draft() as draft:
@@ -290,7 +290,7 @@ def test_a_card_holds_all_that_is_known_and_its_digest_tells_whether_that_change
     with home.draft() as draft:
         catalogue = draft.catalogue
         upsert(catalogue, PAPER, other)
-        Intake(catalogue).touch_all()
+        StagedPapers(catalogue).touch_all()
         catalogue.replace_code_links([(PAPER.id, own), (other.id, own)], ["abstract"])
         mention = Mention("web", "https://x.org", "code", 3)
         catalogue.notes.replace("/notes.md", [note(PAPER.id, "T", mentions=(mention,)), note(PAPER.id, "", body="more")], [])
@@ -300,9 +300,9 @@ def test_a_card_holds_all_that_is_known_and_its_digest_tells_whether_that_change
         notes = tuple(catalogue.notes.on([PAPER.id])[PAPER.id])
         assert (len(notes), notes[0].mentions) == (2, (mention,))
         assert catalogue.cards([key, unchanged, 99]) == {key: Card(PAPER, (own,), notes), unchanged: Card(other, (own,))}
-        texts = SearchTexts(catalogue)
+        texts = IndexDocuments(catalogue)
         (text,) = texts.of(np.asarray([key, 99]))
-        assert text == SearchText(key, Card(PAPER, (own,), notes), "T. .  . more. ", ("a/own",))
+        assert text == IndexDocument(key, Card(PAPER, (own,), notes), "T. .  . more. ", ("a/own",))
         before, cards = texts.digests(), catalogue.cards([key])
         for change in (
             f"UPDATE papers SET journal_ref = 'NeurIPS' WHERE key = {key}",
@@ -346,7 +346,7 @@ def test_filters(home: Home) -> None:
     with home.draft() as draft:
         catalogue = draft.catalogue
         upsert(catalogue, *papers)
-        Intake(catalogue).touch_all()
+        StagedPapers(catalogue).touch_all()
         catalogue.replace_code_links([("arxiv:1901.00001", CodeLink("https://github.com/a/b", "abstract"))], ["abstract"])
         catalogue.notes.replace("/notes.md", [note("arxiv:1801.00001", "B"), note("doi:10.5/y", "Only noted", year=2020)], [])
         catalogue.notes.settle()

@@ -13,7 +13,7 @@ from conftest import record
 from ingest.jobs.run import run_snapshot
 from kb.insights.trends import OTHER, Month, Rise, by_month, largest_categories, last_whole_month, months_later, rising_words
 from kb.store import Generation, Home
-from kb.store.monthly import Trends
+from kb.store.monthly import MonthlyCounts
 
 
 def paper(number: int, day: str, categories: str = "cs.CL", title: str = "A title", comments: str = "") -> dict[str, Any]:
@@ -58,8 +58,8 @@ def test_papers_by_month_and_category(opened: Callable[..., Generation]) -> None
     ]
     assert [month.first for month in by_month(generation.catalogue, 1)] == [date(2024, 3, 1)]
     assert by_month(generation.catalogue, 1000)[0].first == date(2019, 3, 1)
-    assert Trends(generation.catalogue).months() == [date(2024, 3, 1), date(2024, 1, 1), date(2019, 3, 1)]
-    assert largest_categories(Trends(generation.catalogue), date(2024, 3, 1), 1) == (Rise("cs.AI", 1, 0.0),)
+    assert MonthlyCounts(generation.catalogue).months() == [date(2024, 3, 1), date(2024, 1, 1), date(2019, 3, 1)]
+    assert largest_categories(MonthlyCounts(generation.catalogue), date(2024, 3, 1), 1) == (Rise("cs.AI", 1, 0.0),)
     generation.close()
 
 
@@ -81,7 +81,7 @@ def test_words_that_rise(opened: Callable[..., Generation]) -> None:
     before = [paper(n, f"2024-0{n % 3 + 1}-05", title="Old news of parsing") for n in range(18)]
     now = [paper(20 + n, "2024-04-05", title="State space models") for n in range(6)]
     generation = opened(*before, *now, *(paper(30 + n, "2024-04-06", title="Old news of parsing") for n in range(6)))
-    words = rising_words(Trends(generation.catalogue), date(2024, 4, 1))
+    words = rising_words(MonthlyCounts(generation.catalogue), date(2024, 4, 1))
     # "state space" overlaps with what rises as much, and is not said twice.
     assert words == (Rise("space models", 6, 0.0), Rise("old news", 6, 6.0))
     generation.close()

@@ -148,7 +148,7 @@ def _export(found: ReadingList) -> None:
     drawer = st.popover("Export", icon=":material/download:", key="export", on_change="rerun", disabled=not found.entries)
     if not drawer.open:
         return
-    make = partial(references_of, found, memory=resources.memory(), remember=not resources.read_only())
+    make = partial(references_of, found, choices=resources.choices(), remember=not resources.read_only())
     if resources.home().exists():
         with resources.searcher() as searcher:
             references = make(catalogue=searcher.catalogue)
@@ -175,9 +175,9 @@ def _import_file(data: bytes, source: str, name: str) -> None:
     found = parse_bibliography(data, shorten(source, 80))
     if resources.home().exists():
         with resources.searcher() as searcher:
-            added = add_to_list(found, name, resources.library(), resources.memory(), searcher.catalogue)
+            added = add_to_list(found, name, resources.library(), resources.choices(), searcher.catalogue)
     else:
-        added = add_to_list(found, name, resources.library(), resources.memory(), None)
+        added = add_to_list(found, name, resources.library(), resources.choices(), None)
     already = len(found.entries) - added
     told = [f"{pluralize(added, 'paper')} added", f"{already} on the list already" if already else ""]
     told += [f"{len(found.skipped)} skipped" if found.skipped else ""]
@@ -269,7 +269,7 @@ def _recommended(found: ReadingList) -> None:
         with st.spinner("Comparing new papers with the list …"), resources.searcher() as searcher:
             try:
                 st.session_state[state] = recommend_for(
-                    searcher, resources.library(), resources.memory(), found.name, today=datetime.now(UTC).date()
+                    searcher, resources.library(), resources.choices(), found.name, today=datetime.now(UTC).date()
                 )
             except QueryError as error:
                 st.error(message(error), icon=":material/error:")
@@ -278,7 +278,7 @@ def _recommended(found: ReadingList) -> None:
     if answers is None:
         st.caption("Of the last thirty days that have papers; each with its reason, and none twice.")
         return
-    settled = {entry.paper_id for entry in found.entries} | set(resources.memory().dismissed())
+    settled = {entry.paper_id for entry in found.entries} | set(resources.choices().dismissed())
     waiting = [answer for answer in answers if answer.hit.paper.id not in settled]
     if not waiting:
         st.info("Nothing new is close to this list.", icon=":material/done_all:")
@@ -294,5 +294,5 @@ def _recommendation(found: ReadingList, answer: Recommendation) -> None:
         with st.container(horizontal=True, gap="small"):
             add = partial(_change, partial(resources.library().add, found.name, [Entry.of(paper)]))
             st.button("Add to this list", icon=":material/bookmark_add:", type="tertiary", key=f"add {paper.id}", on_click=add)
-            dismiss = partial(_change, partial(resources.memory().dismiss, [paper.id]))
+            dismiss = partial(_change, partial(resources.choices().dismiss, [paper.id]))
             st.button("Not for me", icon=":material/block:", type="tertiary", key=f"dismiss {paper.id}", on_click=dismiss)

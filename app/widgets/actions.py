@@ -74,6 +74,6 @@ def _cite(paper: Paper) -> None:
         return
     with drawer, resources.searcher() as searcher:
         alone = ReadingList("", datetime.now(UTC), (Entry.of(paper),))
-        references = references_of(alone, searcher.catalogue, resources.memory(), remember=not resources.read_only())
+        references = references_of(alone, searcher.catalogue, resources.choices(), remember=not resources.read_only())
         st.caption("BibTeX; the sign in its corner copies it.")
         st.code(WRITERS["bibtex"]("", references), language="bibtex", wrap_lines=True)

@@ -10,7 +10,7 @@ from app import resources
 from app.widgets.markdown import escape, message
 from kb.errors import KnowledgeBaseError
 from kb.jobs.background import Background, Job
-from kb.progress import Standing
+from kb.progress import ProgressState
 
 _STARTED_HERE = "job started here"
 
@@ -43,34 +43,34 @@ def _running() -> None:
     job = background.last()
     if job is None or not background.running():
         st.rerun(scope="app")
-    standing = background.standing()
+    state = background.progress()
     with st.container(border=True, key="job"):
         with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
             st.markdown(f":material/hourglass_top: **{escape(job.title)}**", width="content")
             if not resources.read_only():
                 st.button("Stop", icon=":material/stop_circle:", key="stop job", on_click=background.stop, width="content")
-        if standing is None:
+        if state is None:
             st.markdown("Starting …")
         else:
-            _standing(standing)
+            _show_progress(state)
         if log := background.log():
             st.code(log, language=None, wrap_lines=True, height=120)
 
 
-def _standing(standing: Standing) -> None:
+def _show_progress(state: ProgressState) -> None:
     """How far the task is, with a bar where it is known how much there is; and what it waits for."""
-    share = standing.share
+    share = state.share
     if share is None:
-        done = f"{standing.done:,} {standing.unit}" if standing.done else "nothing yet"
+        done = f"{state.done:,} {state.unit}" if state.done else "nothing yet"
     else:
-        done = f"{share:.0%}" if standing.unit == "B" else f"{standing.done:,} of {standing.total:,} {standing.unit}"
-    told = escape(f"{standing.task}: {done}" + (f", {standing.rate}" if standing.rate else ""))
+        done = f"{share:.0%}" if state.unit == "B" else f"{state.done:,} of {state.total:,} {state.unit}"
+    told = escape(f"{state.task}: {done}" + (f", {state.rate}" if state.rate else ""))
     if share is None:
         st.markdown(told)
     else:
         st.progress(share, told)
-    if standing.wait:
-        st.warning(f"{escape(standing.wait)}.", icon=":material/hourglass_top:")
+    if state.wait:
+        st.warning(f"{escape(state.wait)}.", icon=":material/hourglass_top:")
 
 
 def _ended(job: Job, log: str) -> None:

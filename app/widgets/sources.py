@@ -11,7 +11,7 @@ from app import navigation, resources
 from app.widgets import job_panel
 from app.widgets.markdown import escape, message, shorten
 from kb.errors import KnowledgeBaseError
-from kb.jobs.uploads import BIBLIOGRAPHIES, NOTES, SNAPSHOTS, keep_upload, reading
+from kb.jobs.uploads import BIBLIOGRAPHIES, NOTES, SNAPSHOTS, commands_for, save_upload
 
 #: What is offered where nothing is known yet; any other may be typed.
 COMMON = ("cs.CL", "cs.LG", "cs.CV", "cs.AI", "cs.IR", "cs.NE", "cs.RO", "cs.SE", "stat.ML", "eess.AS", "eess.IV")
@@ -30,12 +30,12 @@ def drop(label: str, key: str) -> None:
     )
     if st.button("Read these files", icon=":material/upload_file:", disabled=not files, key=f"read {key}"):
         try:
-            kept = [keep_upload(resources.home(), file.name, file.getvalue()) for file in files]
+            kept = [save_upload(resources.home(), file.name, file.getvalue()) for file in files]
         except KnowledgeBaseError as error:
             st.error(message(error), icon=":material/error:")
             return
         names = ", ".join(shorten(path.name, 40) for path in kept[:3]) + (f" and {len(kept) - 3} more" if len(kept) > 3 else "")
-        job_panel.start(f"Reading {names}", reading(kept))
+        job_panel.start(f"Reading {names}", commands_for(kept))
         st.rerun()
 
 

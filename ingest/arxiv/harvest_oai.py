@@ -184,7 +184,7 @@ def _unreceived(run: HarvestRun, oai: ArxivOai, set_name: str, first: datetime |
         if reached != position:
             expired, position = 0, reached
         with open_ledger(run.home) as ledger:
-            missing |= dict(ledger.outdated((h.paper_id, h.datestamp) for h in page.headers))
+            missing |= dict(ledger.not_received((h.paper_id, h.datestamp) for h in page.headers))
         progress.advance(len(page.headers))
         token = page.token
         if not token:

@@ -18,7 +18,7 @@ from kb.errors import SourceError
 from kb.index.build import build_indexes
 from kb.locks import holding
 from kb.papers import Paper
-from kb.store import Harvest, Home, Intake, Ledger, Run
+from kb.store import Harvest, Home, Ledger, Run, StagedPapers
 
 _DRAFT_WAIT = 600  # seconds for another job's publishing, which takes seconds
 _REFERENCE_PERIOD = timedelta(days=56)  # period over which papers per announcement are averaged
@@ -70,9 +70,9 @@ class HarvestRun:
         with self.home.draft(wait=_DRAFT_WAIT) as draft:
             ledger = Ledger(draft.catalogue)
             if papers:
-                intake = Intake(draft.catalogue)
-                intake.begin()
-                intake.stage(papers, self._marks_withdrawn)
+                staged = StagedPapers(draft.catalogue)
+                staged.begin()
+                staged.stage(papers, self._marks_withdrawn)
                 changes, links = merge_and_link(draft.catalogue)
                 for name in ("new", "changed", "unchanged"):
                     report.count(name, getattr(changes, name))
@@ -84,12 +84,12 @@ class HarvestRun:
                 withdrawn = ledger.withdraw([identifier], day, "The record was deleted by its source.")
                 report.count("deleted", withdrawn)
                 self._news += withdrawn
-            self._news += len(ledger.outdated(stamps))
-            ledger.stamp(stamps)
+            self._news += len(ledger.not_received(stamps))
+            ledger.record_datestamps(stamps)
             for category, day in quiet:
                 ledger.confirm_quiet(category, [day])
             if harvest is not None:
-                ledger.keep(harvest)
+                ledger.save_harvest(harvest)
             message = report.failure or report.message
             if outcome == "partial" and not message:
                 message = f"The run did not come to its end. {self._resume}"

@@ -17,7 +17,7 @@ from ingest.code.extract import merge_and_link
 from ingest.report import Report
 from kb.errors import SourceError
 from kb.progress import Progress
-from kb.store import SNAPSHOT_ARROW, Catalogue, Intake
+from kb.store import SNAPSHOT_ARROW, Catalogue, StagedPapers
 
 _BLANK = b"\xef\xbb\xbf \t\r"  # before a value, the mark of the byte order among it
 _RECORD = pa.schema([field for field in SNAPSHOT_ARROW if field.name != "line"])
@@ -31,19 +31,19 @@ def ingest_snapshot(
     A record that cannot be read is reported and the rest goes in. Raises SourceError if a file cannot be read at all.
     """
     report = Report(source=", ".join(map(str, paths)))
-    intake = Intake(catalogue)
-    intake.begin()
+    staged = StagedPapers(catalogue)
+    staged.begin()
     left = limit
     for path in paths:
         progress.start(f"Reading {path.name}", path.stat().st_size if path.is_file() else 0, "B")
         for block in _prefetch(_records(path, progress)):
-            staged, bad = intake.stage_snapshot(block.rows, categories, left)
+            taken, bad = staged.stage_snapshot(block.rows, categories, left)
             report.add(block.report)
             for line, reason in bad:
                 report.skip(str(path), line, reason)
-            report.count("of other categories" if categories else "over the limit", block.rows.num_rows - staged - len(bad))
+            report.count("of other categories" if categories else "over the limit", block.rows.num_rows - taken - len(bad))
             if left is not None:
-                left -= staged
+                left -= taken
                 if left == 0:
                     break
         if left == 0:

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kb.identifiers import mended_addresses
+from kb.identifiers import repair_addresses
 from kb.papers import Author
 
 _WORK = (
@@ -70,7 +70,7 @@ class Judgement:
 
 def judge_mention(url: str, title: str, authors: Sequence[Author], text: str) -> Judgement:
     """Judge a repository that an abstract or comment names; `url` is canonical, `text` the abstract or comment."""
-    text = mended_addresses(text)
+    text = repair_addresses(text)
     page = _is_page(url, text)
     before, after = _around(url, text, page)
     reasons: list[str] = []

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ingest.code.evidence import judge_mention
 from kb.identifiers import repositories_in
 from kb.papers import CodeLink
-from kb.store import Catalogue, CodeCatalogue, Intake, PaperChanges, PaperText
+from kb.store import Catalogue, CodeCatalogue, PaperChanges, PaperText, StagedPapers
 
 SOURCES = ("abstract", "comments")
 # A text that does not match holds no repository: it need not leave the database.
@@ -16,14 +16,14 @@ _HOSTS = r"(?i)github|gitlab|bitbucket|codeberg\.org|huggingface\.co|\bhf\.co/"
 
 def merge_and_link(catalogue: Catalogue) -> tuple[PaperChanges, int]:
     """Merge the staged papers and link the repositories that they name; returns the number of links too."""
-    with Intake(catalogue).merging() as changes:
+    with StagedPapers(catalogue).merging() as changes:
         links = _links(CodeCatalogue(catalogue).merging_texts(_HOSTS))
     return changes, catalogue.replace_code_links(links, SOURCES)
 
 
 def link_all(catalogue: Catalogue) -> int:
     """Extract the repositories of every paper anew; returns the number of links."""
-    Intake(catalogue).touch_all()
+    StagedPapers(catalogue).touch_all()
     return catalogue.replace_code_links(_links(CodeCatalogue(catalogue).texts(_HOSTS)), SOURCES)
 
 

@@ -23,7 +23,7 @@ from kb.encode.encoder import Encoder
 from kb.identifiers import ArxivId
 from kb.index.build import EmbeddingReport, build_indexes, embed_missing
 from kb.insights.map_layout import update_map
-from kb.library import LIBRARY_FILE, Memory
+from kb.library import LIBRARY_FILE, Choices
 from kb.progress import NoProgress, Progress
 from kb.store import Catalogue, Home, NoteMatch, Run
 
@@ -155,7 +155,7 @@ def run_match(home: Home, note_id: str, identifier: str) -> None:
 
     Raises BusyError.
     """
-    Memory(home.path / LIBRARY_FILE).match(note_id, identifier)
+    Choices(home.path / LIBRARY_FILE).match(note_id, identifier)
     word = NoteMatch(note_id, identifier, 1.0, "accepted" if identifier else "refused")
 
     def follow(catalogue: Catalogue) -> Report:
@@ -180,7 +180,7 @@ def _match_notes(home: Home, encoder: Encoder) -> bool:
     finally:
         generation.close()
     with Searcher.open(home, encoder) as searcher:
-        found = match_notes(searcher, Memory(home.path / LIBRARY_FILE).matches())
+        found = match_notes(searcher, Choices(home.path / LIBRARY_FILE).matches())
     if _outcome(found) == _outcome(before):
         return False
 

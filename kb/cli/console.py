@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from kb.cluster import Cluster
-from kb.library import LIBRARY_FILE, Library, Memory
+from kb.library import LIBRARY_FILE, Choices, Library
 from kb.progress import PROGRESS_VARIABLE, NoProgress, ProgressFile
 from kb.store import Home
 
@@ -46,9 +46,9 @@ def library() -> Library:
     return Library(settings.home / LIBRARY_FILE)
 
 
-def memory() -> Memory:
+def choices() -> Choices:
     """The rest of the user's own file: citation keys, what was dismissed and recommended."""
-    return Memory(settings.home / LIBRARY_FILE)
+    return Choices(settings.home / LIBRARY_FILE)
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401

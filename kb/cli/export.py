@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kb.cli.console import home, library, memory, say
+from kb.cli.console import choices, home, library, say
 from kb.errors import QueryError, SourceError
 from kb.files import replace_file
 
@@ -26,7 +26,7 @@ def export(
     reading_list = library().read_list(name)
     generation = home().open() if home().exists() else None
     try:
-        references = references_of(reading_list, generation.catalogue if generation else None, memory())
+        references = references_of(reading_list, generation.catalogue if generation else None, choices())
     finally:
         if generation:
             generation.close()

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kb.cli.console import Json, home, library, memory, print_json, say
+from kb.cli.console import Json, choices, home, library, print_json, say
 from kb.cli.console import show as line
 from kb.errors import QueryError
 from kb.identifiers import paper_id, paper_url
-from kb.library import Entry, ReadingList, known_entries
+from kb.library import Entry, ReadingList, resolve_entries
 from kb.papers import Skipped
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ Tags = Annotated[list[str] | None, typer.Option("--tag", help="May be repeated."
 @commands.command("new")
 def new(name: Name, ids: Annotated[list[str] | None, typer.Argument(metavar="[ID…]")] = None) -> None:
     """Make a list, with these papers on it if any are given."""
-    entries = _known_entries([Entry(paper_id(i), "") for i in ids or ()])
+    entries = _resolve_entries([Entry(paper_id(i), "") for i in ids or ()])
     made = library().create(name, entries)
     say(f"Made the list {name!r} with {made} papers." if entries else f"Made the list {name!r}.")
 
@@ -41,7 +41,7 @@ def add(
     tag: Tags = None,
 ) -> None:
     """Put papers at the end of a list."""
-    entries = _known_entries([Entry(paper_id(i), "", remark=remark, tags=tuple(tag or ())) for i in ids])
+    entries = _resolve_entries([Entry(paper_id(i), "", remark=remark, tags=tuple(tag or ())) for i in ids])
     added = library().add(name, entries)
     say(f"{added} added to {name!r}" + (f", {len(entries) - added} were on it already." if added < len(entries) else "."))
     for entry in entries:
@@ -52,7 +52,7 @@ def add(
 @commands.command("remove")
 def remove(name: Name, ids: Ids) -> None:
     """Take papers off a list; `kb list undo` brings them back."""
-    wanted = list(dict.fromkeys(e.paper_id for e in _known_entries([Entry(paper_id(i), "") for i in ids])))
+    wanted = list(dict.fromkeys(e.paper_id for e in _resolve_entries([Entry(paper_id(i), "") for i in ids])))
     removed = library().remove(name, [*dict.fromkeys([*wanted, *map(paper_id, ids)])])
     say(f"{removed} taken off {name!r}. Bring back with `kb list undo`.")
     if removed < len(wanted):
@@ -129,7 +129,7 @@ def import_file(
     place = home()
     generation = place.open() if place.exists() else None
     try:
-        added = add_to_list(found, name, library(), memory(), generation.catalogue if generation else None)
+        added = add_to_list(found, name, library(), choices(), generation.catalogue if generation else None)
     finally:
         if generation:
             generation.close()
@@ -178,14 +178,14 @@ def list_json(found: ReadingList) -> dict[str, Any]:
     }
 
 
-def _known_entries(entries: Sequence[Entry]) -> list[Entry]:
+def _resolve_entries(entries: Sequence[Entry]) -> list[Entry]:
     """The entries as the catalogue knows them, if there is one."""
     place = home()
     if not place.exists():
-        return known_entries(entries, None)
+        return resolve_entries(entries, None)
     generation = place.open()
     try:
-        return known_entries(entries, generation.catalogue)
+        return resolve_entries(entries, generation.catalogue)
     finally:
         generation.close()
 

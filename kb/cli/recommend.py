@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kb.cli.console import Json, home, library, memory, print_json, say
+from kb.cli.console import Json, choices, home, library, print_json, say
 from kb.cli.console import show as line
 from kb.errors import QueryError
 from kb.identifiers import paper_id
@@ -26,10 +26,10 @@ def recommend(
     from kb.library.recommend import recommend_for
     from kb.search.searcher import Searcher
 
-    memory().dismiss([paper_id(identifier) for identifier in unlike or ()])
+    choices().dismiss([paper_id(identifier) for identifier in unlike or ()])
     start, today = _day(since) if since else None, datetime.now(UTC).date()
     with Searcher.open(home()) as searcher:
-        answers = recommend_for(searcher, library(), memory(), list_name, start, k, today=today)
+        answers = recommend_for(searcher, library(), choices(), list_name, start, k, today=today)
     if as_json:
         rows = [
             answer.hit.as_json() | {"reason": answer.reason, "close_to": [paper.id for paper in answer.close_to]}

@@ -14,7 +14,7 @@ from kb.formats.csv_table import write_csv
 from kb.formats.markdown import write_markdown, write_obsidian
 from kb.formats.reference import Reference, default_keys, make_reference, with_keys
 from kb.formats.ris import write_ris
-from kb.library import Memory, ReadingList
+from kb.library import Choices, ReadingList
 from kb.papers import CodeLink, Paper
 from kb.store import Catalogue
 
@@ -31,7 +31,7 @@ WRITERS: dict[str, Callable[[str, Sequence[Reference]], str]] = {
 
 
 def references_of(
-    reading_list: ReadingList, catalogue: Catalogue | None, memory: Memory, *, remember: bool = True
+    reading_list: ReadingList, catalogue: Catalogue | None, choices: Choices, *, remember: bool = True
 ) -> list[Reference]:
     """References for the papers of a list, in its order; `catalogue` is `None` if there is none yet.
 
@@ -50,7 +50,7 @@ def references_of(
         paper = papers.get(entry.paper_id)
         reference = make_reference(entry, paper, code.get(paper.id, ()) if paper else ())
         references.setdefault(reference.paper_id, reference)
-    given = memory.citation_keys(default_keys(list(references.values())), remember=remember)
+    given = choices.citation_keys(default_keys(list(references.values())), remember=remember)
     return with_keys(list(references.values()), given)
 
 

@@ -22,7 +22,7 @@ from bibtexparser.model import Entry as BibtexEntry
 
 from kb.errors import IdentifierError, SourceError
 from kb.identifiers import paper_id, title_id
-from kb.library import Entry, Library, Memory, known_entries
+from kb.library import Choices, Entry, Library, resolve_entries
 from kb.papers import Author, Skipped
 from kb.store import Catalogue
 from kb.text.latex import to_unicode
@@ -100,17 +100,17 @@ def parse_bibliography(data: bytes, source: str) -> Bibliography:
     return Bibliography(tuple(entries.values()), tuple(keys), tuple(skipped))
 
 
-def add_to_list(found: Bibliography, name: str, library: Library, memory: Memory, catalogue: Catalogue | None) -> int:
+def add_to_list(found: Bibliography, name: str, library: Library, choices: Choices, catalogue: Catalogue | None) -> int:
     """Add the references to a list, created if missing, under the catalogue's identifiers; returns the number of new entries.
 
     Stores the file's citation keys for their papers. Raises QueryError if the name is empty or over 100 characters.
     """
-    entries = known_entries(found.entries, catalogue)
+    entries = resolve_entries(found.entries, catalogue)
     names = {before.paper_id: after.paper_id for before, after in zip(found.entries, entries, strict=True)}
     if " ".join(name.split()).casefold() not in {x.name.casefold() for x in library.lists()}:
         library.create(name)
     added = library.add(name, entries)
-    memory.citation_keys([(names[identifier], key) for identifier, key in found.keys])
+    choices.citation_keys([(names[identifier], key) for identifier, key in found.keys])
     return added
 
 

@@ -16,7 +16,7 @@ from kb.index.lexical import LEXICAL_FOLDER, LexicalIndex
 from kb.locks import holding
 from kb.papers import TEXT_RECIPE, embedding_text
 from kb.progress import NoProgress, Progress
-from kb.store import Catalogue, Draft, Home, Keys, SearchTexts
+from kb.store import Catalogue, Draft, Home, IndexDocuments, Keys
 
 _SEGMENT = 4096  # texts to a segment: what a killed run loses at most, half a minute of a laptop's time
 
@@ -132,7 +132,7 @@ def _update_lexical(draft: Draft, keys: Keys) -> None:
     folder = draft.folder / LEXICAL_FOLDER
     if not _intact(draft, f"{LEXICAL_FOLDER}/"):
         shutil.rmtree(folder, ignore_errors=True)
-    texts = SearchTexts(draft.catalogue)
+    texts = IndexDocuments(draft.catalogue)
     by_key = texts.digests()
     LexicalIndex.update(folder, keys, digests([by_key[int(key)] for key in keys]), texts.of)
 

@@ -21,7 +21,7 @@ from kb.encode.vector_store import ENTRY, Digests, differences, entries
 from kb.errors import StoreError
 from kb.files import replacing
 from kb.papers import Card
-from kb.store import Keys, SearchText
+from kb.store import IndexDocument, Keys
 from kb.text.tokenize import fold, index_terms, name_analyzer, normalize_text, short_name, technical_names, word_analyzer
 
 LEXICAL_FOLDER = "lexical"
@@ -78,7 +78,7 @@ class LexicalIndex:
             raise StoreError(f"{folder} is not a readable index ({error}). Run `kb index`: it is built again.") from error
 
     @staticmethod
-    def update(folder: Path, keys: Keys, digests: Digests, texts: Callable[[Keys], Iterable[SearchText]]) -> None:
+    def update(folder: Path, keys: Keys, digests: Digests, texts: Callable[[Keys], Iterable[IndexDocument]]) -> None:
         """Make the index in a folder hold exactly these papers: keys and digests of their words and cards, both of shape (n,).
 
         `texts` is asked only for papers that are new or differ. Existing files are never written to.
@@ -267,7 +267,7 @@ _MAX_NAME_MATCHES = 1000  # papers for each kind of name
 _FOLDED_MARK = "~"  # prefix of folded names, which share a field with names as written
 
 
-def _update(folder: Path, keys: Keys, digests: Digests, texts: Callable[[Keys], Iterable[SearchText]]) -> None:
+def _update(folder: Path, keys: Keys, digests: Digests, texts: Callable[[Keys], Iterable[IndexDocument]]) -> None:
     wanted = entries(keys, digests)
     path = folder / _DOCUMENTS_FILE
     present = np.load(path) if path.is_file() else np.empty(0, dtype=ENTRY)
@@ -321,7 +321,7 @@ def _open_index(folder: Path) -> tantivy.Index:
     return _with_tokenizers(tantivy.Index.open(str(folder)))
 
 
-def _document(text: SearchText) -> dict[str, object]:
+def _document(text: IndexDocument) -> dict[str, object]:
     """The fields of a paper's document in the index."""
     paper = text.card.paper
     title, abstract = normalize_text(paper.title), normalize_text(paper.abstract)

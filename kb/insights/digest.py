@@ -19,7 +19,7 @@ from kb.index.dense import DENSE_FILE, DenseIndex
 from kb.insights.trends import Rise, largest_categories, months_later, rising_words
 from kb.papers import CodeLink, Paper
 from kb.store import Generation
-from kb.store.monthly import Trends
+from kb.store.monthly import MonthlyCounts
 from kb.text.latex import to_unicode
 
 _SAME_TOPIC = 0.65  # from this cosine on, two papers of a month are on the same topic
@@ -96,7 +96,7 @@ def make_digest(generation: Generation, month: date, listed: Sequence[str] = (),
 
     Raises QueryError if the month has no embedded papers.
     """
-    catalogue, trends = generation.catalogue, Trends(generation.catalogue)
+    catalogue, trends = generation.catalogue, MonthlyCounts(generation.catalogue)
     end = months_later(month, 1)
     if not generation.manifest.embedded:
         raise QueryError("Nothing is embedded yet. Run `kb index`.")

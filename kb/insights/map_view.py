@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kb.insights.map_layout import Coordinates, MapLayout
 from kb.store import Keys
-from kb.store.columns import Outlines
+from kb.store.columns import PaperColumns
 from kb.text.latex import to_unicode
 
 GROUPS = 10  # colours that can be told apart; the last is for all other papers
@@ -47,16 +47,16 @@ class Plot:
     """True if the last group holds all papers of no other group."""
 
     @classmethod
-    def of(cls, layout: MapLayout, outlines: Outlines) -> Plot:
+    def of(cls, layout: MapLayout, columns: PaperColumns) -> Plot:
         """All papers that have coordinates, in one group; papers deleted since the map was drawn are left out."""
-        keys, rows, placed = np.intersect1d(outlines.keys, layout.keys, assume_unique=True, return_indices=True)
+        keys, rows, placed = np.intersect1d(columns.keys, layout.keys, assume_unique=True, return_indices=True)
         chosen = rows.tolist()
         return cls(
             keys,
-            [outlines.ids[row] for row in chosen],
-            [_plain(outlines.titles[row]) for row in chosen],
-            outlines.years[rows],
-            [outlines.categories[row] for row in chosen],
+            [columns.ids[row] for row in chosen],
+            [_plain(columns.titles[row]) for row in chosen],
+            columns.years[rows],
+            [columns.categories[row] for row in chosen],
             layout.coordinates[placed],
             np.zeros(len(keys), dtype=np.uint8),
         )

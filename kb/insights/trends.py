@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from kb.store import Catalogue
-from kb.store.monthly import MonthCount, Trends
+from kb.store.monthly import MonthCount, MonthlyCounts
 
 _BASELINE_MONTHS = 3  # baseline: the mean of this many months before
 _COMPLETE_FROM_DAY = 25  # a month whose newest paper is from this day or later counts as complete
@@ -41,7 +41,7 @@ def by_month(catalogue: Catalogue, months: int, categories: int = 8) -> list[Mon
     if newest is None:
         return []
     last = newest.replace(day=1)
-    counts = Trends(catalogue).monthly(months_later(last, 1 - months), months_later(last, 1))
+    counts = MonthlyCounts(catalogue).monthly(months_later(last, 1 - months), months_later(last, 1))
     if not counts:
         return []
     total: Counter[str] = Counter()
@@ -70,11 +70,11 @@ def last_whole_month(catalogue: Catalogue) -> date | None:
         return None
     month = newest.replace(day=1)
     before = months_later(month, -1)
-    whole = newest.day >= _COMPLETE_FROM_DAY or not len(Trends(catalogue).published(before, month))
+    whole = newest.day >= _COMPLETE_FROM_DAY or not len(MonthlyCounts(catalogue).published(before, month))
     return month if whole else before
 
 
-def largest_categories(trends: Trends, month: date, k: int = 8) -> tuple[Rise, ...]:
+def largest_categories(trends: MonthlyCounts, month: date, k: int = 8) -> tuple[Rise, ...]:
     """The month's k largest categories, largest first."""
     before = months_later(month, -_BASELINE_MONTHS)
     now, past = trends.by_category(month, months_later(month, 1)), trends.by_category(before, month)
@@ -82,7 +82,7 @@ def largest_categories(trends: Trends, month: date, k: int = 8) -> tuple[Rise, .
     return tuple(Rise(c, now[c], past.get(c, 0) / _BASELINE_MONTHS) for c in largest)
 
 
-def rising_words(trends: Trends, month: date, k: int = 8) -> tuple[Rise, ...]:
+def rising_words(trends: MonthlyCounts, month: date, k: int = 8) -> tuple[Rise, ...]:
     """The k word pairs in titles that rose most against the mean of the three months before, steepest first."""
     before, end = months_later(month, -_BASELINE_MONTHS), months_later(month, 1)
     words, past = trends.title_words(month, end), trends.title_words(before, month)

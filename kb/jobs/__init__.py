@@ -1,1 +1,1 @@
-"""Commands that run in the background for the app, and the files uploaded to them."""
+"""Background jobs of the app, and uploaded files."""

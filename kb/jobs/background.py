@@ -1,12 +1,11 @@
-"""Commands of `kb` run apart, each as a process of its own: whoever started them can go, come back, look, and stop them.
+"""Background jobs: `kb` commands in processes of their own, which outlive the one that started them.
 
-    HOME/job/state.json      what is run, since when, how it ended
-    HOME/job/progress.json   the task that it is at, written by the command itself
-    HOME/job/log             what the commands said
+    HOME/job/state.json      commands, times, exit code
+    HOME/job/progress.json   progress of the current task, written by the command itself
+    HOME/job/log             output of the commands
     HOME/job.lock            held while it runs
 
-One runs at a time. The processes survive the one that started them; one that is killed leaves what every killed job leaves:
-a draft that the next job sweeps away.
+One job runs at a time. A killed one leaves a draft, which the next job removes.
 """
 
 from __future__ import annotations
@@ -27,18 +26,18 @@ from uuid import uuid4
 from kb.errors import BusyError, StoreError
 from kb.files import replace_file
 from kb.locks import holding, is_held
-from kb.progress import PROGRESS_VARIABLE, Standing
+from kb.progress import PROGRESS_VARIABLE, ProgressState
 from kb.store import Home
 
-_PATIENCE = 30.0  # seconds within which a started process must tell of itself
-_GRACE = 10.0  # seconds that a stopped job has to put its draft away
+_START_TIMEOUT = 30.0  # seconds within which a started process must tell of itself
+_STOP_TIMEOUT = 10.0  # seconds that a stopped job has to put its draft away
 _NICENESS = 5  # a third of the weight of what people wait for
-_LOG = 20_000  # characters of the log's end that are shown
+_LOG_TAIL = 20_000  # characters of the log's end that are shown
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Commands that run, or ran last. Times are ISO 8601, UTC; empty where there is none yet."""
+    """The running job, or the last one. Times are ISO 8601, UTC; empty if not known yet."""
 
     number: str
     title: str
@@ -55,12 +54,12 @@ class Job:
 
 
 def program(home: Home, *arguments: str) -> list[str]:
-    """The command line that runs `kb` for a knowledge base, whatever is on the path."""
+    """The command line that runs `kb` for a knowledge base, independent of PATH."""
     return [sys.executable, "-P", "-c", "from kb.cli import main; main()", "--home", str(home.path.resolve()), *arguments]
 
 
 class Background:
-    """The job beside a knowledge base."""
+    """The background job of a knowledge base."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
@@ -69,7 +68,7 @@ class Background:
         self._lock = home.path / "job.lock"
 
     def start(self, title: str, commands: Sequence[Sequence[str]]) -> None:
-        """Starts commands, and returns when their process is there. Raises BusyError where others are still running."""
+        """Start a job; returns when its process is running. Raises BusyError if another job is running."""
         if self.running():
             raise BusyError("A job is running already. Wait for it, or stop it.")
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -82,18 +81,18 @@ class Background:
             stderr=subprocess.DEVNULL,
             check=True,
         )
-        until = time.monotonic() + _PATIENCE
+        until = time.monotonic() + _START_TIMEOUT
         while (job := self.last()) is None or job.number != number:
             if time.monotonic() > until:
                 raise BusyError("The job could not be started: another one was faster. Try again.")
             time.sleep(0.02)
 
     def running(self) -> bool:
-        """Whether a job runs now, whoever started it."""
+        """Whether a job is running, whoever started it."""
         return is_held(self._lock)
 
     def last(self) -> Job | None:
-        """The job that runs, or ran last; one that has not finished and does not run was killed."""
+        """The running job, or the last one; unfinished and not running means killed. Raises StoreError if its file is damaged."""
         try:
             return Job(**json.loads(self._state.read_text(encoding="utf-8")))
         except FileNotFoundError:
@@ -101,19 +100,19 @@ class Background:
         except (ValueError, TypeError) as error:
             raise StoreError(f"{self._state} is damaged ({error}). Delete it.") from error
 
-    def standing(self) -> Standing | None:
-        """How far the task is that the job is at; `None` where it has not begun one."""
-        return Standing.read(self._folder / "progress.json")
+    def progress(self) -> ProgressState | None:
+        """Progress of the current task; `None` if none has begun."""
+        return ProgressState.read(self._folder / "progress.json")
 
     def log(self) -> str:
-        """The end of what the commands said."""
+        """The last 20,000 characters of the commands' output."""
         try:
-            return (self._folder / "log").read_text(encoding="utf-8", errors="replace")[-_LOG:]
+            return (self._folder / "log").read_text(encoding="utf-8", errors="replace")[-_LOG_TAIL:]
         except FileNotFoundError:
             return ""
 
     def stop(self) -> None:
-        """Ends the job that runs: as Ctrl-C would, and after ten seconds by force. Does nothing where none runs."""
+        """Stop the running job: SIGINT, and SIGKILL after ten seconds. Does nothing if none is running."""
         job = self.last()
         if job is None or not self.running():
             return
@@ -123,13 +122,13 @@ class Background:
                 os.killpg(job.process, number)
             except ProcessLookupError:
                 return
-            until = time.monotonic() + _GRACE
+            until = time.monotonic() + _STOP_TIMEOUT
             while self.running() and time.monotonic() < until:
                 time.sleep(0.05)
 
     def run(self, number: str, title: str, commands: Sequence[Sequence[str]]) -> None:
-        """Runs the commands, in the process that `start` began."""
-        with holding(self._lock, "Another job is running.", _PATIENCE / 2):
+        """Run the commands in this process, which `start` created. Raises BusyError if another job is running."""
+        with holding(self._lock, "Another job is running.", _START_TIMEOUT / 2):
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # for the command; its end is told here
             progress = self._folder / "progress.json"
             progress.unlink(missing_ok=True)
@@ -143,7 +142,7 @@ class Background:
                         stdout=log,
                         stderr=log,
                         env=os.environ | {PROGRESS_VARIABLE: str(progress)},
-                        preexec_fn=_interruptible,
+                        preexec_fn=_restore_sigint,
                         check=False,
                     ).returncode
                     job = replace(self.last() or job, exit_code=job.exit_code or code)
@@ -155,13 +154,13 @@ class Background:
         replace_file(self._state, json.dumps(asdict(job), indent=1) + "\n")
 
 
-def _interruptible() -> None:
-    """An ignored signal is inherited, and Python then never raises KeyboardInterrupt."""
+def _restore_sigint() -> None:
+    """Restore the default SIGINT: a child inherits an ignored signal, and Python then raises no KeyboardInterrupt."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _give_way() -> None:
-    """Searches go first: a job takes the processor time that they leave."""
+def _lower_priority() -> None:
+    """Lower the priority, so that searches go first."""
     os.nice(_NICENESS)
     with suppress(OSError):  # where Linux shares time between sessions first, it is the session's niceness that counts
         Path("/proc/self/autogroup").write_text(str(_NICENESS), encoding="ascii")
@@ -176,6 +175,6 @@ if __name__ == "__main__":
     if os.fork():
         os._exit(0)
     os.setsid()
-    _give_way()
+    _lower_priority()
     _path, _number, _title, _commands = json.loads(sys.argv[1])
     Background(Home(Path(_path))).run(_number, _title, _commands)

@@ -1,4 +1,4 @@
-"""Files that a person drops on the app: kept in `uploads/` of the knowledge base under a safe name, each for its command."""
+"""Uploaded files: stored in `uploads/` of the knowledge base under a safe name, and the commands that read them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from kb.store import Home
 NOTES = (".md", ".markdown")
 BIBLIOGRAPHIES = (".bib", ".ris", ".json")
 SNAPSHOTS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson")
-_LONGEST = 100
+_MAX_STEM_LENGTH = 100
 
 
-def keep_upload(home: Home, name: str, data: bytes) -> Path:
-    """Keeps a file's content, whole or not at all; one of the same name before it is replaced, as a new edition of it.
+def save_upload(home: Home, name: str, data: bytes) -> Path:
+    """Store an upload atomically, replacing an earlier one of the same name; returns its path.
 
-    Of the name only letters, digits and a few marks are taken. Raises SourceError for a kind of file that nothing reads.
+    The name is reduced to letters, digits and a few marks. Raises SourceError if no command reads this kind of file.
     """
-    path = home.path / "uploads" / _safe(name)
+    path = home.path / "uploads" / _safe_name(name)
     if not str(path).lower().endswith((*NOTES, *BIBLIOGRAPHIES, *SNAPSHOTS)):
         known = ", ".join((*NOTES, *BIBLIOGRAPHIES, *SNAPSHOTS))
         raise SourceError(f"{path.name} is of no kind that is read here; these are: {known}.")
@@ -32,16 +32,16 @@ def keep_upload(home: Home, name: str, data: bytes) -> Path:
     return path
 
 
-def reading(paths: Sequence[Path]) -> list[list[str]]:
-    """The arguments of `kb` that read such files, a command each; what they bring is embedded once, at the end."""
-    commands = [_command(path) for path in paths]
+def commands_for(paths: Sequence[Path]) -> list[list[str]]:
+    """The `kb` commands, as arguments, that read these files, one a file; one `kb index` at the end embeds what is new."""
+    commands = [_command_for(path) for path in paths]
     ingests = [command for command in commands if command[0] == "ingest"]
     for command in ingests:
         command.append("--no-index")
     return [*commands, ["index"]] if ingests else commands
 
 
-def _command(path: Path) -> list[str]:
+def _command_for(path: Path) -> list[str]:
     name = path.name.lower()
     if name.endswith(NOTES):
         return ["ingest", "notes", str(path)]
@@ -50,15 +50,15 @@ def _command(path: Path) -> list[str]:
     return ["ingest", "snapshot", str(path)]
 
 
-def _safe(name: str) -> str:
-    """A file's name that leads nowhere else, hides nothing, and is no option of a command."""
+def _safe_name(name: str) -> str:
+    """A file name without path, leading dot or hyphen, or special characters."""
     name = unicodedata.normalize("NFC", PurePosixPath(name.replace("\\", "/")).name)
     kept = re.sub(r"[^\w. +()-]+", "_", name).strip(" ._-")
-    stem, dot, end = kept.partition(".") if kept.count(".") == 1 else _split(kept)
-    return f"{stem[:_LONGEST].rstrip(' .')}{dot}{end}"
+    stem, dot, end = kept.partition(".") if kept.count(".") == 1 else _split_suffix(kept)
+    return f"{stem[:_MAX_STEM_LENGTH].rstrip(' .')}{dot}{end}"
 
 
-def _split(name: str) -> tuple[str, str, str]:
-    """The name before its end, where the end may be of two parts, as in `.jsonl.gz`."""
+def _split_suffix(name: str) -> tuple[str, str, str]:
+    """Stem, dot and suffix of a name; the suffix can have two parts, as in `.jsonl.gz`."""
     found = re.fullmatch(r"(.*?)(\.)((?:\w+\.)?\w{1,8})", name)
     return (found[1], found[2], found[3]) if found else (name, "", "")

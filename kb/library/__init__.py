@@ -1,5 +1,4 @@
-"""The user's own file: reading lists, what was dismissed or recommended, citation keys, and what untitled
-notes are about.
+"""The user's own data: reading lists, dismissed and recommended papers, citation keys, and matches of untitled notes.
 
     HOME/library.sqlite     SQLite in WAL mode; the catalogue can be made again from its sources, this cannot
 
@@ -8,20 +7,20 @@ a change is either whole and on disk when its method returns, or not there. A re
 takes back the last one. An entry keeps the paper's title, authors and year, so that a list can be read without the catalogue.
 """
 
-from kb.library.choices import Memory
+from kb.library.choices import Choices
 from kb.library.database import LibraryFile
-from kb.library.lists import Entry, Library, ListSummary, ReadingList, Removal, known_entries
+from kb.library.lists import Entry, Library, ListSummary, ReadingList, Removal, resolve_entries
 
 LIBRARY_FILE = "library.sqlite"
 
 __all__ = [
     "LIBRARY_FILE",
+    "Choices",
     "Entry",
     "Library",
     "LibraryFile",
     "ListSummary",
-    "Memory",
     "ReadingList",
     "Removal",
-    "known_entries",
+    "resolve_entries",
 ]

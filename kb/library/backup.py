@@ -1,6 +1,6 @@
-"""All that is the user's own, in one archive: reading lists and what goes with them, and `config.toml`.
+"""Backup and restore of the user's own files, `library.sqlite` and `config.toml`, in one .zip archive.
 
-The archive is a .zip of these files and of `backup.json`, which tells when it was made and has the SHA-256 of each.
+The archive also has `backup.json`: the time of the backup, and the SHA-256 of each file.
 The catalogue, the vectors and the indexes are not in it: they can be made again from their sources.
 """
 
@@ -21,13 +21,13 @@ from kb.files import replace_file, replacing
 from kb.library import LIBRARY_FILE, LibraryFile
 from kb.store import Home
 
-_CONTENTS = "backup.json"
-_LARGEST = 1 << 30  # bytes of one file unpacked; ten thousand lists have some megabytes
+_MANIFEST = "backup.json"
+_MAX_FILE_BYTES = 1 << 30  # bytes of one file unpacked; ten thousand lists have some megabytes
 
 
 @dataclass(frozen=True, slots=True)
 class Restoration:
-    """What a restoration did."""
+    """Result of a restore."""
 
     made: str
     """When the backup was made: UTC, to the second."""
@@ -41,10 +41,10 @@ class Restoration:
 
 
 def back_up(home: Home, archive: Path) -> list[str]:
-    """Writes the archive, whole or not at all, and returns the names of the files in it.
+    """Write the archive atomically; returns the names of the files in it.
 
-    Raises QueryError where a file of that name exists already or there is nothing to keep, and StoreError where the
-    user's files are damaged or the archive cannot be written.
+    Raises QueryError if the file exists already or there is nothing to back up, and StoreError if the user's files are
+    damaged or the archive cannot be written.
     """
     if archive.exists():
         raise QueryError(f"{archive} exists already. Choose another name, such as one with the date.")
@@ -64,7 +64,7 @@ def back_up(home: Home, archive: Path) -> list[str]:
             sums = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
             contents = {"format": 1, "made": _now().isoformat(), "files": sums}
             with replacing(archive) as packed, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target:
-                target.writestr(_CONTENTS, json.dumps(contents, indent=1))
+                target.writestr(_MANIFEST, json.dumps(contents, indent=1))
                 for name in names:
                     target.write(folder / name, name)
     except OSError as error:
@@ -73,10 +73,11 @@ def back_up(home: Home, archive: Path) -> list[str]:
 
 
 def restore(home: Home, archive: Path) -> Restoration:
-    """Puts the archive's files in place of those that are there.
+    """Replace the user's files by those of the archive.
 
-    The archive is checked to the end before anything is changed. What was there and differs is kept in a folder of its own
-    below `backups`. Raises SourceError for an archive that is damaged or none, and NewerError for a newer version's.
+    The whole archive is checked before anything is changed. Files that differ are first copied to a folder of their own in
+    `backups`. Raises SourceError if the archive is damaged or is none, NewerError if a newer version wrote it, and
+    StoreError if the folder cannot be written.
     """
     stamp = _now()
     try:
@@ -91,10 +92,10 @@ def restore(home: Home, archive: Path) -> Restoration:
             for name in contents["files"]:
                 present = home.path / name
                 if present.exists():
-                    if _is_like(present, folder / name):
+                    if _equals(present, folder / name):
                         unchanged.append(name)
                         continue
-                    if _changed(present) > datetime.fromisoformat(contents["made"]):
+                    if _modified(present) > datetime.fromisoformat(contents["made"]):
                         newer.append(name)
                     aside.mkdir(parents=True, exist_ok=True)
                     _keep(present, aside / name)
@@ -107,10 +108,10 @@ def restore(home: Home, archive: Path) -> Restoration:
 
 
 def _unpack(archive: Path, folder: Path) -> dict[str, Any]:
-    """Puts the archive's files into a folder and returns what `backup.json` says; all of it is checked."""
+    """Unpack the archive into a folder and verify it; returns the content of `backup.json`. Raises SourceError."""
     try:
         with zipfile.ZipFile(archive) as source:
-            contents = _checked_contents(json.loads(_member(source, _CONTENTS)))
+            contents = _checked_contents(json.loads(_member(source, _MANIFEST)))
             for name, digest in contents["files"].items():
                 data = _member(source, name)
                 if hashlib.sha256(data).hexdigest() != digest:
@@ -126,39 +127,39 @@ def _unpack(archive: Path, folder: Path) -> dict[str, Any]:
 
 
 def _checked_contents(contents: Any) -> dict[str, Any]:  # noqa: ANN401
-    """What `backup.json` says; raises ValueError where that is not what `back_up` writes."""
+    """The content of `backup.json`, checked. Raises ValueError if `back_up` did not write it."""
     if not isinstance(contents, dict) or contents.get("format") != 1 or not isinstance(contents.get("files"), dict):
-        raise ValueError(f"{_CONTENTS} is of another form")
+        raise ValueError(f"{_MANIFEST} is of another form")
     if not contents["files"].keys() <= {LIBRARY_FILE, "config.toml"}:
-        raise ValueError(f"{_CONTENTS} names files that are none of the user's")
+        raise ValueError(f"{_MANIFEST} names files that are none of the user's")
     datetime.fromisoformat(str(contents.get("made")))
     return contents
 
 
 def _member(source: zipfile.ZipFile, name: str) -> bytes:
-    if source.getinfo(name).file_size > _LARGEST:
+    if source.getinfo(name).file_size > _MAX_FILE_BYTES:
         raise ValueError(f"{name} is too large")
     return source.read(name)
 
 
-def _is_like(present: Path, new: Path) -> bool:
+def _equals(present: Path, new: Path) -> bool:
     if present.name != LIBRARY_FILE:
         return present.read_bytes() == new.read_bytes()
     try:
-        return LibraryFile(present).is_like(new)
+        return LibraryFile(present).equals(new)
     except StoreError:
         return False
 
 
-def _changed(path: Path) -> datetime:
-    """When a file was last changed, its write-ahead log included: UTC, without zone, to the second."""
+def _modified(path: Path) -> datetime:
+    """Time of the last change of a file or its write-ahead log: UTC, without zone, to the second."""
     beside = path.with_name(f"{path.name}-wal")
     last = max(p.stat().st_mtime for p in (path, beside) if p.exists())
     return datetime.fromtimestamp(int(last), UTC).replace(tzinfo=None)
 
 
 def _keep(present: Path, target: Path) -> None:
-    """Keeps a file that is to be replaced; one that is damaged is moved with what belongs to it."""
+    """Copy a file that is to be replaced; a damaged library is moved instead, with its write-ahead log."""
     if present.name == LIBRARY_FILE:
         library = LibraryFile(present)
         if not library.problems():
@@ -176,7 +177,7 @@ def _keep(present: Path, target: Path) -> None:
 def _put(new: Path, present: Path) -> None:
     if present.name == LIBRARY_FILE:
         # Into the file that is there, in one transaction: the app may have it open.
-        LibraryFile(present).take_from(new)
+        LibraryFile(present).restore_from(new)
     else:
         replace_file(present, new.read_bytes())
 

@@ -1,4 +1,4 @@
-"""What the library remembers beside its lists: citation keys, what was dismissed or recommended, untitled notes."""
+"""The user's choices besides reading lists: citation keys, dismissed and recommended papers, matches of untitled notes."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from kb.identifiers import paper_id
 from kb.library.database import LibraryFile, now
 
 
-class Memory:
+class Choices:
     """The user's choices beyond reading lists. Safe to share between threads."""
 
     def __init__(self, path: Path) -> None:
         self._file = LibraryFile(path)
 
     def citation_keys(self, wished: Sequence[tuple[str, str]], *, remember: bool = True) -> dict[str, str]:
-        """The citation key of each of these papers, given pairs of canonical id and the key wished for.
+        """Citation keys by canonical id, given pairs of canonical id and preferred key.
 
-        A key once given stays with its paper, whatever else is exported; one that another paper has gets `-2`, `-3` and so on.
-        Without `remember`, or where the folder cannot be written, nothing is: the keys are those that would be given now.
+        A key once assigned stays with its paper; one that another paper has gets the suffix `-2`, `-3` and so on. Without
+        `remember`, or if the folder cannot be written, nothing is stored. Raises StoreError if the file is damaged or newer.
         """
-        remember = remember and not self._file.fixed
-        with self._file.changing() if remember else self._file.reading() as file:
+        remember = remember and not self._file.read_only
+        with self._file.writing() if remember else self._file.reading() as file:
             known: dict[str, str] = dict(file.execute("SELECT paper_id, key FROM citation_keys").fetchall()) if file else {}
             new = _new_keys(known, wished)
             if file and remember:
@@ -32,12 +32,12 @@ class Memory:
         return {identifier: keys[identifier] for identifier, _ in wished}
 
     def dismiss(self, identifiers: Sequence[str]) -> None:
-        """Never recommends these again, and keeps recommendations away from their like."""
-        with self._file.changing() as file:
+        """Exclude papers from recommendations, and use them as negative examples. Raises IdentifierError for what is no id."""
+        with self._file.writing() as file:
             file.executemany("INSERT OR IGNORE INTO dismissed VALUES (?, ?)", [(paper_id(i), now()) for i in identifiers])
 
     def dismissed(self) -> list[str]:
-        """What was dismissed, in order."""
+        """Dismissed papers in order of dismissal."""
         with self._file.reading() as file:
             rows = file.execute("SELECT paper_id FROM dismissed ORDER BY rowid").fetchall() if file else []
         return [identifier for (identifier,) in rows]
@@ -56,16 +56,16 @@ class Memory:
         return [identifier for (identifier,) in rows]
 
     def record_recommended(self, list_name: str, identifiers: Sequence[str], day: date) -> None:
-        """Remembers what was recommended; the first day counts."""
-        with self._file.changing() as file:
+        """Record that papers were recommended for a list; the first day counts."""
+        with self._file.writing() as file:
             file.executemany(
                 "INSERT OR IGNORE INTO recommended VALUES (?, ?, ?)",
                 [(list_name.casefold(), i, day.isoformat()) for i in identifiers],
             )
 
     def match(self, note_id: str, identifier: str) -> None:
-        """Keeps which paper an untitled note is about; empty: none of those offered."""
-        with self._file.changing() as file:
+        """Record which paper an untitled note is about; empty: none of those offered."""
+        with self._file.writing() as file:
             file.execute(
                 "INSERT OR REPLACE INTO note_matches VALUES (?, ?, ?)",
                 [note_id, paper_id(identifier) if identifier else "", now()],

@@ -1,4 +1,4 @@
-"""The SQLite file: its schema, and its two kinds of transaction."""
+"""The SQLite file `library.sqlite`: schema, migrations, read and write transactions, copies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from filelock import FileLock
 from kb.errors import NewerError, StoreError
 from kb.files import replacing
 
-_WAIT = 60.0  # seconds that a change waits for its turn
+_BUSY_TIMEOUT = 60.0  # seconds that a change waits for its turn
 BACKUPS = "backups"  # folder beside the file, where it is kept before a migration
 
 # Numbered by position; PRAGMA user_version tells how many a file has seen.
@@ -76,16 +76,16 @@ _MIGRATIONS = (
 
 
 class LibraryFile:
-    """The file, opened anew for every transaction, so that it can be shared between threads and processes."""
+    """The file, opened for every transaction. Safe to share between threads and processes."""
 
     def __init__(self, path: Path) -> None:
-        """Opens nothing yet; the file is made by the first change."""
+        """Set the path; the first write creates the file."""
         self.path = path
         self._ready = False
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection | None]:
-        """A connection in one read transaction, so that what is read belongs together; `None` where there is no file."""
+        """Open a read transaction, one consistent state; `None` if there is no file. Raises StoreError if it is damaged."""
         if not self.path.exists():
             yield None
             return
@@ -95,13 +95,13 @@ class LibraryFile:
             file.execute("COMMIT")
 
     @property
-    def fixed(self) -> bool:
-        """Whether the file's folder is there and cannot be written, so that it can be read only."""
+    def read_only(self) -> bool:
+        """Whether the folder exists and cannot be written."""
         return self.path.parent.exists() and not os.access(self.path.parent, os.W_OK)
 
     @contextmanager
-    def changing(self) -> Iterator[sqlite3.Connection]:
-        """A connection in one write transaction; an error takes back all of it."""
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Open a write transaction, rolled back on any error. Raises StoreError if the file cannot be written or is damaged."""
         self._make_folder()
         with self._connection() as file:
             file.execute("BEGIN IMMEDIATE")
@@ -115,12 +115,12 @@ class LibraryFile:
     # The file as a whole ----------------------------------------------------------------------------------------------
 
     def copy_to(self, path: Path) -> None:
-        """Writes all that the file holds at one moment to another file, which is whole or not there."""
+        """Copy a consistent state of the file to another path, atomically."""
         with self._connection() as file:
             _copy(file, path)
 
-    def take_from(self, path: Path) -> None:
-        """Puts all that another file holds in place of what this one holds, in one transaction."""
+    def restore_from(self, path: Path) -> None:
+        """Replace the content by that of another file, in one transaction."""
         self._make_folder()
         with self._connection() as file, closing(sqlite3.connect(path)) as other:
             other.backup(file)
@@ -129,7 +129,7 @@ class LibraryFile:
             pass
 
     def problems(self) -> list[str]:
-        """What is wrong with the file, in a sentence each; raises NewerError where a newer version wrote it."""
+        """Problems of the file, in a sentence each. Raises NewerError if a newer version wrote it."""
         if not self.path.exists():
             return []
         try:
@@ -148,8 +148,8 @@ class LibraryFile:
         except StoreError as error:
             return [str(error)]
 
-    def is_like(self, path: Path) -> bool:
-        """Whether another file holds exactly the same."""
+    def equals(self, path: Path) -> bool:
+        """Whether another file has the same content."""
         with self._connection() as file, closing(sqlite3.connect(path)) as other:
             return list(file.iterdump()) == list(other.iterdump())
 
@@ -158,14 +158,14 @@ class LibraryFile:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{self.path} cannot be written: {error.strerror}. Choose another folder with --home.") from error
-        if self.fixed:
+        if self.read_only:
             raise StoreError(f"{self.path} cannot be written: its folder is read-only. Choose another folder with --home.")
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         try:
-            with self._copied() if self.fixed else nullcontext(self.path) as path:
-                file = sqlite3.connect(path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
+            with self._copied() if self.read_only else nullcontext(self.path) as path:
+                file = sqlite3.connect(path, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
                 try:
                     if not self._ready:
                         self._prepare(file, path)
@@ -184,7 +184,7 @@ class LibraryFile:
 
     @contextmanager
     def _copied(self) -> Iterator[Path]:
-        """A private copy for the time of a transaction: SQLite makes files beside one in WAL mode even to read it."""
+        """A temporary copy: to read a file in WAL mode, SQLite must write beside it."""
         with TemporaryDirectory(prefix="kb-library-") as folder:
             for path in (self.path, self.path.with_name(self.path.name + "-wal")):
                 if path.exists():
@@ -192,7 +192,7 @@ class LibraryFile:
             yield Path(folder) / self.path.name
 
     def _prepare(self, file: sqlite3.Connection, path: Path) -> None:
-        """Brings the file to the newest schema; two processes that both find it missing do so one after the other."""
+        """Migrate the file to the newest schema, under a lock between processes."""
         version = file.execute("PRAGMA user_version").fetchone()[0]
         if version > len(_MIGRATIONS):
             raise NewerError(
@@ -218,5 +218,5 @@ def _copy(file: sqlite3.Connection, path: Path) -> None:
 
 
 def now() -> str:
-    """The present moment as the file holds it: UTC, to the second."""
+    """The current time as stored: ISO 8601, UTC, to the second."""
     return datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="seconds")

@@ -15,7 +15,7 @@ from kb.library.database import LibraryFile, now
 from kb.papers import Author, Paper
 from kb.store import Catalogue
 
-_LONGEST_NAME = 100
+_MAX_NAME_LENGTH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +70,10 @@ class Removal:
 
 
 class Library:
-    """The user's file. Safe to share between threads: every call has its own connection."""
+    """Reading lists in the user's file. Safe to share between threads: every call has its own connection."""
 
     def __init__(self, path: Path) -> None:
-        """Opens nothing yet; the file is made by the first change."""
+        """Set the path; the first change creates the file."""
         self._file = LibraryFile(path)
 
     def lists(self) -> list[ListSummary]:
@@ -89,7 +89,7 @@ class Library:
         return [ListSummary(name, datetime.fromisoformat(created), papers, unread) for name, created, papers, unread in rows]
 
     def read_list(self, name: str) -> ReadingList:
-        """A list with its entries in order. Raises QueryError where there is none of that name."""
+        """A list with its entries in order. Raises QueryError if there is no such list."""
         with self._file.reading() as file:
             if file is None:
                 raise _no_list(name)
@@ -136,21 +136,21 @@ class Library:
         return [name for _, name in rows]
 
     def create(self, name: str, entries: Sequence[Entry] = ()) -> int:
-        """Makes a list of these papers, and returns how many they are.
+        """Create a list of these papers; returns their number.
 
-        Raises QueryError where the name is taken, empty, or over 100 characters.
+        Raises QueryError if the name is taken, empty, or over 100 characters.
         """
         shown = _list_name(name)
-        with self._file.changing() as file:
+        with self._file.writing() as file:
             if file.execute("SELECT 1 FROM lists WHERE name_key = ? AND removal IS NULL", [shown.casefold()]).fetchone():
                 raise QueryError(f"There is a list {shown!r} already. Add to it: `kb list add {shown!r} ID`.")
             made = file.execute("INSERT INTO lists (name, name_key, created) VALUES (?, ?, ?)", [shown, shown.casefold(), now()])
             return _append(file, int(made.lastrowid or 0), entries)
 
     def rename(self, name: str, new_name: str) -> None:
-        """Gives a list another name. Raises QueryError as `create` does."""
+        """Rename a list. Raises QueryError if there is no such list, or as `create` does."""
         shown = _list_name(new_name)
-        with self._file.changing() as file:
+        with self._file.writing() as file:
             number, _, _ = _find_list(file, name)
             if file.execute(
                 "SELECT 1 FROM lists WHERE name_key = ? AND removal IS NULL AND number <> ?", [shown.casefold(), number]
@@ -159,14 +159,20 @@ class Library:
             file.execute("UPDATE lists SET name = ?, name_key = ? WHERE number = ?", [shown, shown.casefold(), number])
 
     def add(self, name: str, entries: Sequence[Entry]) -> int:
-        """Puts papers at the end of a list; one that is there already stays as it is. Returns how many are new."""
-        with self._file.changing() as file:
+        """Append papers to a list; one that is there already stays as it is. Returns how many are new.
+
+        Raises QueryError if there is no such list.
+        """
+        with self._file.writing() as file:
             number, _, _ = _find_list(file, name)
             return _append(file, number, entries)
 
     def remove(self, name: str, identifiers: Sequence[str]) -> int:
-        """Takes papers off a list; `undo` brings them back. Returns how many were on it."""
-        with self._file.changing() as file:
+        """Remove papers from a list, which `undo` reverts. Returns how many were on it.
+
+        Raises QueryError if there is no such list.
+        """
+        with self._file.writing() as file:
             number, shown, _ = _find_list(file, name)
             there = _present(file, number, identifiers)
             if there:
@@ -178,23 +184,23 @@ class Library:
         return len(there)
 
     def delete(self, name: str) -> None:
-        """Deletes a list; `undo` brings it back as it was."""
-        with self._file.changing() as file:
+        """Delete a list, which `undo` reverts. Raises QueryError if there is no such list."""
+        with self._file.writing() as file:
             number, shown, _ = _find_list(file, name)
             file.execute("UPDATE lists SET removal = ? WHERE number = ?", [_new_removal(file, f"list {shown!r} deleted"), number])
 
     def last_removal(self) -> Removal | None:
-        """The last removal that was not taken back yet."""
+        """The last removal that was not undone; `None` if there is none."""
         with self._file.reading() as file:
             row = file.execute("SELECT number, what FROM removals ORDER BY number DESC LIMIT 1").fetchone() if file else None
         return Removal(*row) if row else None
 
     def undo(self, number: int | None = None) -> str:
-        """Takes back a removal, the last one where no number is given, and says what it was; empty where there is none.
+        """Undo a removal, by default the last one; returns its description, empty if there is none.
 
-        Raises QueryError where a list of the same name was made since. A paper added again since then stays as it is.
+        A paper that was added again since then stays as it is. Raises QueryError if there is a new list of the same name.
         """
-        with self._file.changing() as file:
+        with self._file.writing() as file:
             last = file.execute(
                 "SELECT number, what FROM removals WHERE ? IS NULL OR number = ? ORDER BY number DESC LIMIT 1", [number, number]
             ).fetchone()
@@ -228,8 +234,11 @@ class Library:
         tags: Iterable[str] = (),
         untag: Iterable[str] = (),
     ) -> int:
-        """Changes what is noted with papers of a list; what is `None` or empty stays. Returns how many were on it."""
-        with self._file.changing() as file:
+        """Set read state, remark or tags of papers of a list; `None` or empty changes nothing. Returns how many were on it.
+
+        Raises QueryError if there is no such list.
+        """
+        with self._file.writing() as file:
             number, _, _ = _find_list(file, name)
             there = _present(file, number, identifiers)
             for identifier in there:
@@ -245,8 +254,11 @@ class Library:
         return len(there)
 
     def move(self, name: str, identifier: str, place: int) -> None:
-        """Moves a paper to a place in its list, 1 being the first; beyond the end is the end."""
-        with self._file.changing() as file:
+        """Move a paper to a position in its list, counted from 1; beyond the end is the end.
+
+        Raises QueryError if the list or the paper on it does not exist.
+        """
+        with self._file.writing() as file:
             number, shown, _ = _find_list(file, name)
             order = [
                 i
@@ -266,10 +278,10 @@ class Library:
 
 
 def _list_name(name: str) -> str:
-    """The name with its blanks in order. Raises QueryError where it can be none."""
+    """The name with single blanks. Raises QueryError if it is not valid."""
     shown = " ".join(name.split())
-    if not shown or len(shown) > _LONGEST_NAME or not shown.isprintable():
-        raise QueryError(f"{name!r} can be no list's name: take 1 to {_LONGEST_NAME} printable characters.")
+    if not shown or len(shown) > _MAX_NAME_LENGTH or not shown.isprintable():
+        raise QueryError(f"{name!r} can be no list's name: take 1 to {_MAX_NAME_LENGTH} printable characters.")
     return shown
 
 
@@ -278,7 +290,7 @@ def _no_list(name: str) -> QueryError:
 
 
 def _find_list(file: sqlite3.Connection, name: str) -> tuple[int, str, str]:
-    """Number, name and date of creation of a list. Raises QueryError where there is none of that name."""
+    """Number, name and date of creation of a list. Raises QueryError if there is no such list."""
     key = " ".join(name.split()).casefold()
     row = file.execute("SELECT number, name, created FROM lists WHERE name_key = ? AND removal IS NULL", [key]).fetchone()
     if row is None:
@@ -287,7 +299,7 @@ def _find_list(file: sqlite3.Connection, name: str) -> tuple[int, str, str]:
 
 
 def _append(file: sqlite3.Connection, number: int, entries: Sequence[Entry]) -> int:
-    """Puts those papers at the end of a list that are not on it; returns how many they are."""
+    """Append the papers that are not on the list yet; returns their number."""
     present = {i for (i,) in file.execute("SELECT paper_id FROM entries WHERE list = ? AND removal IS NULL", [number]).fetchall()}
     last = file.execute("SELECT coalesce(max(position), 0) FROM entries WHERE list = ?", [number]).fetchone()[0]
     new = list({e.paper_id: e for e in reversed(entries) if paper_id(e.paper_id) not in present}.values())[::-1]
@@ -341,11 +353,10 @@ def _entry(row: tuple[str, str, str, int | None, str, str, str, str, str | None]
     )
 
 
-def known_entries(entries: Sequence[Entry], catalogue: Catalogue | None) -> list[Entry]:
-    """The entries under id, title, authors and year of the catalogue, where it knows them: by id or else by exact title.
+def resolve_entries(entries: Sequence[Entry], catalogue: Catalogue | None) -> list[Entry]:
+    """Replace id, title, authors and year of entries by those of the catalogue's paper with the same id or exact title.
 
-    One that it does not know stays as it is, with its id for a title where it has none. `None` is a catalogue that is not
-    there yet.
+    An entry without such a paper stays as it is, with its id as its title if it has none. `None`: there is no catalogue yet.
     """
     if catalogue is None:
         return [replace(entry, title=entry.title or entry.paper_id) for entry in entries]

@@ -1,7 +1,7 @@
-"""Recommendations: new papers ranked by a reading list, each with the papers of the list that it is close to.
+"""Recommendations: new papers ranked by cosine to the papers of a reading list, each with its nearest papers of the list.
 
-A list has several interests, and the mean of them all may lie where none of them is: a paper is compared with every paper
-of the list. Cosines are the one scale that is the same for all of them; scores of a search are not comparable between two.
+A list can have several topics, and their mean may be near none of them, so each candidate is compared with every paper of
+the list. Cosines are used because the scores of two searches are not comparable.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import numpy as np
 
 from kb.encode.encoder import Vectors
 from kb.errors import QueryError
-from kb.library import Library, Memory
+from kb.library import Choices, Library
 from kb.papers import Paper
 from kb.search.retriever import embedded_keys
 from kb.search.searcher import Hit, Searcher
 from kb.store import Filters, Keys
 
-_REASONS = 2
+_REASONS_PER_PAPER = 2
 _WINDOW = timedelta(days=30)
-_NEWEST = 200  # papers of the list that are compared with; the newest say most of what is read now
-# How much a bad example counts against the good ones, as in the search: Rocchio's proportion.
+_MAX_LIKED = 200  # papers of the list that are compared with; the newest say most of what is read now
+# Weight of negative examples, as in the search (Rocchio).
 _NEGATIVE_WEIGHT = 0.2
-_BLOCK = 8192  # papers compared at a time
+_BLOCK_ROWS = 8192  # papers compared at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +50,25 @@ def recommend(
     since: date | None = None,
     k: int = 10,
 ) -> list[Recommendation]:
-    """The k papers nearest to the liked ones, away from the disliked, published since a date; never one of these or `seen`.
+    """The k best papers published since a date, without withdrawn ones and those in `liked`, `disliked` or `seen`.
 
-    All are canonical ids, the liked ones the newest last; those that the catalogue does not know count nothing. A paper's
-    score is the mean of two cosines: that to the list, on average, and that to the two papers of it that are nearest;
-    less a share of its mean cosine to the disliked. Withdrawn papers are left out. Raises QueryError where no liked paper
-    is known, and where none is embedded yet.
+    All ids are canonical; of `liked`, oldest first, the last 200 count; unknown ids are ignored. The score of a paper is
+    `(mean(c) + mean(top2(c))) / 2 - 0.2 * mean(n)`; c: cosines to the liked papers, n: to the disliked. Raises QueryError if
+    no liked paper is known, or none is embedded yet.
     """
     catalogue = searcher.catalogue
     keys = {identifier: catalogue.key_of(identifier) for identifier in (*liked, *disliked, *seen)}
     if not any(keys[identifier] is not None for identifier in liked):
         raise QueryError("None of these papers is in the knowledge base. Ingest them, or take another list.")
     good, bad = (_embedded(searcher, [keys[identifier] for identifier in given]) for given in (liked, disliked))
-    good = good[-_NEWEST:]
+    good = good[-_MAX_LIKED:]
     if not len(good):
         raise QueryError("None of these papers is embedded yet. Run `kb index`.")
     left_out = {key for key in keys.values() if key is not None} | catalogue.withdrawn()
     new = catalogue.select(Filters(since=since)) if since else np.asarray(list(catalogue.identifiers()), dtype=np.int64)
     assert new is not None
     new = np.sort(_embedded(searcher, [key for key in new.tolist() if key not in left_out]))
-    scores, nearest = _closeness(searcher, new, good, bad)
+    scores, nearest = _scores(searcher, new, good, bad)
     chosen = np.lexsort((new, -scores))[:k]
     cards, reasons = catalogue.cards(new[chosen].tolist()), catalogue.papers(good.tolist())
     return [
@@ -84,17 +83,17 @@ def recommend(
 def recommend_for(
     searcher: Searcher,
     library: Library,
-    memory: Memory,
+    choices: Choices,
     list_name: str = "",
     since: date | None = None,
     k: int = 10,
     *,
     today: date,
 ) -> list[Recommendation]:
-    """Recommends for a reading list, or for all lists where none is named, and remembers what it recommended.
+    """Recommend papers for a reading list, or for all lists if none is named, and record them as recommended.
 
-    Without a date, the papers of the last 30 days that have any. What is on a list, was dismissed, or was recommended on
-    an earlier day is left out. Raises QueryError where there is nothing to go by.
+    Without a date, the 30 days up to the newest paper. Papers that are on a list, were dismissed, or were recommended on an
+    earlier day are left out. Raises QueryError if the list does not exist, or as `recommend` does.
     """
     if list_name:
         entries = library.read_list(list_name).entries
@@ -103,11 +102,11 @@ def recommend_for(
         liked = library.paper_ids()
     if not liked:
         raise QueryError("There is no paper on the list yet. Put some on it: `kb list new NAME ID…`.")
-    seen = [*library.paper_ids(), *memory.recommended_before(list_name, today)]
+    seen = [*library.paper_ids(), *choices.recommended_before(list_name, today)]
     newest = searcher.catalogue.newest()
     start = since or (newest and newest - _WINDOW)
-    answers = recommend(searcher, liked, memory.dismissed(), seen, start, k)
-    memory.record_recommended(list_name, [answer.hit.paper.id for answer in answers], today)
+    answers = recommend(searcher, liked, choices.dismissed(), seen, start, k)
+    choices.record_recommended(list_name, [answer.hit.paper.id for answer in answers], today)
     return answers
 
 
@@ -115,15 +114,15 @@ def _embedded(searcher: Searcher, keys: Sequence[int | None]) -> Keys:
     return embedded_keys(tuple(dict.fromkeys(key for key in keys if key is not None)), searcher.index)
 
 
-def _closeness(searcher: Searcher, new: Keys, good: Keys, bad: Keys) -> tuple[Vectors, Keys]:
-    """The score of each new paper, shape (n,), and the columns of the good ones nearest to it, shape (n, at most 2)."""
+def _scores(searcher: Searcher, new: Keys, good: Keys, bad: Keys) -> tuple[Vectors, Keys]:
+    """Score of each new paper, shape (n,), and the rows of `good` nearest to it, shape (n, min(2, len(good)))."""
     index = searcher.index
     liked, disliked = index.vectors(good), index.vectors(bad)
-    reasons = min(_REASONS, len(good))
+    reasons = min(_REASONS_PER_PAPER, len(good))
     scores = np.empty(len(new), dtype=np.float32)
     nearest = np.empty((len(new), reasons), dtype=np.int64)
-    for start in range(0, len(new), _BLOCK):
-        block = slice(start, start + _BLOCK)
+    for start in range(0, len(new), _BLOCK_ROWS):
+        block = slice(start, start + _BLOCK_ROWS)
         vectors = index.vectors(new[block])
         cosines = vectors @ liked.T
         order = np.argsort(-cosines, axis=1, kind="stable")[:, :reasons]

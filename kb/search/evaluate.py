@@ -19,7 +19,7 @@ from kb.progress import NoProgress, Progress
 from kb.search.qrels import Document, Judgements, Qrels
 from kb.search.retriever import Query
 from kb.search.searcher import Searcher, final_scores
-from kb.store import Catalogue, Home, Intake
+from kb.store import Catalogue, Home, StagedPapers
 from kb.text.facets import FACETS, Facet
 
 STAGES = ("lexical", "dense", "fused", "reranked")
@@ -92,12 +92,12 @@ def build_collection(
     home = Home(folder)
     home.vectors = vectors
     with home.draft() as draft:
-        intake = Intake(draft.catalogue)
-        intake.begin()
-        intake.stage(
+        staged = StagedPapers(draft.catalogue)
+        staged.begin()
+        staged.stage(
             [Paper(_document_id(number), d.title, d.text) for number, d in enumerate(judgements.documents)], marks_withdrawn=True
         )
-        intake.merge()
+        staged.merge()
         draft.publish()
     embed_missing(home, encoder, progress)
     with home.draft() as draft:

@@ -1,12 +1,12 @@
-"""Where the catalogue is kept: DuckDB files, published in generations. The only package with DuckDB's SQL."""
+"""The catalogue: DuckDB files published in generations. The only package that speaks SQL to DuckDB."""
 
 from kb.store.catalogue import Catalogue, DocumentBatch, Filters, Keys, Run, parse_years
 from kb.store.code import CodeCatalogue, NamedRepository, PaperText, RepositoryState
 from kb.store.generations import CATALOGUE, Draft, Generation, Home, Manifest, checksum
-from kb.store.index_documents import SearchText, SearchTexts
+from kb.store.index_documents import IndexDocument, IndexDocuments
 from kb.store.integrity import catalogue_problems
 from kb.store.ledger import Harvest, History, Ledger, TextChange, Withdrawal
-from kb.store.merge import SNAPSHOT_ARROW, Intake, PaperChanges
+from kb.store.merge import SNAPSHOT_ARROW, PaperChanges, StagedPapers
 from kb.store.notes import Mentioned, NoteChanges, NoteMatch, Notes, UntitledNote
 
 __all__ = [
@@ -21,7 +21,8 @@ __all__ = [
     "Harvest",
     "History",
     "Home",
-    "Intake",
+    "IndexDocument",
+    "IndexDocuments",
     "Keys",
     "Ledger",
     "Manifest",
@@ -34,8 +35,7 @@ __all__ = [
     "PaperText",
     "RepositoryState",
     "Run",
-    "SearchText",
-    "SearchTexts",
+    "StagedPapers",
     "TextChange",
     "UntitledNote",
     "Withdrawal",

@@ -35,7 +35,7 @@ IN_CATEGORIES = """(list_has_any(categories, ?::VARCHAR[])
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The record of one job."""
+    """Record of one run of a job."""
 
     job: str
     source: str
@@ -49,13 +49,13 @@ class Run:
     span: str = ""
     """The window that was asked for, such as `2026-03-01..2026-03-09`."""
     requests: int = 0
-    """Requests sent to the far side, those tried again included."""
+    """Requests sent to the remote service, retries included."""
     retries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Restricts a search; what is empty restricts nothing. All that are given must hold."""
+    """Restrictions on a search, all of which must hold; an empty one restricts nothing."""
 
     categories: tuple[str, ...] = ()
     """Any of them; `cs` stands for every `cs.…`."""
@@ -76,7 +76,7 @@ class Filters:
 
 
 def parse_years(text: str) -> tuple[int | None, int | None]:
-    """`2019`, `2019..2023`, `2019..` or `..2023` as first and last year."""
+    """First and last year of `2019`, `2019..2023`, `2019..` or `..2023`. Raises QueryError for any other text."""
     if not text:
         return (None, None)
     first, dots, last = text.partition("..")
@@ -88,7 +88,7 @@ def parse_years(text: str) -> tuple[int | None, int | None]:
 
 @dataclass(frozen=True, slots=True)
 class DocumentBatch:
-    """Documents in the order of their keys: what is embedded, and under which digest."""
+    """Keys of all papers, ascending, and the digest of the text that is embedded for each."""
 
     keys: Keys
     digests: list[str]
@@ -96,7 +96,7 @@ class DocumentBatch:
 
 @dataclass(frozen=True, slots=True)
 class Abstract:
-    """Of a paper only what a model is trained on."""
+    """The fields of a paper that models are trained on."""
 
     key: int
     title: str
@@ -109,7 +109,7 @@ class Abstract:
 
 
 class Catalogue:
-    """The catalogue in one open file. Reading is safe from many threads; a draft is written by one."""
+    """Papers, cards, code links and runs of one open catalogue. Reading is safe from many threads; writing is for one."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -118,7 +118,7 @@ class Catalogue:
     # Code links ------------------------------------------------------------------------------------------------------
 
     def replace_code_links(self, links: Sequence[tuple[str, CodeLink]], sources: Sequence[str]) -> int:
-        """Puts these links in place of all that these sources gave for the papers last touched."""
+        """Replace all links that these sources gave for the papers of the last merge; returns the number of new links."""
         self.connection.write(
             "DELETE FROM code_links WHERE list_contains(?, source) AND paper_id IN (SELECT id FROM touched)", [list(sources)]
         )
@@ -126,7 +126,7 @@ class Catalogue:
         return len(links)
 
     def add_code_links(self, links: Sequence[tuple[str, CodeLink]]) -> None:
-        """Adds links, each with the canonical id of its paper."""
+        """Add links, each with the canonical id of its paper."""
         rows = pa.table(
             {
                 "paper_id": pa.array([p for p, _ in links], pa.string()),
@@ -170,19 +170,19 @@ class Catalogue:
         return [Abstract(*row) for row in rows]
 
     def papers(self, keys: Sequence[int]) -> dict[int, Paper]:
-        """The papers with these keys; a key that is gone is left out."""
+        """Papers with these keys; an unknown key is left out."""
         rows = self.connection.read(f"SELECT key, {COLUMNS} FROM papers WHERE key IN (SELECT unnest(?))", [list(keys)])
         return {int(row[0]): _paper(row[1:]) for row in rows}
 
     def cards(self, keys: Sequence[int]) -> dict[int, Card]:
-        """All that is known of the papers with these keys; a key that is gone is left out."""
+        """Cards of the papers with these keys; an unknown key is left out."""
         papers = self.papers(keys)
         ids = [paper.id for paper in papers.values()]
         code, notes = self.code_of(ids), self.notes.on(ids)
         return {key: Card(paper, tuple(code.get(paper.id, ())), tuple(notes.get(paper.id, ()))) for key, paper in papers.items()}
 
     def key_of(self, identifier: str) -> int | None:
-        """Key of the paper of that canonical id, or of the one that it is another name of."""
+        """Key of the paper with this canonical id, alias or DOI; `None` if there is none."""
         rows = self.connection.read(
             """SELECT key FROM papers WHERE id = $id OR id = (SELECT paper_id FROM aliases WHERE aliases.id = $id LIMIT 1)
                OR (starts_with($id, 'doi:') AND doi = $id[5:]) ORDER BY id <> $id LIMIT 1""".replace("$id", "?"),
@@ -191,7 +191,7 @@ class Catalogue:
         return int(rows[0][0]) if rows else None
 
     def keys_titled(self, title: str) -> list[int]:
-        """Keys of the papers of exactly that title, without regard to case, accents and punctuation."""
+        """Keys of the papers with this title, ignoring case, accents and punctuation."""
         rows = self.connection.read(
             "SELECT key FROM papers WHERE title_key = title_key(?) AND title_key <> '' ORDER BY key", [title]
         )
@@ -206,7 +206,7 @@ class Catalogue:
         return frozenset(int(key) for (key,) in self.connection.read("SELECT key FROM papers WHERE withdrawn"))
 
     def code_of(self, identifiers: Sequence[str]) -> dict[str, list[CodeLink]]:
-        """The repositories of these papers, the surest first, then those that the authors named themselves."""
+        """Repositories by canonical id, by falling confidence; at equal confidence those named by the authors first."""
         rows = self.connection.read(
             """SELECT paper_id, url, source, official, stars, confidence, evidence, framework, checked, archived FROM paper_code
                WHERE list_contains(?::VARCHAR[], paper_id)  -- reaches below the view's grouping, as a subquery would not
@@ -219,7 +219,7 @@ class Catalogue:
         return found
 
     def select(self, filters: Filters) -> Keys | None:
-        """Keys of the papers that pass the filters; `None` where there are none and all pass."""
+        """Keys, ascending, of the papers that pass the filters; `None` for empty filters. Raises QueryError."""
         if not filters:
             return None
         conditions: list[str] = []
@@ -284,7 +284,7 @@ class Catalogue:
     # Runs ------------------------------------------------------------------------------------------------------------
 
     def record_run(self, run: Run, skipped: Sequence[Skipped]) -> int:
-        """Keeps the record of a job, and what it skipped, in place of the run's record so far; returns the run's number."""
+        """Store the record of a run and what it skipped, replacing the run's earlier record; returns the run's number."""
         number = run.number or int(self.connection.write("SELECT nextval('run_numbers')")[0][0])
         self.connection.write("DELETE FROM runs WHERE number = ?", [number])
         self.connection.write("DELETE FROM skipped WHERE run = ?", [number])
@@ -302,7 +302,7 @@ class Catalogue:
         return number
 
     def runs(self, limit: int = 20) -> list[Run]:
-        """The last jobs, the newest first."""
+        """The last runs, the newest first."""
         rows = self.connection.read(f"SELECT {_RUN} FROM runs ORDER BY number DESC LIMIT ?", [limit])
         return [Run(*row) for row in rows]
 

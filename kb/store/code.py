@@ -28,7 +28,7 @@ DUMP_ARROW = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class PaperText:
-    """What of a paper may name repositories, and what is needed to judge them."""
+    """Fields of a paper that may name repositories, and those needed to judge them."""
 
     id: str
     title: str
@@ -39,7 +39,7 @@ class PaperText:
 
 @dataclass(frozen=True, slots=True)
 class NamedRepository:
-    """A repository that an archive gives for a paper, with what is needed to judge it."""
+    """A repository that an archive lists for a paper, with the fields needed to judge it."""
 
     paper_id: str
     title: str
@@ -67,7 +67,7 @@ class DumpMatch:
 
 @dataclass(frozen=True, slots=True)
 class RepositoryState:
-    """What a forge says of a repository."""
+    """State of a repository as its forge reports it."""
 
     url: str
     checked: datetime
@@ -107,7 +107,7 @@ class CodeCatalogue:
     # The archive -----------------------------------------------------------------------------------------------------
 
     def match_dump(self, rows: pa.Table) -> DumpMatch:
-        """Finds the papers of rows in the form of DUMP_ARROW: by id, else by title where exactly one paper has it.
+        """Find the papers of rows in the form of DUMP_ARROW: by id, else by title where exactly one paper has it.
 
         A title counts from 16 letters and three words on: shorter ones are many papers'. The rows found wait for `matched`.
         """
@@ -152,7 +152,7 @@ class CodeCatalogue:
         return [NamedRepository(i, t, tuple(Author(**a) for a in authors), *rest) for i, t, authors, *rest in rows]
 
     def replace_source(self, source: str, links: Sequence[tuple[str, CodeLink]]) -> None:
-        """Puts these links in place of all that a source gave, for any paper."""
+        """Replace all links of a source."""
         self._connection.write("DELETE FROM code_links WHERE source = ?", [source])
         self._catalogue.add_code_links(links)
 
@@ -172,7 +172,7 @@ class CodeCatalogue:
         ]
 
     def record_states(self, states: Sequence[RepositoryState]) -> None:
-        """Keeps what a forge says; an answer without stars keeps those known."""
+        """Store the states of repositories; a state without stars keeps those known."""
         for state in states:
             before = self._connection.read("SELECT stars FROM repositories WHERE url = ?", [state.url.lower()])
             self._connection.write("DELETE FROM repositories WHERE url = ?", [state.url.lower()])
@@ -190,7 +190,7 @@ class CodeCatalogue:
             )
 
     def confirm_states(self, urls: Sequence[str], checked: datetime) -> None:
-        """Notes that nothing has changed of these repositories since they were last checked."""
+        """Record that these repositories were checked and have not changed."""
         self._connection.write(
             "UPDATE repositories SET checked = ? WHERE url IN (SELECT lower(unnest(?::VARCHAR[])))", [checked, list(urls)]
         )
@@ -205,7 +205,7 @@ class CodeCatalogue:
         return [identifier for (identifier,) in rows]
 
     def record_paper(self, identifier: str, checked: datetime, project_page: str, link: CodeLink | None) -> None:
-        """Keeps what Hugging Face says of a paper, in place of what it said before."""
+        """Store what Hugging Face says of a paper, replacing its earlier answer."""
         write = self._connection.write
         write("DELETE FROM paper_checks WHERE paper_id = ?", [identifier])
         write("INSERT INTO paper_checks VALUES (?, ?, ?)", [identifier, checked, project_page])

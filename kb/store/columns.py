@@ -1,4 +1,4 @@
-"""The outline of every paper, by columns: what a map or a count of the whole catalogue needs, in one pass."""
+"""Key, id, title, year and category of every paper as columns, read in one pass."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from kb.store.catalogue import Catalogue, Keys
 
 
 @dataclass(frozen=True, slots=True)
-class Outlines:
-    """All papers in the order of their keys; every column has an entry a paper."""
+class PaperColumns:
+    """All papers by ascending key; every column has one entry a paper."""
 
     keys: Keys
     ids: list[str]
@@ -23,7 +23,7 @@ class Outlines:
     """The primary one; empty where there is none."""
 
     @classmethod
-    def of(cls, catalogue: Catalogue) -> Outlines:
+    def of(cls, catalogue: Catalogue) -> PaperColumns:
         table = catalogue.connection.read_arrow(
             """SELECT key, id, title, coalesce(year, 0)::INTEGER AS year, coalesce(categories[1], '') AS category
                FROM papers ORDER BY key"""

@@ -21,7 +21,7 @@ class Connection:
     """One open file. Reading is safe from many threads; writing is for one."""
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
-        """Open the file, which is made where there is none and it is not `read_only`. Raises StoreError where it cannot be."""
+        """Open the file; unless `read_only`, it is created if missing. Raises StoreError if it cannot be opened."""
         # An import must leave room for the rest of a laptop; DuckDB's own default is most of the memory.
         config: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "1GB", "preserve_insertion_order": "false"}
         if not read_only:

@@ -1,16 +1,16 @@
-"""The knowledge base on disk: generations of the catalogue, published whole.
+"""The knowledge base on disk: numbered, immutable generations of the catalogue, published by one atomic rename.
 
     HOME/
       CURRENT                   the name of the generation that is served
       generations/000012/       catalogue.duckdb, dense.faiss, lexical/, …, manifest.json; never written to again
       generations/.draft-…/     a job's working copy; swept by the next job if its own was killed
-      vectors/                  what has been embedded (kb.vectors)
-      backups/                  what was kept before a migration or a restoration; nothing here is ever deleted
-      config.toml               what the user follows, and when; the app changes the categories in it, and nothing else does
-      writer.lock               held by the one job that writes
+      vectors/                  embeddings by digest of their text (kb.encode.vector_store)
+      backups/                  copies made before a migration or a restore; never deleted by this program
+      config.toml               the categories followed and the jobs' times; written by the user, and by the app (categories)
+      writer.lock               held by the job that writes
 
-A job works in a draft, and publishes it by replacing CURRENT, one atomic rename. Whoever searches has opened
-a generation that no longer changes, so neither waits for the other, and a killed job leaves nothing but its draft.
+A job works in a draft and publishes it by replacing CURRENT. A reader has opened a generation that no longer changes, so
+readers and writer never wait for each other, and a killed job leaves nothing but its draft.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ from kb.store.schema import migrate, newest_schema, schema_of
 CATALOGUE = "catalogue.duckdb"
 _MANIFEST = "manifest.json"
 _OWN_CHECKSUM = "crc32"  # of all the rest of the manifest
-_KEEP = 2  # generations kept, so that whoever opened the last one can still read its files
-_NAME = re.compile(r"\d{6,}")
+_KEPT_GENERATIONS = 2  # generations kept, so that whoever opened the last one can still read its files
+_GENERATION_NAME = re.compile(r"\d{6,}")
 _MIGRATION_WAIT = 600.0  # seconds: a job that is writing migrates too, and then there is nothing left to do
-_CHUNK = 1 << 20
+_CHUNK_BYTES = 1 << 20
 _log = logging.getLogger(__name__)
-# What DuckDB raises where the disk is full or the memory is, as opposed to what a wrong statement raises.
-_OUT_OF_ROOM = (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.FatalException, duckdb.TransactionException)
+# What DuckDB raises if the disk or the memory is full, as opposed to a wrong statement.
+_DISK_OR_MEMORY_FULL = (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.FatalException, duckdb.TransactionException)
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What belongs together in one generation."""
+    """Facts of one generation: counts, model, files with their sizes and checksums; stored as `manifest.json`."""
 
     generation: int = 0
     schema: int = 0
@@ -69,7 +69,7 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
-        """Raises StoreError where it is missing or damaged, NewerError where a newer version wrote it."""
+        """Read a generation's manifest. Raises StoreError if it is missing or damaged, NewerError if it is newer."""
         try:
             values = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
             schema = values["schema"]
@@ -89,14 +89,14 @@ class Manifest:
             ) from error
 
     def write(self, folder: Path) -> None:
-        """Writes it with a checksum of its own."""
+        """Write the manifest into a folder, with a checksum of its own content."""
         values = asdict(self)
         values[_OWN_CHECKSUM] = zlib.crc32(json.dumps(values).encode())
         (folder / _MANIFEST).write_text(json.dumps(values, indent=1), encoding="utf-8")
 
 
 class Generation:
-    """One published state, open for reading. Safe to share between threads."""
+    """A published generation, open for reading. Safe to share between threads."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -109,7 +109,7 @@ class Generation:
         return self.folder.name
 
     def file(self, name: str) -> Path:
-        """A file of this generation; raises StoreError where it is missing or not of the size published."""
+        """Path of a file of this generation. Raises StoreError if it is missing or not of the published size."""
         path = self.folder / name
         expected = self.manifest.files.get(name)
         found = path.stat().st_size if path.is_file() else None
@@ -119,7 +119,7 @@ class Generation:
         return path
 
     def subfolder(self, name: str) -> Path:
-        """A folder of this generation; raises StoreError where one of its files is missing or not of the size published."""
+        """Path of a folder of this generation. Raises StoreError if one of its files is missing or not of the published size."""
         for file in self.manifest.files:
             if file.startswith(f"{name}/"):
                 self.file(file)
@@ -146,7 +146,7 @@ class Draft:
             if older:
                 # On stderr wherever the program runs: it takes ten seconds for 250,000 papers.
                 _log.warning("Bringing %s to this version's form; the present one stays in %s.", home.path, home.backups)
-                home.keep_current(f"schema-{before}")
+                home.back_up_current(f"schema-{before}")
             migrate(self._connection)
             if older:
                 self._compact()
@@ -156,7 +156,7 @@ class Draft:
         self.catalogue = Catalogue(self._connection)
 
     def _compact(self) -> None:
-        """Writes the catalogue anew: a migration may rewrite a table, and the room of the old one would stay in the file."""
+        """Copy the catalogue into a new file: DuckDB keeps the space of tables that a migration rewrote."""
         path = self.folder / CATALOGUE
         compact = path.with_suffix(".compact")
         quoted = str(compact).replace("'", "''")  # ATTACH takes no parameter
@@ -168,13 +168,13 @@ class Draft:
         self._connection = Connection(path, read_only=False)
 
     def discard(self, *names: str) -> None:
-        """Takes these files and folders of the generation before not over, so that they are built anew."""
+        """Remove files and folders taken over from the previous generation, so that they are rebuilt."""
         for name, path in _files(self.folder):
             if name in names or name.partition("/")[0] in names:
                 path.unlink()
 
     def publish(self) -> Manifest:
-        """Makes this draft the generation that is served."""
+        """Make this draft the current generation; returns its manifest. Raises StoreError if it cannot be written."""
         counts = self.catalogue.counts()
         self._connection.write("CHECKPOINT")  # else a full disk would be noticed by nobody
         self.close()
@@ -194,7 +194,7 @@ class Draft:
         target = self._home.generations / f"{manifest.generation:06d}"
         self.folder.rename(target)
         sync(self._home.generations)
-        self._home.point_to(target.name)
+        self._home.set_current(target.name)
         return manifest
 
     def _checksum(self, name: str, path: Path) -> int:
@@ -227,7 +227,7 @@ class Home:
         return self._pointer.is_file() or self.newest() > 0
 
     def current_name(self) -> str:
-        """Name of the generation that is served; cheap, so that a page can ask at every turn."""
+        """Name of the current generation; cheap enough to call on every page run. Raises StoreError if there is none."""
         try:
             name = self._pointer.read_text(encoding="utf-8").strip()
         except FileNotFoundError:
@@ -240,7 +240,7 @@ class Home:
             name = ""
         except OSError as error:
             raise StoreError(f"{self._pointer} cannot be read: {error.strerror}. Check the folder's permissions.") from error
-        if not _NAME.fullmatch(name):
+        if not _GENERATION_NAME.fullmatch(name):
             newest = self.newest()
             if not newest:
                 raise StoreError(f"{self._pointer} is damaged and {self.generations} holds no generation. Ingest again.")
@@ -248,7 +248,10 @@ class Home:
         return name
 
     def open(self) -> Generation:
-        """The generation that is served now; one of an older schema is migrated first, and kept in `backups`."""
+        """Open the current generation; one of an older schema is migrated first and kept in `backups`.
+
+        Raises StoreError if there is none or it is damaged, NewerError if a newer version wrote it.
+        """
         for _ in range(20):
             name = self.current_name()
             try:
@@ -268,8 +271,8 @@ class Home:
             if draft.previous.schema < newest_schema():
                 draft.publish()
 
-    def keep_current(self, why: str) -> Path:
-        """Keeps the generation that is served in `backups`, by links that cost no room; returns its folder there."""
+    def back_up_current(self, why: str) -> Path:
+        """Back up the current generation by hard links, which take no space; returns its folder in `backups`."""
         source = self.generations / self.current_name()
         target = self.backups / f"{why}-generation-{source.name}"
         if not target.exists():
@@ -279,50 +282,50 @@ class Home:
             sync(self.backups)
         return target
 
-    def fall_back(self) -> Path | None:
-        """Serves the newest earlier generation whose catalogue is as it was published, in place of the present one.
+    def roll_back(self) -> Path | None:
+        """Make the newest earlier generation with an intact catalogue the current one.
 
-        The present one is moved to `backups`, and its folder there is returned; `None` where there is no such earlier one,
-        and nothing was changed. Raises BusyError where a job is writing.
+        The present one is moved to `backups`, and its folder there is returned; `None`, and nothing changed, if there is no
+        such earlier one. Raises BusyError if a job is writing.
         """
         with self._writing(0.0):
             present = self.current_name()
-            earlier = self.previous_sound()
+            earlier = self.previous_intact()
             if not earlier:
                 return None
-            self.point_to(earlier)
+            self.set_current(earlier)
             self.backups.mkdir(exist_ok=True)
             return (self.generations / present).rename(self.backups / f"damaged-{present}-{uuid.uuid4().hex[:6]}")
 
-    def previous_sound(self) -> str:
-        """Name of the newest generation but the present one whose catalogue is as it was published; '' where there is none."""
+    def previous_intact(self) -> str:
+        """Name of the newest generation before the current one whose catalogue matches its checksum; '' if there is none."""
         present = self.current_name()
         names = (f"{number:06d}" for number in reversed(self.numbers()))
-        return next((name for name in names if name != present and _is_sound(self.generations / name)), "")
+        return next((name for name in names if name != present and _is_intact(self.generations / name)), "")
 
     def newest(self) -> int:
-        """Number of the newest complete generation, 0 where there is none."""
+        """Number of the newest complete generation; 0 if there is none."""
         return max((number for number in self.numbers() if (self.generations / f"{number:06d}" / _MANIFEST).is_file()), default=0)
 
     def last_number(self) -> int:
-        """The highest number that a generation has, complete or not; 0 where there is none."""
+        """Highest number of a generation, complete or not; 0 if there is none."""
         return max(self.numbers(), default=0)
 
     def numbers(self) -> list[int]:
-        """The numbers of all generations, complete or not, in order."""
+        """Numbers of all generations, complete or not, ascending."""
         if not self.generations.is_dir():
             return []
-        return sorted(int(path.name) for path in self.generations.iterdir() if _NAME.fullmatch(path.name))
+        return sorted(int(path.name) for path in self.generations.iterdir() if _GENERATION_NAME.fullmatch(path.name))
 
-    def point_to(self, name: str) -> None:
+    def set_current(self, name: str) -> None:
         replace_file(self._pointer, f"{name}\n")
 
     @contextmanager
     def draft(self, wait: float = 0.0) -> Iterator[Draft]:
-        """A working copy for one job. Left without `publish()`, or by an error, it is thrown away.
+        """Open a working copy for one job; without `publish()`, or after an error, it is discarded.
 
-        Raises BusyError where another job holds it for longer than `wait` seconds, and StoreError where the
-        folder cannot be written.
+        Raises BusyError if another job is writing for longer than `wait` seconds, and StoreError if the folder cannot
+        be written.
         """
         with self._writing(wait):
             draft: Draft | None = None
@@ -335,7 +338,7 @@ class Home:
                 yield draft
             except OSError as error:
                 raise self._out_of_room(error.strerror or str(error)) from error
-            except _OUT_OF_ROOM as error:
+            except _DISK_OR_MEMORY_FULL as error:
                 raise self._out_of_room(str(error).splitlines()[0]) from error
             except RuntimeError as error:
                 if str(error) == "Query interrupted":  # what DuckDB makes of Ctrl-C
@@ -347,7 +350,7 @@ class Home:
                 self._sweep()
 
     def _writing(self, wait: float) -> AbstractContextManager[None]:
-        """The right to write, held by one job at a time."""
+        """Hold the writer lock."""
         busy = f"Another job is writing to {self.path}. Wait for it, or stop it; this one changed nothing."
         return holding(self.path / "writer.lock", busy, wait)
 
@@ -378,24 +381,24 @@ class Home:
         return manifest
 
     def _sweep(self) -> None:
-        """Removes drafts that were not published, and generations older than those kept."""
+        """Remove unpublished drafts, and generations older than those kept."""
         newest = self.newest()
         for path in self.generations.glob("*"):  # nothing where a full disk has no room for the folder
             unpublished = path.name.startswith(".draft-")
-            superseded = bool(_NAME.fullmatch(path.name)) and int(path.name) <= newest - _KEEP
+            superseded = bool(_GENERATION_NAME.fullmatch(path.name)) and int(path.name) <= newest - _KEPT_GENERATIONS
             if unpublished or (superseded and path.name != self.current_name()):
                 shutil.rmtree(path, ignore_errors=True)
 
 
 def _files(folder: Path) -> list[tuple[str, Path]]:
-    """The files that a generation consists of, its subfolders' included, by their names within it; its manifest apart."""
+    """Names (relative paths) and paths of the files of a generation, subfolders included, the manifest excluded."""
     # A reader leaves lock files behind; they belong to nobody.
     paths = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / _MANIFEST and p.suffix != ".lock")
     return [(path.relative_to(folder).as_posix(), path) for path in paths]
 
 
-def _is_sound(folder: Path) -> bool:
-    """Whether a generation's catalogue is as it was published."""
+def _is_intact(folder: Path) -> bool:
+    """Whether a generation's catalogue matches its published checksum."""
     try:
         manifest = Manifest.read(folder)
         return checksum(folder / CATALOGUE) == manifest.checksums[CATALOGUE]
@@ -404,9 +407,9 @@ def _is_sound(folder: Path) -> bool:
 
 
 def checksum(path: Path) -> int:
-    """CRC-32 of a file, which every damage of up to 32 bits in a row changes."""
+    """CRC-32 of a file; detects every error burst of up to 32 bits. Raises OSError if the file cannot be read."""
     value = 0
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
+        while chunk := file.read(_CHUNK_BYTES):
             value = zlib.crc32(chunk, value)
     return value

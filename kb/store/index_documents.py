@@ -1,4 +1,4 @@
-"""What the lexical index holds of a paper: the words by which it is found, and the card that an answer shows."""
+"""Documents of the lexical index: searchable text of each paper, and the card that a hit shows."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from kb.papers import Card
 from kb.store.catalogue import Catalogue, Keys
 
-_CHUNK = 10_000  # papers read at a time
+_CHUNK_PAPERS = 10_000  # papers read at a time
 # Of notes and code what is searched; and a hash of all rows that this and the card are made of, to tell whether anything changed.
 # MD5 of the rows as text would take five times as long. Should DuckDB once hash otherwise, the next job builds the index anew.
 # Two lists of one type side by side would be hashed as one list: there are none.
-_SEARCHED = """
+_DOCUMENTS = """
     SELECT papers.key, coalesce(said.words, '') AS notes, coalesce(linked.repositories, []) AS repositories,
            hash(papers, said.rows, mentioned.rows, coded.rows, linked.repositories) AS state
     FROM papers
@@ -36,8 +36,8 @@ _SEARCHED = """
 
 
 @dataclass(frozen=True, slots=True)
-class SearchText:
-    """What is searched of a paper, and what is shown of it."""
+class IndexDocument:
+    """Searchable text and card of one paper."""
 
     key: int
     card: Card
@@ -47,26 +47,26 @@ class SearchText:
     """`owner/name` of its code, that which it merely mentions included."""
 
 
-class SearchTexts:
-    """Reads words and cards of papers from an open catalogue."""
+class IndexDocuments:
+    """Index documents of the papers of one open catalogue."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
         self._connection = catalogue.connection
 
     def digests(self) -> dict[int, str]:
-        """Digests, in hexadecimal, of words and card of every paper, by key."""
-        rows = self._connection.read(f"SELECT key, md5(state::VARCHAR) FROM ({_SEARCHED})")
+        """Digest of the document of every paper, in hexadecimal, by key."""
+        rows = self._connection.read(f"SELECT key, md5(state::VARCHAR) FROM ({_DOCUMENTS})")
         return {int(key): digest for key, digest in rows}
 
-    def of(self, keys: Keys) -> Iterator[SearchText]:
-        """Words and cards of these papers, a chunk at a time; a key that is gone is left out."""
-        for start in range(0, len(keys), _CHUNK):
-            chunk = keys[start : start + _CHUNK].tolist()
+    def of(self, keys: Keys) -> Iterator[IndexDocument]:
+        """Documents of these papers, read in chunks; an unknown key is left out."""
+        for start in range(0, len(keys), _CHUNK_PAPERS):
+            chunk = keys[start : start + _CHUNK_PAPERS].tolist()
             cards = self._catalogue.cards(chunk)
             rows = self._connection.read(
-                f"SELECT key, notes, repositories FROM ({_SEARCHED}) WHERE key IN (SELECT unnest(?::BIGINT[])) ORDER BY key",
+                f"SELECT key, notes, repositories FROM ({_DOCUMENTS}) WHERE key IN (SELECT unnest(?::BIGINT[])) ORDER BY key",
                 [chunk],
             )
             for key, notes, repositories in rows:
-                yield SearchText(int(key), cards[int(key)], notes, tuple(repositories))
+                yield IndexDocument(int(key), cards[int(key)], notes, tuple(repositories))

@@ -1,4 +1,4 @@
-"""Whether a catalogue is sound: every row can be read, and what refers to one another is there."""
+"""Integrity checks of a catalogue: every row is readable, and references lead to rows that exist."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import duckdb
 
 from kb.store.catalogue import Catalogue
 
-# What must not be there, each counted by its statement. Code of a paper that is gone is harmless; a note never is.
-_UNSOUND = (
+# Problems, each counted by its statement. Code of a paper that is gone is harmless; a note never is.
+_CHECKS = (
     ("papers have a key that another has", "SELECT count(*) - count(DISTINCT key) FROM papers"),
     ("papers have an id that another has", "SELECT count(*) - count(DISTINCT id) FROM papers"),
     ("papers are not found by their title", "SELECT count(*) FROM papers WHERE title_key <> title_key(title)"),
@@ -17,7 +17,7 @@ _UNSOUND = (
 
 
 def catalogue_problems(catalogue: Catalogue) -> list[str]:
-    """What is wrong with a catalogue, in a sentence each; reads every row of every table."""
+    """Problems of a catalogue, in a sentence each; reads every row of every table."""
     found: list[str] = []
     for (table,) in catalogue.connection.read("SELECT table_name FROM duckdb_tables() WHERE NOT temporary ORDER BY table_name"):
         try:
@@ -26,5 +26,5 @@ def catalogue_problems(catalogue: Catalogue) -> list[str]:
             found.append(f"the table {table} cannot be read: {str(error).splitlines()[0]}")
     if found:
         return found
-    counted = ((int(catalogue.connection.read(sql)[0][0]), what) for what, sql in _UNSOUND)
+    counted = ((int(catalogue.connection.read(sql)[0][0]), what) for what, sql in _CHECKS)
     return [f"{number:,} {what}" for number, what in counted if number]

@@ -1,4 +1,4 @@
-"""The ledger: what became of each paper over its versions, and how far each harvest has come."""
+"""The ledger: version history of papers, withdrawals, and the progress of harvests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Withdrawal:
 
     version: int
     noticed: date | None
-    """Date of the record that told of it."""
+    """Date of the record that reported it."""
     reason: str
     """What the record's comments say; empty where they say nothing."""
 
@@ -39,7 +39,7 @@ class TextChange:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What is known of a paper's versions."""
+    """Versions, text changes and withdrawals of a paper."""
 
     versions: tuple[Version, ...] = ()
     changes: tuple[TextChange, ...] = ()
@@ -50,7 +50,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Harvest:
-    """How far the harvest of one source has come. All times are UTC, without zone."""
+    """Progress of the harvest of one source. All times are UTC, without zone."""
 
     source: str
     """Such as `oai:cs:cs:CL` or `api:cat:cs.CL`."""
@@ -99,7 +99,7 @@ class Ledger:
         return History(tuple(Version(**v) for v in versions), tuple(changes), tuple(Withdrawal(*row) for row in withdrawals))
 
     def withdraw(self, identifiers: Sequence[str], noticed: date, reason: str) -> int:
-        """Marks papers whose record the far side deleted; returns how many of them are here and were not marked yet."""
+        """Mark papers whose record arXiv deleted as withdrawn; returns how many were not marked before."""
         rows = self._connection.write(
             "UPDATE papers SET withdrawn = TRUE WHERE id IN (SELECT unnest(?)) AND NOT withdrawn RETURNING id, len(versions)",
             [list(identifiers)],
@@ -129,8 +129,8 @@ class Ledger:
 
     # Datestamps ----------------------------------------------------------------------------------------------------
 
-    def stamp(self, stamps: Iterable[tuple[str, date]]) -> None:
-        """Notes the datestamps under which records came; an older one than is noted changes nothing."""
+    def record_datestamps(self, stamps: Iterable[tuple[str, date]]) -> None:
+        """Record the latest datestamp of each record received."""
         with self._connection.registered("stamp_rows", _stamp_rows(stamps)):
             self._connection.write(
                 """CREATE OR REPLACE TEMP TABLE stamped AS
@@ -140,8 +140,8 @@ class Ledger:
                    INSERT INTO datestamps SELECT paper_id, datestamp FROM stamped; DROP TABLE stamped"""
             )
 
-    def outdated(self, stamps: Iterable[tuple[str, date]]) -> list[tuple[str, date]]:
-        """Those of these records that did not come yet, or only under an older datestamp."""
+    def not_received(self, stamps: Iterable[tuple[str, date]]) -> list[tuple[str, date]]:
+        """Those of these records that were never received, or only with an older datestamp."""
         with self._connection.registered("stamp_rows", _stamp_rows(stamps)):
             return self._connection.write(
                 """SELECT DISTINCT stamp_rows.paper_id, stamp_rows.datestamp FROM stamp_rows LEFT JOIN datestamps
@@ -152,7 +152,7 @@ class Ledger:
     # Harvests ------------------------------------------------------------------------------------------------------
 
     def harvest(self, source: str) -> Harvest:
-        """How far the harvest of this source has come."""
+        """Progress of the harvest of this source; empty if there was none."""
         rows = self._connection.read(f"SELECT {_HARVEST} FROM harvests WHERE source = ?", [source])
         return Harvest(*rows[0]) if rows else Harvest(source)
 
@@ -160,23 +160,23 @@ class Ledger:
         """Every harvest that has published anything."""
         return [Harvest(*row) for row in self._connection.read(f"SELECT {_HARVEST} FROM harvests ORDER BY source")]
 
-    def keep(self, harvest: Harvest) -> None:
-        """Puts this in place of what was known of the harvest of its source."""
+    def save_harvest(self, harvest: Harvest) -> None:
+        """Store the progress of a harvest, replacing the earlier one of its source."""
         self._connection.write("DELETE FROM harvests WHERE source = ?", [harvest.source])
         values = [getattr(harvest, name.strip()) for name in _HARVEST.split(",")]
         self._connection.write(f"INSERT INTO harvests ({_HARVEST}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def skipped(self, run: int, limit: int = 50) -> list[Skipped]:
-        """What a run left out and why, the first of it."""
+        """The first records that a run skipped, with reasons."""
         rows = self._connection.read("SELECT source, line, reason FROM skipped WHERE run = ? LIMIT ?", [run, limit])
         return [Skipped(*row) for row in rows]
 
     def quiet_days(self, category: str) -> set[date]:
-        """Days on which the far side, asked again, had no papers of a category either."""
+        """Days confirmed by arXiv to have no papers of a category."""
         return {day for (day,) in self._connection.read("SELECT day FROM quiet_days WHERE category = ?", [category])}
 
     def confirm_quiet(self, category: str, days: Iterable[date]) -> None:
-        """Notes days on which the far side has no papers of a category."""
+        """Record days that arXiv confirmed to have no papers of a category."""
         new = sorted(set(days) - self.quiet_days(category))
         self._connection.write_many("INSERT INTO quiet_days VALUES (?, ?)", [(category, day) for day in new])
 

@@ -1,4 +1,4 @@
-"""Bringing papers into the catalogue: staged, compared by meaning with what is there, and only what differs is written."""
+"""Stages papers and upserts them into a draft's catalogue; only rows whose meaning differs are written."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from kb.store.catalogue import COLUMNS, IN_CATEGORIES, Catalogue
 
 _AUTHORS = "STRUCT(family VARCHAR, given VARCHAR, suffix VARCHAR)[]"
 _VERSIONS = "STRUCT(number INTEGER, created TIMESTAMP)[]"
-# What makes a paper another than it was. `updated` alone does not: the same record is served under new dates.
-_MEANING = "title, abstract, authors, categories, comments, journal_ref, doi, licence, published, versions, withdrawn"
+# A paper has changed if one of these differs. `updated` is not among them: the same record is served under new dates.
+_COMPARED_COLUMNS = "title, abstract, authors, categories, comments, journal_ref, doi, licence, published, versions, withdrawn"
 _PAPER_ARROW = pa.schema(
     [
         *[(name, pa.string()) for name in ("id", "title", "abstract")],
@@ -66,25 +66,25 @@ def _says_withdrawn(comments: str, abstract: str) -> str:
     return f"regexp_matches(coalesce({comments}, '') || ' ' || left(coalesce({abstract}, ''), 120), '{_WITHDRAWN}')"
 
 
-def _blanks(column: str) -> str:
-    """SQL: a text with every run of blanks made one, and '' for NULL."""
+def _one_blank(column: str) -> str:
+    """SQL: a text with each run of blanks collapsed to one space, and '' for NULL."""
     # Most texts have no run of them, and looking for two kinds of characters costs a tenth of the pattern.
     runs = " OR ".join(f"contains({column}, {blank})" for blank in ("'  '", "chr(10)", "chr(9)", "chr(13)"))
     return f"trim(CASE WHEN {runs} THEN regexp_replace({column}, '\\s+', ' ', 'g') ELSE coalesce({column}, '') END)"
 
 
 _SNAPSHOT = f"""
-    SELECT 'arxiv:' || bare AS id, {_blanks("title")} AS title, {_blanks("abstract")} AS abstract,
+    SELECT 'arxiv:' || bare AS id, {_one_blank("title")} AS title, {_one_blank("abstract")} AS abstract,
         CASE WHEN len(authors_parsed) > 0
             THEN list_transform(authors_parsed, lambda a: {{
-                'family': {_blanks("a[1]")}, 'given': {_blanks("a[2]")}, 'suffix': {_blanks("a[3]")}}})
+                'family': {_one_blank("a[1]")}, 'given': {_one_blank("a[2]")}, 'suffix': {_one_blank("a[3]")}}})
             ELSE list_transform(
-                list_filter(string_split_regex({_blanks("authors")}, ',\\s*(?:and\\s+)?|\\s+and\\s+'), lambda n: n <> ''),
+                list_filter(string_split_regex({_one_blank("authors")}, ',\\s*(?:and\\s+)?|\\s+and\\s+'), lambda n: n <> ''),
                 lambda n: {{'family': regexp_extract(n, '\\S+$'), 'given': trim(regexp_replace(n, '\\S+$', '')), 'suffix': ''}})
             END::{_AUTHORS} AS authors,
-        list_filter(string_split({_blanks("categories")}, ' '), lambda c: c <> '') AS categories,
-        {_blanks("comments")} AS comments, {_blanks('"journal-ref"')} AS journal_ref,
-        lower({_blanks("doi")}) AS doi, coalesce(license, '') AS licence, '' AS url,
+        list_filter(string_split({_one_blank("categories")}, ' '), lambda c: c <> '') AS categories,
+        {_one_blank("comments")} AS comments, {_one_blank('"journal-ref"')} AS journal_ref,
+        lower({_one_blank("doi")}) AS doi, coalesce(license, '') AS licence, '' AS url,
         coalesce(stamps[1].created::DATE, updated_on) AS published, updated_on AS updated,
         coalesce(year(stamps[1].created), CASE WHEN bare[1] = '9' AND contains(bare, '/') THEN 1900 ELSE 2000 END
             + try_cast(regexp_extract(bare, '(\\d\\d)\\d*[.\\d]*$', 1) AS INTEGER)) AS year,
@@ -110,14 +110,14 @@ class PaperChanges:
     unchanged: int = 0
 
 
-class Intake:
-    """The way of papers into a draft's catalogue; the staging area is the draft's, whoever looks at it."""
+class StagedPapers:
+    """Papers staged in a draft's catalogue, and their upsert. All instances for one draft share its staging area."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._connection = catalogue.connection
 
     def begin(self) -> None:
-        """Opens the staging area. It holds one row a record until the papers are merged."""
+        """Create the empty staging area: one row a record until the merge."""
         # In memory as temporary tables are, and spilled as they are, but seen by every cursor.
         self._connection.write("ATTACH IF NOT EXISTS ':memory:' AS work")
         self._connection.write(
@@ -127,7 +127,7 @@ class Intake:
     def stage_snapshot(
         self, rows: pa.Table, categories: Sequence[str] = (), limit: int | None = None
     ) -> tuple[int, list[tuple[int, str]]]:
-        """Stages rows in the form of SNAPSHOT_ARROW.
+        """Stage rows in the form of SNAPSHOT_ARROW.
 
         Returns how many were staged, and line and reason of each that cannot be: no such arXiv id, no title.
         Rows of other categories are neither.
@@ -152,7 +152,7 @@ class Intake:
             return self._staged() - before, bad
 
     def stage(self, papers: Sequence[Paper], marks_withdrawn: bool = True) -> None:
-        """Stages papers from any other source.
+        """Stage papers from any other source.
 
         A source that does not mark withdrawn papers says so: what its texts do not tell stays as it is known.
         """
@@ -170,7 +170,7 @@ class Intake:
         return self._connection.count("work.staging")
 
     def merge(self) -> PaperChanges:
-        """Upserts what was staged, by meaning: only what differs is written.
+        """Upsert what was staged, by meaning: only what differs is written.
 
         A record staged twice counts once, the one with most versions; an older record than the one stored
         changes nothing; a field that the new record lacks keeps what was known.
@@ -196,7 +196,7 @@ class Intake:
         self._connection.write("DROP TABLE work.staging; DROP TABLE work.differing; DROP TABLE work.fresh")
 
     def _compare(self) -> PaperChanges:
-        """Finds what of the staged papers is `fresh`, and what of the others is `differing` from what is stored."""
+        """Split the staged papers into `fresh` (new) and `differing` (changed); the rest are unchanged."""
         self._connection.write(
             """CREATE OR REPLACE TEMP TABLE chosen AS
                SELECT id, arg_max(ordinal, (len(versions), coalesce(updated, DATE '1900-01-01'), ordinal)) AS ordinal
@@ -233,7 +233,7 @@ class Intake:
         return PaperChanges(new, changed, self._staged() - new - changed)
 
     def _write_all(self) -> None:
-        """Writes what `_compare` found."""
+        """Write the tables `fresh` and `differing` to the catalogue."""
         self._connection.write(
             """INSERT INTO former_texts SELECT id, len(papers.versions), papers.title, papers.abstract
                FROM papers JOIN work.differing USING (id)
@@ -259,12 +259,12 @@ class Intake:
         )
 
     def touch_all(self) -> None:
-        """Counts every paper as one that the last merge wrote."""
+        """Treat every paper as written by the last merge."""
         self._connection.write("CREATE OR REPLACE TEMP TABLE touched AS SELECT id FROM papers")
 
 
 def _qualified(table: str) -> str:
-    return ", ".join(f"{table}.{name.strip()}" for name in _MEANING.split(","))
+    return ", ".join(f"{table}.{name.strip()}" for name in _COMPARED_COLUMNS.split(","))
 
 
 def _paper_row(paper: Paper) -> dict[str, Any]:

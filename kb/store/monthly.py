@@ -1,4 +1,4 @@
-"""What was published when: the papers of a span of days, by category, and the words of their titles."""
+"""Counts of papers by month, category and title words over a span of days."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class MonthCount:
     with_code: int
 
 
-class Trends:
+class MonthlyCounts:
     """Counts over the papers of one open catalogue; withdrawn papers are left out. Last days are not part of a span."""
 
     def __init__(self, catalogue: Catalogue) -> None:

@@ -26,7 +26,7 @@ class NoteChanges:
 
 @dataclass(frozen=True, slots=True)
 class Mentioned:
-    """A place in the notes that links to a paper."""
+    """A link to a paper in a note on another paper, or beside the notes of a document."""
 
     source: str
     line: int
@@ -70,7 +70,7 @@ class Notes:
     # Bringing them in ------------------------------------------------------------------------------------------------
 
     def replace(self, source: str, notes: Sequence[Note], mentions: Sequence[Mention]) -> NoteChanges:
-        """Puts a document's notes and mentions in place of those it had when it was last read."""
+        """Replace the notes and mentions of a document; returns what changed since it was last read."""
         before = self._connection.read(
             "SELECT named_id, title, body, authors, venue, year, url, tags FROM notes WHERE source = ? ORDER BY number", [source]
         )
@@ -115,7 +115,7 @@ class Notes:
         return [source for (source,) in rows]
 
     def settle(self) -> None:
-        """Derives what follows from notes and papers together; running it again changes nothing.
+        """Derive aliases, papers known by notes alone, and code links from notes and papers; idempotent.
 
         A paper that a note names by DOI, OpenReview id or address is another name of an arXiv paper with that
         DOI, or with the same title where exactly one has it and the years are no more than three apart. What is left
@@ -177,14 +177,14 @@ class Notes:
         return [UntitledNote(i, source, line, tuple(authors), plain) for i, source, line, authors, plain in rows]
 
     def matches(self) -> list[NoteMatch]:
-        """What is kept, the surest of each note first."""
+        """The stored matches by note, the most confident first."""
         rows = self._connection.read(
             "SELECT note_id, paper_id, confidence, standing FROM note_matches ORDER BY note_id, confidence DESC, paper_id"
         )
         return [NoteMatch(*row) for row in rows]
 
     def keep_matches(self, matches: Sequence[NoteMatch]) -> None:
-        """Puts these in place of all that are kept; `settle()` then follows them."""
+        """Replace all stored matches; `settle()` then applies them."""
         self._connection.write("DELETE FROM note_matches")
         self._connection.write_many(
             "INSERT INTO note_matches VALUES (?, ?, ?, ?)", [(m.note_id, m.paper_id, m.confidence, m.status) for m in matches]
@@ -197,9 +197,9 @@ def _settling() -> str:
 
 
 def _note_changes(before: list[Row], after: list[Row]) -> NoteChanges:
-    """Compares a document's notes with those of its last reading; the paper's id and its turn say which is which."""
+    """Compare two readings of a document; a note is identified by its paper's id and its position among the notes on it."""
 
-    def by_turn(rows: list[Row]) -> dict[tuple[str, int], Row]:
+    def by_position(rows: list[Row]) -> dict[tuple[str, int], Row]:
         turns: dict[str, int] = {}
         found: dict[tuple[str, int], Row] = {}
         for row in rows:
@@ -207,7 +207,7 @@ def _note_changes(before: list[Row], after: list[Row]) -> NoteChanges:
             found[row[0], turn] = row
         return found
 
-    old, new = by_turn(before), by_turn(after)
+    old, new = by_position(before), by_position(after)
     same = sum(1 for at, row in new.items() if old.get(at) == row)
     return NoteChanges(
         new=len(new.keys() - old.keys()),

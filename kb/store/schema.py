@@ -31,7 +31,7 @@ def schema_of(connection: Connection) -> int:
 
 
 def migrate(connection: Connection) -> None:
-    """Brings a file to the newest schema; raises NewerError for one that is newer than this program."""
+    """Apply the missing migrations, each in a transaction. Raises NewerError if the file is newer than this program."""
     present = schema_of(connection)
     if present > newest_schema():
         raise NewerError(

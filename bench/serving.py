@@ -164,7 +164,7 @@ def measure(home: Path, snapshot: Path) -> list[Row]:
             quiet, busy = turns.sorted(answers)
             if (last := job.last()) is None or last.exit_code:
                 raise SystemExit(f"The imports failed: {job.log()}")
-            store = VectorStore.of(place.vectors, encoder)
+            store = VectorStore.for_encoder(place.vectors, encoder)
             changing = {f"arxiv:{record['id']}" for record in known}
             mixed = [found for answer in answers if (found := fault(answer, queries, store, changing))]
             ours, peer = (median(answer.seconds for answer in some) for some in (busy, quiet))

@@ -1,7 +1,7 @@
-"""Work spread over the machines of a Ray cluster (extra `distributed`): the functions are those that run in one process.
+"""Runs functions on the machines of a Ray cluster (extra `distributed`).
 
-What can be done part by part takes a cluster, or none, and then does the parts itself, one after the other. Either way each part
-is the same call of the same function, and what comes back is taken in the same order; so the outcome is the same.
+Code that works part by part takes a cluster or None; without one it computes the parts itself. Both make the same calls and use
+the results in the same order, so that the outcome is the same.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from kb.errors import ClusterError, KnowledgeBaseError
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
-Kept = TypeVar("Kept")
+State = TypeVar("State")
 _P = ParamSpec("_P")
 
-_PATIENCE = 10.0  # seconds for the cluster's machine to answer; Ray itself would try for minutes
+_CONNECT_TIMEOUT = 10.0  # seconds; Ray itself tries for minutes
 
 
 class Cluster:
-    """Machines that compute. This package is installed on each of them; what a function needs besides is sent to them."""
+    """A connection to a Ray cluster. Every machine of it has this package installed; functions and data are sent to them."""
 
     def __init__(self, address: str) -> None:
-        """Joins the cluster whose head listens at `address`, as HOST:PORT.
+        """Connect to the cluster whose head node listens at `address`, HOST:PORT.
 
-        Raises ClusterError where Ray is not installed, or where nothing answers there.
+        Raises ClusterError if the address is malformed, Ray is not installed, or no cluster answers.
         """
         host, _, port = address.rpartition(":")
         if not host or not port.isdigit():
-            raise ClusterError(f"{address!r} is no address of a Ray cluster; give that of its head, as in 10.0.0.5:6379.")
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing calls home
-        if (Path.home() / ".ray" / "auth_token").is_file():  # then `ray start` asks for it, and a program has to be told so
+            raise ClusterError(f"{address!r} is not the address of a Ray cluster; give that of its head, as in 10.0.0.5:6379.")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
+        if (Path.home() / ".ray" / "auth_token").is_file():  # `ray start` uses it by itself
             os.environ.setdefault("RAY_AUTH_MODE", "token")
         try:
             import ray
         except ImportError:
             raise ClusterError("Ray is not installed: `pip install 'paper-kb[distributed]'`, on every machine.") from None
         try:
-            socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
+            socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT).close()
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, OverflowError, RuntimeError) as error:
             raise ClusterError(
@@ -55,39 +55,41 @@ class Cluster:
         self._ray = ray
 
     def close(self) -> None:
-        """Leaves the cluster; what is still under way there is ended."""
+        """Disconnect; running work is cancelled."""
         self._ray.shutdown()
 
     def __enter__(self) -> Cluster:
+        """Return the cluster itself."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Disconnect."""
         self.close()
 
     def map(self, function: Callable[[Part], Result], parts: Iterable[Part]) -> Iterator[Result]:
-        """The function of every part, in their order, a processor each; the function is sent to a machine once.
+        """Yield the function's result for every part, in order; each runs on one processor. The function is sent once a machine.
 
-        Parts are taken as processors become free, not all at once. One whose process or machine is lost is computed again
-        elsewhere; after three times ClusterError is raised. Errors of the function are raised as they are.
+        Parts are consumed as processors become free. Lost work is retried elsewhere. Raises ClusterError if a part is lost more
+        than three times, and the function's own errors as they are.
         """
         compute = self._ray.remote(max_retries=3)(_compute)
         sent = self._ray.put(function)
-        # One part waits behind each that is computed, so that no processor waits for this one.
+        # One part is queued behind each running one, so that no processor waits for this process.
         ahead = 2 * self._processors()
         waiting: deque[Any] = deque()
         for part in parts:
-            # In a list, it goes as a reference: else it would be unpacked for each part.
+            # Inside a list it is passed as a reference; Ray would else deserialise it for each part.
             waiting.append(compute.remote([sent], part))
             if len(waiting) >= ahead:
                 yield self._result(waiting.popleft())
         while waiting:
             yield self._result(waiting.popleft())
 
-    def keep(self, make: Callable[[Part], Kept], parts: Sequence[Part]) -> KeptParts[Kept]:
-        """What `make` makes of every part, each in a process of its own somewhere, until the cluster is left."""
-        # A process that is lost is started again elsewhere, and asked again.
-        keeper = self._ray.remote(max_restarts=-1, max_task_retries=3)(_Keeper)
-        return KeptParts(self, [keeper.remote(make, part) for part in parts])
+    def actors(self, make: Callable[[Part], State], parts: Sequence[Part]) -> Actors[State]:
+        """Start a process on the cluster for each part, which keeps `make(part)` until the cluster is closed."""
+        # A lost process is restarted elsewhere, and its call retried.
+        actor = self._ray.remote(max_restarts=-1, max_task_retries=3)(_Actor)
+        return Actors(self, [actor.remote(make, part) for part in parts])
 
     def _processors(self) -> int:
         resources: dict[str, float] = self._ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -97,7 +99,7 @@ class Cluster:
         try:
             return self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
-            # Ray makes an error of the cause's class that tells of the way through the cluster, which is no news to a user.
+            # Ray wraps the cause in an error with the traceback of the remote process, which users do not need.
             raise (error.cause if isinstance(error.cause, KnowledgeBaseError) else error) from None
         except self._ray.exceptions.RayError as error:
             raise ClusterError(
@@ -106,36 +108,39 @@ class Cluster:
             ) from error
 
 
-class KeptParts(Generic[Kept]):
-    """Values that processes of a cluster keep, to be asked all at once."""
+class Actors(Generic[State]):
+    """Processes of a cluster that each keep a state, called all at once."""
 
-    def __init__(self, cluster: Cluster, keepers: Sequence[Any]) -> None:
+    def __init__(self, cluster: Cluster, actors: Sequence[Any]) -> None:
+        """Take Ray's handles of the processes; `Cluster.actors` starts them."""
         self._cluster = cluster
-        self._keepers = keepers
+        self._actors = actors
 
-    def ask(self, function: Callable[..., Result], *arguments: object) -> list[Result]:
-        """The function of every value, with the arguments behind it, in the order of the parts. Raises as Cluster.map does."""
-        return [self._cluster._result(asked) for asked in [keeper.ask.remote(function, *arguments) for keeper in self._keepers]]
+    def call(self, function: Callable[..., Result], *arguments: object) -> list[Result]:
+        """Call `function(state, *arguments)` in every process; results in the order of the parts. Raises as `Cluster.map`."""
+        pending = [actor.call.remote(function, *arguments) for actor in self._actors]
+        return [self._cluster._result(reference) for reference in pending]
 
 
-class _Keeper:
-    """Runs in a process of the cluster."""
+class _Actor:
+    """Runs in a process of the cluster and keeps a state."""
 
     def __init__(self, make: Callable[[Any], Any], part: object) -> None:
-        self._value = make(part)
+        self._state = make(part)
 
-    def ask(self, function: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401
-        return function(self._value, *arguments)
+    def call(self, function: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401
+        """Call the function with the state."""
+        return function(self._state, *arguments)
 
 
 def _compute(sent: list[Any], part: object) -> Any:  # noqa: ANN401
-    """Runs in a process of the cluster."""
-    return _fetched(sent[0])(part)
+    """Run in a process of the cluster: the function behind the reference, of one part."""
+    return _function(sent[0])(part)
 
 
 @lru_cache(maxsize=1)
-def _fetched(reference: Any) -> Callable[[Any], Any]:  # noqa: ANN401
-    """The function that was sent, the same one for every part: what it makes for itself, such as a laid-out model, stays."""
+def _function(reference: Any) -> Callable[[Any], Any]:  # noqa: ANN401
+    """The function behind a reference, cached for all parts: what it builds for itself, such as a model, is built once."""
     import ray
 
     function: Callable[[Any], Any] = ray.get(reference)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kb.encode.encoder import Encoder, Vectors
-from kb.encode.vector_store import VectorStore, damaged_segments, digests, vectors_of
+from kb.encode.vector_store import VectorStore, damaged_segments, digests, vectors_file
 from kb.errors import NewerError, StoreError
 from kb.index.build import build_indexes, embed_missing
 from kb.index.dense import DENSE_FILE, DenseIndex
@@ -157,7 +157,7 @@ def _remove_damaged_vectors(home: Home, found: list[Finding]) -> int:
     busy = f"A job is embedding for {home.path}. Wait for it; the damaged vectors were left as they are."
     with holding(home.path / "embedding.lock", busy):
         paths = [home.path / finding.place for finding in found if finding.part is Part.VECTORS]
-        paths = [path for path in (*paths, *map(vectors_of, paths)) if path.suffix in {".npy", ".tmp"} and path.is_file()]
+        paths = [path for path in (*paths, *map(vectors_file, paths)) if path.suffix in {".npy", ".tmp"} and path.is_file()]
         for path in set(paths):
             path.unlink()
         return len(set(paths))

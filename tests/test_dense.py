@@ -233,7 +233,7 @@ def test_a_damaged_file_is_said_to_be(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("block", [1, 7, 1 << 15])
 def test_what_an_index_lacks_is_told_by_key_and_digest(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kb.encode.vector_store._BLOCK", block)
+    monkeypatch.setattr("kb.encode.vector_store._BLOCK_ROWS", block)
     chance = np.random.default_rng(3)
 
     def some() -> NDArray[np.void]:

@@ -142,7 +142,7 @@ def test_embedding_survives_a_loss(
     what: str,
 ) -> None:
     # Three segments of twenty, and one of five texts: so few are embedded in another way.
-    monkeypatch.setattr("kb.index.build._SEGMENT", 20)
+    monkeypatch.setattr("kb.index.build._SEGMENT_TEXTS", 20)
     here, there = papers
     embed_missing(here, encoder)
     seen = tmp_path / "seen"
@@ -231,8 +231,8 @@ def test_shards_on_a_cluster_survive_a_loss(cluster: Cluster, tmp_path: Path, mo
     expected = here.search(queries, 10)
     for lost in (False, True):
         if lost:
-            assert there._kept is not None
-            os.kill(there._kept.ask(process)[1], signal.SIGKILL)
+            assert there._actors is not None
+            os.kill(there._actors.call(process)[1], signal.SIGKILL)
         found = there.search(queries, 10)
         np.testing.assert_array_equal(found[0], expected[0])
         np.testing.assert_array_equal(found[1], expected[1])

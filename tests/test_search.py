@@ -362,7 +362,7 @@ def test_changed_and_removed_papers(home: Home, write_snapshot: Callable[..., Pa
         assert searcher.generation.manifest.embedded == 19
         assert len(searcher.search("proteins", 50)) == 19
     report = run_index(home, encoder)
-    assert (report.embedded, report.known) == (2, 19)
+    assert (report.embedded, report.already_embedded) == (2, 19)
     with Searcher.open(home, encoder) as searcher:
         assert searcher.search("proteins", 1)[0].paper.id == "arxiv:1504.00004"
     assert run_index(home, encoder).embedded == 0

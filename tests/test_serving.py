@@ -40,7 +40,7 @@ def editions(home: Home, write_snapshot: Callable[..., Path], encoder: Encoder) 
 
 def faults(home: Home, encoder: Encoder, answers: list[Answer]) -> list[str]:
     queries = {text: encoder.encode_query([text])[0] for text in questions()}
-    store = VectorStore.of(home.vectors, encoder)
+    store = VectorStore.for_encoder(home.vectors, encoder)
     return [found for answer in answers if (found := fault(answer, queries, store, CHANGING))]
 
 

@@ -134,7 +134,7 @@ def run_index(home: Home, encoder: Encoder, progress: Progress | None = None, cl
         return embedding
     # A paper that only notes tell of reads otherwise with the notes that found it.
     again = _index(home, encoder, progress, cluster)
-    return EmbeddingReport(embedding.embedded + again.embedded, embedding.known)
+    return EmbeddingReport(embedding.embedded + again.embedded, embedding.already_embedded)
 
 
 def _index(home: Home, encoder: Encoder, progress: Progress | None, cluster: Cluster | None) -> EmbeddingReport:
@@ -144,7 +144,7 @@ def _index(home: Home, encoder: Encoder, progress: Progress | None, cluster: Clu
     with home.draft(wait=600) as draft:
         build_indexes(draft, encoder)
         update_map(draft, progress)
-        counts = {"embedded": embedding.embedded, "known": embedding.known}
+        counts = {"embedded": embedding.embedded, "known": embedding.already_embedded}
         draft.catalogue.record_run(Run("index", encoder.model_id, started, _now(), "done", counts), [])
         draft.publish()
     return embedding

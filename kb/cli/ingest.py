@@ -172,5 +172,5 @@ def index(ray: Ray = "") -> None:
     place.current_name()  # says at once if there is nothing to index, before a model is loaded
     with joined(ray) as cluster, bars() as progress:
         embedding = run_index(place, load_encoder(), progress, cluster)
-    say(f"Embedded {pluralize(embedding.embedded, 'text')}; {embedding.known:,} were already.")
+    say(f"Embedded {pluralize(embedding.embedded, 'text')}; {embedding.already_embedded:,} were already.")
     tell_offers()

@@ -1,4 +1,4 @@
-"""Keeps the indexes at one with the catalogue: embeds what is new, and builds what a generation serves."""
+"""Embeds new texts, and builds the dense and lexical indexes of a generation."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from kb.papers import TEXT_RECIPE, embedding_text
 from kb.progress import NoProgress, Progress
 from kb.store import Catalogue, Draft, Home, IndexDocuments, Keys
 
-_SEGMENT = 4096  # texts to a segment: what a killed run loses at most, half a minute of a laptop's time
+_SEGMENT_TEXTS = 4096  # at most so many are lost if a run is killed: half a minute on a laptop
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingReport:
-    """What an embedding run did."""
+    """Counts of an embedding run."""
 
     embedded: int
-    """Texts embedded now."""
-    known: int
-    """Texts that had their vector already."""
+    """Texts embedded in this run."""
+    already_embedded: int
+    """Texts that had a vector before."""
 
 
 def embed_missing(
     home: Home, encoder: Encoder, progress: Progress | None = None, cluster: Cluster | None = None
 ) -> EmbeddingReport:
-    """Embeds every text of the current generation that has no vector by this model yet; on the cluster, if one is given.
+    """Embed every text of the current generation that has no vector of this model yet, on the cluster if one is given.
 
-    With a derived encoder its base embeds them, which is what is reported; the rest is arithmetic. Can be stopped at any moment
-    and run again: what is embedded stays. Raises BusyError where another job is embedding,
-    StoreError where the folder cannot be written.
+    With a derived encoder its base embeds them, and the report is the base's. An interrupted run can be repeated: finished
+    segments stay. Raises BusyError if another job is embedding, StoreError if the folder cannot be written, ClusterError if
+    the cluster loses the work.
     """
     progress = progress or NoProgress()
     if isinstance(encoder, DerivedEncoder):
@@ -50,14 +50,14 @@ def embed_missing(
     ):
         generation = home.open()
         try:
-            store = VectorStore.of(home.vectors, encoder)
+            store = VectorStore.for_encoder(home.vectors, encoder)
             documents = generation.catalogue.documents()
             wanted = digests(documents.digests)
             _, first = np.unique(np.asarray(documents.digests), return_index=True)
             missing = np.sort(first)[store.find(wanted[np.sort(first)]) < 0]
             if len(missing):
                 progress.start("Embedding", len(missing), "texts")
-            segments = [missing[start : start + _SEGMENT] for start in range(0, len(missing), _SEGMENT)]
+            segments = [missing[start : start + _SEGMENT_TEXTS] for start in range(0, len(missing), _SEGMENT_TEXTS)]
             texts = (_texts(generation.catalogue, documents.keys[segment]) for segment in segments)
             if cluster:
                 found = cluster.map(encoder.encode, texts)
@@ -73,19 +73,19 @@ def embed_missing(
 
 
 def _texts(catalogue: Catalogue, keys: Keys) -> list[str]:
-    """What is embedded of these papers."""
+    """The texts to embed of papers with keys of shape (n,)."""
     texts = catalogue.texts(keys)
     return [embedding_text(*texts[key]) for key in keys.tolist()]
 
 
 def _derive_missing(home: Home, encoder: DerivedEncoder) -> None:
-    """Makes this encoder's vectors of those that its base has embedded."""
+    """Compute the derived vectors of all texts that the base has embedded."""
     generation = home.open()
     try:
         wanted = np.unique(digests(generation.catalogue.documents().digests))
     finally:
         generation.close()
-    store, base = VectorStore.of(home.vectors, encoder), VectorStore.of(home.vectors, encoder.base)
+    store, base = VectorStore.for_encoder(home.vectors, encoder), VectorStore.for_encoder(home.vectors, encoder.base)
     positions = base.find(wanted)
     missing = (store.find(wanted) < 0) & (positions >= 0)
     if missing.any():
@@ -93,10 +93,10 @@ def _derive_missing(home: Home, encoder: DerivedEncoder) -> None:
 
 
 def build_indexes(draft: Draft, encoder: Encoder | None = None) -> None:
-    """Builds the draft's indexes from its papers and the vectors that are there.
+    """Update a draft's indexes to hold all its papers that have a vector.
 
-    With no encoder the model of the generation before is kept: an import needs none. A paper whose text has
-    no vector yet is in the catalogue, and in the indexes once `embed_missing` has run: both hold the same papers.
+    Without an encoder the model of the previous generation is kept. Papers without a vector enter both indexes after
+    `embed_missing` has run: the two hold the same papers. Raises StoreError if an index cannot be written.
     """
     previous = draft.previous
     if encoder is not None:
@@ -128,7 +128,7 @@ def build_indexes(draft: Draft, encoder: Encoder | None = None) -> None:
 
 
 def _update_lexical(draft: Draft, keys: Keys) -> None:
-    """Brings the lexical index that was taken over to hold these papers; one that is damaged is built anew."""
+    """Update the lexical index, linked from the previous generation, to papers with keys of shape (n,); rebuild a damaged one."""
     folder = draft.folder / LEXICAL_FOLDER
     if not _intact(draft, f"{LEXICAL_FOLDER}/"):
         shutil.rmtree(folder, ignore_errors=True)
@@ -138,6 +138,6 @@ def _update_lexical(draft: Draft, keys: Keys) -> None:
 
 
 def _intact(draft: Draft, names: str) -> bool:
-    """Whether all files whose names begin so, taken over from the generation before, are the ones that were published."""
+    """True if all files with this prefix, linked from the previous generation, have the size that its manifest records."""
     paths = [(draft.folder / name, size) for name, size in draft.previous.files.items() if name.startswith(names)]
     return all(path.is_file() and path.stat().st_size == size for path, size in paths)

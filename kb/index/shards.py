@@ -24,12 +24,12 @@ class ShardedIndex:
         Raises StoreError if one is not an index; on a cluster the first search raises it.
         """
         self._indexes = [] if cluster else [DenseIndex.read(path) for path in paths]
-        self._kept = cluster.keep(DenseIndex.read, paths) if cluster else None
+        self._actors = cluster.actors(DenseIndex.read, paths) if cluster else None
 
     def search(self, queries: Vectors, k: int, allowed: Keys | None = None) -> tuple[Keys, Vectors]:
         """See `DenseIndex.search`: the k nearest of all are among the k nearest of each shard."""
-        if self._kept is not None:
-            found = self._kept.ask(DenseIndex.search, queries, k, allowed)
+        if self._actors is not None:
+            found = self._actors.call(DenseIndex.search, queries, k, allowed)
         else:
             found = [index.search(queries, k, allowed) for index in self._indexes]
         keys = np.concatenate([some for some, _ in found], axis=1)

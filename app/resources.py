@@ -29,9 +29,6 @@ from kb.store.columns import PaperColumns
 from kb.store.monthly import MonthlyCounts
 
 MAX_HITS = 100  # papers that a search finds; the result pages go through them
-_ROOT = Path(__file__).resolve().parents[1]
-#: The shipped sample: arXiv metadata, and notes on some of it.
-SAMPLE = (_ROOT / "data" / "sample" / "papers.jsonl", _ROOT / "data" / "sample" / "bookmarks.md")
 
 
 def home() -> Home:
@@ -52,10 +49,6 @@ def choices() -> Choices:
 def read_only() -> bool:
     """Whether the app only shows, as on a screen that others use: `kb app --read-only`."""
     return os.environ.get("KB_READ_ONLY") == "1"
-
-
-def sample_exists() -> bool:
-    return all(path.is_file() for path in SAMPLE)
 
 
 @st.cache_resource(show_spinner="Loading the embedding model…")

@@ -11,6 +11,7 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -106,6 +107,11 @@ class Cluster:
                 f"The cluster lost the work ({str(error).splitlines()[0]}). Look at its machines, and run the command again: "
                 "what is stored stays."
             ) from error
+
+
+def cluster_at(address: str) -> AbstractContextManager[Cluster | None]:
+    """The Ray cluster whose head listens at `address`, HOST:PORT; none for an empty address. Raises ClusterError."""
+    return Cluster(address) if address else nullcontext()
 
 
 class Actors(Generic[State]):

@@ -6,6 +6,7 @@ import streamlit as st
 
 from app import resources
 from app.widgets import job_panel, layout, sources
+from kb.sample import SAMPLE_NOTES, SAMPLE_PAPERS
 
 
 def show() -> None:
@@ -21,15 +22,10 @@ def show() -> None:
         with st.container(border=True):
             st.subheader("Look around first", anchor=False)
             st.markdown("A small sample: well-known papers, and a reader's notes on some of them.")
-            if resources.sample_exists():
-                if st.button("Load the sample", type="primary", icon=":material/download:"):
-                    papers, notes = (str(path) for path in resources.SAMPLE)
-                    job_panel.start(
-                        "Loading the sample", [["ingest", "snapshot", papers, "--no-index"], ["ingest", "notes", notes]]
-                    )
-                    st.rerun()
-            else:
-                st.caption("It is not part of this installation.")
+            if st.button("Load the sample", type="primary", icon=":material/download:"):
+                papers, notes = str(SAMPLE_PAPERS), str(SAMPLE_NOTES)
+                job_panel.start("Loading the sample", [["ingest", "snapshot", papers, "--no-index"], ["ingest", "notes", notes]])
+                st.rerun()
         with st.container(border=True):
             st.subheader("Add your notes", anchor=False)
             st.markdown("Markdown pages, bookmarks, newsletters, a BibTeX file. A whole folder: `kb ingest notes FOLDER`.")

@@ -1,6 +1,6 @@
-"""The command line. Results go to stdout, messages and progress to stderr; 0 done, 1 failed or in part, 2 wrong use.
+"""The command line: reads options, calls `kb.KnowledgeBase`, prints.
 
-The one package of `kb` that knows the jobs in `ingest`: every command is a few lines over the library.
+Results go to stdout, messages and progress to stderr. Exit code 0: done; 1: failed or done in part; 2: wrong use.
 """
 
 from __future__ import annotations
@@ -13,12 +13,16 @@ from typing import Annotated
 
 import typer
 
-from kb.cli import backup, base, digest, doctor, evaluate, export, ingest, lists, match, recommend, schedule, search, train
+from kb import __version__
+from kb.api.knowledge_base import DEFAULT_HOME
+from kb.cli import app, backup, digest, doctor, evaluate, export, ingest, lists, match, recommend, schedule, search, status, train
 from kb.cli.console import say, settings
 from kb.errors import IdentifierError, KnowledgeBaseError, QueryError
 
 cli = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="A paper knowledge base: notes and arXiv in, papers like X out."
+    no_args_is_help=True,
+    add_completion=False,
+    help="A paper knowledge base: your notes and arXiv go in, “find papers like X” comes out, each paper with its code.",
 )
 cli.add_typer(ingest.commands, name="ingest")
 cli.command()(ingest.index)
@@ -34,24 +38,33 @@ cli.command()(digest.digest)
 cli.add_typer(schedule.commands, name="schedule")
 cli.command("eval")(evaluate.evaluate)
 cli.add_typer(train.commands, name="train")
-cli.command()(base.status)
+cli.command()(status.status)
 cli.command()(doctor.doctor)
 cli.command()(backup.backup)
 cli.command()(backup.restore)
-cli.command()(base.app)
+cli.command()(app.app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
 
 
 @cli.callback()
 def _options(
-    home: Annotated[Path, typer.Option("--home", envvar="KB_HOME", help="The knowledge base's folder.", file_okay=False)] = Path(
-        "data/kb"
-    ),
+    home: Annotated[
+        Path, typer.Option("--home", envvar="KB_HOME", help="The folder of the knowledge base.", file_okay=False)
+    ] = Path(DEFAULT_HOME),
+    version: Annotated[  # noqa: ARG001
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
     settings.home = home
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line; the library's errors become one line on stderr and exit code 1, wrong use 2."""
+    """Run the command line. An error of the library becomes one line on stderr and exit code 1; wrong use gives 2."""
     try:
         cli(args=arguments)
     except (QueryError, IdentifierError) as error:

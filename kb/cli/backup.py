@@ -1,4 +1,4 @@
-"""`kb backup` and `kb restore`: all that is the user's own, in one archive."""
+"""`kb backup` and `kb restore`: everything that is the user's own, in one archive."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from typing import Annotated
 
 import typer
 
-from kb.cli.console import Json, home, print_json, say
+from kb.cli.console import Json, knowledge_base, print_json, say
 
 Archive = Annotated[Path, typer.Argument(metavar="FILE", help="A .zip archive.")]
 
 
 def backup(archive: Archive, as_json: Json = False) -> None:
-    """Write all that is yours into one archive: reading lists, what was dismissed, citation keys, config.toml."""
-    from kb.library.backup import back_up
-
-    names = back_up(home(), archive)
+    """Write everything that is yours into one archive: reading lists, dismissed papers, citation keys, config.toml."""
+    names = knowledge_base().backup(archive)
     if as_json:
         print_json({"file": str(archive), "contents": names})
     else:
@@ -24,10 +22,8 @@ def backup(archive: Archive, as_json: Json = False) -> None:
 
 
 def restore(archive: Archive, as_json: Json = False) -> None:
-    """Bring back what is in such an archive; what is there now is kept beside it."""
-    from kb.library import backup
-
-    done = backup.restore(home(), archive)
+    """Bring back what `kb backup` wrote. What is there now is kept beside it."""
+    done = knowledge_base().restore(archive)
     if as_json:
         rows = {name: list(getattr(done, name)) for name in ("restored", "unchanged", "newer")}
         print_json({"made": done.made, "kept": str(done.kept) if done.kept else None} | rows)
@@ -35,7 +31,7 @@ def restore(archive: Archive, as_json: Json = False) -> None:
     for name in done.restored:
         say(f"{name} is as it was on {done.made} (UTC).")
     for name in done.newer:
-        say(f"{name} had been changed since that backup; what it held is kept.", "yellow")
+        say(f"{name} was changed after that backup; the changed file is kept.", "yellow")
     if done.kept:
         say(f"What was there before: {done.kept}")
     if done.unchanged:

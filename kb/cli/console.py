@@ -1,4 +1,4 @@
-"""What every command shares: the options, the two streams, progress bars."""
+"""Shared by the commands: options, the two output streams, progress bars."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,45 +14,34 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBars
 
-from kb.cluster import Cluster
-from kb.library import LIBRARY_FILE, Choices, Library
-from kb.progress import PROGRESS_VARIABLE, NoProgress, ProgressFile
-from kb.store import Home
+from kb.api.knowledge_base import DEFAULT_HOME, KnowledgeBase
+from kb.progress import PROGRESS_VARIABLE, NoProgress, Progress, ProgressFile
 
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
 results = Console(highlight=False, soft_wrap=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Ray = Annotated[str, typer.Option("--ray", metavar="ADDRESS", help="Compute on the Ray cluster whose head is there, HOST:PORT.")]
+Ray = Annotated[str, typer.Option("--ray", metavar="ADDRESS", help="Compute on the Ray cluster whose head is at HOST:PORT.")]
 
 
 @dataclass
 class _Settings:
-    home: Path = Path("data/kb")
+    home: Path = Path(DEFAULT_HOME)
 
 
 settings = _Settings()
 
 
-def home() -> Home:
+def knowledge_base(progress: Progress | None = None) -> KnowledgeBase:
     """The knowledge base that `--home` or KB_HOME chose."""
-    return Home(settings.home)
-
-
-def library() -> Library:
-    """The user's own reading lists in it."""
-    return Library(settings.home / LIBRARY_FILE)
-
-
-def choices() -> Choices:
-    """The rest of the user's own file: citation keys, what was dismissed and recommended."""
-    return Choices(settings.home / LIBRARY_FILE)
+    return KnowledgeBase(settings.home, progress=progress)
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401
-    """One JSON document on stdout."""
+    """Print one JSON document on stdout."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=1) + "\n")
 
 
@@ -61,24 +50,19 @@ _CONTROLS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160), *range(8
 
 
 def say(message: str, style: str = "") -> None:
-    """A line on stderr; what comes from outside is shown as it is, not read as markup."""
+    """Print a line on stderr. Text from outside is shown as it is, never read as markup."""
     messages.print(escape(message.translate(_CONTROLS)), style=style)
 
 
 def show(line: str, style: str = "") -> None:
-    """A line of the result on stdout."""
+    """Print a line of the result on stdout, with the same care."""
     results.print(escape(line.translate(_CONTROLS)), style=style)
 
 
-def joined(address: str) -> AbstractContextManager[Cluster | None]:
-    """The Ray cluster at that address for the time of a job; without an address, none."""
-    return Cluster(address) if address else nullcontext()
-
-
 class Bars:
-    """Progress bars with a rate, on stderr."""
+    """Progress bars with a rate, on stderr; written to the file that KB_PROGRESS_FILE names as well."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: ProgressBars) -> None:
         self._progress = progress
         self._task: TaskID | None = None
         self._unit = ""
@@ -110,7 +94,7 @@ class Bars:
 
 @contextmanager
 def bars() -> Iterator[Bars]:
-    """Progress bars for the time of a job."""
+    """Show progress bars while the block runs."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%  {task.fields[rate]}"))
-    with Progress(*columns, TimeRemainingColumn(), console=messages) as progress:
+    with ProgressBars(*columns, TimeRemainingColumn(), console=messages) as progress:
         yield Bars(progress)

@@ -1,4 +1,4 @@
-"""`kb export`: a reading list for other programs."""
+"""`kb export`: a reading list as a file for other programs."""
 
 from __future__ import annotations
 
@@ -8,41 +8,40 @@ from typing import Annotated
 
 import typer
 
-from kb.cli.console import choices, home, library, say
-from kb.errors import QueryError, SourceError
+from kb.cli.console import knowledge_base, say
+from kb.errors import SourceError
 from kb.files import replace_file
 
 
 def export(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A reading list.")],
     form: Annotated[str, typer.Option("--format", help="bibtex, ris, csl-json, csv, markdown, obsidian or atom.")],
-    output: Annotated[Path | None, typer.Option("-o", dir_okay=False, help="Replaced whole, or not at all.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", dir_okay=False, help="A file, replaced whole or not at all.")] = None,
 ) -> None:
     """Write a reading list as BibTeX, RIS, CSL-JSON, CSV, Markdown or Atom."""
-    from kb.formats import WRITERS, references_of
-
-    if form not in WRITERS:
-        raise QueryError(f"There is no format {form!r}; it is one of {', '.join(WRITERS)}.")
-    reading_list = library().read_list(name)
-    generation = home().open() if home().exists() else None
-    try:
-        references = references_of(reading_list, generation.catalogue if generation else None, choices())
-    finally:
-        if generation:
-            generation.close()
-    data = WRITERS[form](reading_list.name, references).encode("utf-8", "replace")
+    text = knowledge_base().export(name, form)
     if output is None:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        print_text(text)
         return
-    write_output(output, data)
-    say(f"Wrote {len(references)} papers to {output}.")
+    write_output(output, text)
+    say(f"Wrote the list {name!r} to {output}.")
 
 
-def write_output(path: Path, data: bytes) -> None:
-    """Write the file that `-o` names, whole or not at all; an equal one is left alone. Raises SourceError where it cannot be."""
+def print_text(text: str) -> None:
+    """Print the content of a file on stdout, byte for byte."""
+    sys.stdout.buffer.write(_encoded(text))
+    sys.stdout.buffer.flush()
+
+
+def write_output(path: Path, text: str) -> None:
+    """Write the file that `-o` names, whole or not at all; an equal file is left alone. Raises SourceError if it cannot be."""
+    data = _encoded(text)
     try:
         if not path.is_file() or path.read_bytes() != data:
             replace_file(path, data)
     except OSError as error:
         raise SourceError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "replace")

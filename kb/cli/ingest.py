@@ -1,27 +1,26 @@
-"""`kb ingest …` and `kb index`: what brings papers, notes and code links in."""
+"""`kb ingest …` and `kb index`: bring papers, notes and code links in, and embed them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ingest.report import Report
-from kb.cli.console import Json, Ray, bars, home, joined, print_json, say
-from kb.cli.match import tell_offers
+from kb.cli.console import Json, Ray, bars, knowledge_base, print_json, say
+from kb.cli.match import tell_notes_to_match
 from kb.cli.search import Category
-from kb.errors import QueryError
-from kb.identifiers import ArxivId, paper_id
 from kb.text.plurals import describe_counts, pluralize
+
+if TYPE_CHECKING:
+    from ingest.report import Report
 
 commands = typer.Typer(no_args_is_help=True, help="Bring papers, notes and code links in.")
 
 Since = Annotated[
     datetime | None,
-    typer.Option("--since", formats=["%Y-%m-%d"], help="The first time: nothing older than this day."),
+    typer.Option("--since", formats=["%Y-%m-%d"], help="On the first run, fetch nothing older than this day."),
 ]
 NoIndex = Annotated[bool, typer.Option("--no-index", help="Only ingest; embed later with `kb index`.")]
 
@@ -32,11 +31,9 @@ def ingest_notes(
     no_index: NoIndex = False,
     as_json: Json = False,
 ) -> None:
-    """Markdown bookmarks, reading lists, newsletters, digests."""
-    from ingest.jobs.run import run_notes
-
+    """Ingest Markdown bookmarks, reading lists, newsletters and digests."""
     with bars() as progress:
-        report = run_notes(home(), paths, progress)
+        report = knowledge_base(progress).ingest_notes(paths, index=False)
     finish(report, no_index, as_json)
 
 
@@ -44,15 +41,13 @@ def ingest_notes(
 def ingest_snapshot(
     paths: Annotated[list[Path], typer.Argument(help="arXiv metadata, JSON lines, plain or .gz or .zst.")],
     category: Category = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Take at most so many records.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Take this many records at most.")] = None,
     no_index: NoIndex = False,
     as_json: Json = False,
 ) -> None:
-    """arXiv metadata, in the form of its public snapshot."""
-    from ingest.jobs.run import run_snapshot
-
+    """Ingest arXiv metadata in the format of its public snapshot."""
     with bars() as progress:
-        report = run_snapshot(home(), paths, category or (), limit, progress)
+        report = knowledge_base(progress).ingest_snapshot(paths, categories=category or (), limit=limit, index=False)
     finish(report, no_index, as_json)
 
 
@@ -61,116 +56,88 @@ def ingest_arxiv(
     category: Category = None,
     query: Annotated[str, typer.Option("--query", help="In the API's syntax, such as 'ti:attention AND cat:cs.CL'.")] = "",
     identifiers: Annotated[list[str] | None, typer.Option("--id", help="A paper. May be repeated.")] = None,
-    missing: Annotated[bool, typer.Option("--missing", help="Papers that only notes tell of.")] = False,
+    missing: Annotated[bool, typer.Option("--missing", help="Fetch the papers that only notes name.")] = False,
     since: Since = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Ask again for the days that `kb doctor` misses.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Fetch days again that `kb doctor` reports as missing.")] = False,
     no_index: NoIndex = False,
     as_json: Json = False,
 ) -> None:
-    """arXiv's API: what was submitted since the last time; without a choice, the categories of config.toml."""
-    from ingest.jobs.configuration import Configuration
-    from ingest.jobs.run import run_category, run_gaps, run_ids, run_missing, run_query
-
-    chosen = [bool(category), bool(query), bool(identifiers), missing]
-    if sum(chosen) > 1:
-        raise QueryError("Choose one of --category, --query, --id and --missing.")
-    if ((since or repair) and (identifiers or missing)) or (repair and query):
-        raise QueryError("--since and --repair go with --category; --since with --query too.")
-    place, day = home(), since.date() if since else None
-    categories = category or ([] if any(chosen) else _followed(Configuration.of(place).categories))
+    """Ingest from arXiv's API what was submitted since the last run; by default to the categories of config.toml."""
     with bars() as progress:
-        if missing:
-            reports = [run_missing(place, progress)]
-        elif identifiers:
-            reports = [run_ids(place, [ArxivId.parse(paper_id(i).removeprefix("arxiv:")) for i in identifiers], progress)]
-        elif query:
-            reports = [run_query(place, query, day, progress)]
-        else:
-            run = run_gaps if repair else run_category
-            reports = [run(place, name, day, progress) for name in categories]
-    finish(Report.combine(reports), no_index, as_json)
+        report = knowledge_base(progress).ingest_arxiv(
+            categories=category or (),
+            query=query,
+            ids=identifiers or (),
+            missing=missing,
+            since=since.date() if since else None,
+            repair=repair,
+            index=False,
+        )
+    finish(report, no_index, as_json)
 
 
 @commands.command("oai")
 def ingest_oai(
     sets: Annotated[list[str] | None, typer.Option("--set", help="Such as cs, cs:cs:CL or cs.CL. May be repeated.")] = None,
     since: Since = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Compare all that arXiv lists with what came.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Compare everything that arXiv lists with what came.")] = False,
     no_index: NoIndex = False,
     as_json: Json = False,
 ) -> None:
-    """arXiv's OAI-PMH: in bulk, and what changed since the last time; without --set, the categories of config.toml."""
-    from ingest.jobs.configuration import Configuration
-    from ingest.jobs.run import run_oai
-
-    place, day = home(), since.date() if since else None
+    """Ingest from arXiv's OAI-PMH, in bulk, what changed since the last run; by default the categories of config.toml."""
     with bars() as progress:
-        names = sets or _followed(Configuration.of(place).categories)
-        reports = [run_oai(place, name, day, repair, progress) for name in names]
-    finish(Report.combine(reports), no_index, as_json)
-
-
-def _followed(categories: Sequence[str]) -> Sequence[str]:
-    if not categories:
-        raise QueryError('Name a category, or list the ones you follow in config.toml: categories = ["cs.CL"].')
-    return categories
+        day = since.date() if since else None
+        report = knowledge_base(progress).ingest_oai(sets or (), since=day, repair=repair, index=False)
+    finish(report, no_index, as_json)
 
 
 @commands.command("code")
 def ingest_code(
     path: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="Papers with Code's archive of links: JSON, .gz or Parquet.")
+        Path | None, typer.Argument(metavar="[FILE]", help="The Papers-with-Code archive of links: JSON, .gz or Parquet.")
     ] = None,
-    check: Annotated[int, typer.Option("--check", min=0, help="Ask Hugging Face and GitHub about so many of each.")] = 0,
+    check: Annotated[
+        int, typer.Option("--check", min=0, help="Ask Hugging Face and GitHub about this many papers and repositories.")
+    ] = 0,
     as_json: Json = False,
 ) -> None:
-    """Find repositories: in a Papers-with-Code archive, or in the abstracts, comments and notes that are stored."""
-    from ingest.jobs.run import run_code, run_code_archive, run_code_check
-
-    if path is None and check:
-        with bars() as progress:
-            report = run_code_check(home(), check, progress)
-        finish(report, no_index=True, as_json=as_json)
-        return
-    if path is None:
-        finish(run_code(home()), no_index=True, as_json=as_json)
-        return
+    """Find repositories: in a Papers-with-Code archive, or in the stored abstracts, comments and notes."""
     with bars() as progress:
-        report = run_code_archive(home(), path, progress)
+        report = knowledge_base(progress).ingest_code(path, check=check)
     finish(report, no_index=True, as_json=as_json)
 
 
 def finish(report: Report, no_index: bool, as_json: bool) -> None:
-    """Tells what an ingest did, embeds what it brought, and exits 1 where something was left out."""
+    """Print what an ingest did, embed what it brought, and exit with 1 if something was left out."""
     if not as_json:
-        asked = f"; {report.requests:,} requests, {report.retries:,} of them again" if report.requests else ""
-        say(f"{report.source}: {describe_counts(report.counts) or 'nothing to do'}{asked}")
-        if report.message:
-            say(report.message)
-        for skipped in report.skipped[:20]:
-            say(f"  skipped {skipped.source}:{skipped.line}: {skipped.reason}", "yellow")
-        if (left := report.counts.get("skipped", 0) - 20) > 0:
-            say(f"  … and {left:,} more: the same command with --json prints them", "yellow")
+        _print(report)
     if not no_index:
         index()
     if as_json:
-        skipped_rows = [{"source": s.source, "line": s.line, "reason": s.reason} for s in report.skipped]
-        asked_for = {name: getattr(report, name) for name in ("requests", "retries", "message", "failure")}
-        print_json({"source": report.source, "counts": report.counts, "skipped": skipped_rows} | asked_for)
+        from kb.api.results import report_as_json
+
+        print_json(report_as_json(report))
     if report.failure:
         say(report.failure, "red")
     if not report.complete:
         raise typer.Exit(1)
 
 
-def index(ray: Ray = "") -> None:
-    """Embed what is new and publish."""
-    from ingest.jobs.run import run_index
-    from kb.models.registry import load_encoder
+def _print(report: Report) -> None:
+    asked = f"; {report.requests:,} requests, {report.retries:,} of them retries" if report.requests else ""
+    say(f"{report.source}: {describe_counts(report.counts) or 'nothing to do'}{asked}")
+    if report.message:
+        say(report.message)
+    for skipped in report.skipped[:20]:
+        say(f"  skipped {skipped.source}:{skipped.line}: {skipped.reason}", "yellow")
+    if (left := report.counts.get("skipped", 0) - 20) > 0:
+        say(f"  … and {left:,} more: the same command with --json prints them", "yellow")
 
-    place = home()
-    place.current_name()  # says at once if there is nothing to index, before a model is loaded
-    with joined(ray) as cluster, bars() as progress:
-        embedding = run_index(place, load_encoder(), progress, cluster)
-    say(f"Embedded {pluralize(embedding.embedded, 'text')}; {embedding.already_embedded:,} were already.")
-    tell_offers()
+
+def index(ray: Ray = "") -> None:
+    """Embed what is new and publish it to searches."""
+    with bars() as progress:
+        base = knowledge_base(progress)
+        embedding = base.index(ray=ray)
+    say(f"Embedded {pluralize(embedding.embedded, 'text')}; {embedding.already_embedded:,} were embedded before.")
+    tell_notes_to_match(base.status().notes_to_match)

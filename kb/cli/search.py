@@ -1,20 +1,18 @@
-"""`kb search`, `kb like`, `kb show`: what is asked of the knowledge base."""
+"""`kb search`, `kb like` and `kb show`: queries."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kb.cli.console import Json, home, library, print_json, say
+from kb.cli.console import Json, knowledge_base, print_json, say
 from kb.cli.console import show as line
-from kb.papers import CodeLink
-from kb.store import CodeCatalogue, Filters, Ledger, parse_years
 from kb.text.facets import Facet
 
 if TYPE_CHECKING:
+    from kb.api.results import PaperDetails
     from kb.search.searcher import Hit
 
 K = Annotated[int, typer.Option("-k", min=1, max=1000, help="How many papers.")]
@@ -22,9 +20,11 @@ Category = Annotated[list[str] | None, typer.Option("--category", help="Such as 
 AuthorName = Annotated[str, typer.Option("--author", help="Part of an author's name.")]
 Year = Annotated[str, typer.Option("--year", help="2019, 2019..2023, 2019.. or ..2023.")]
 HasCode = Annotated[bool, typer.Option("--has-code", help="Only papers with a repository.")]
-Source = Annotated[str, typer.Option("--source", help="notes or arxiv.")]
-FacetName = Annotated[Facet | None, typer.Option("--facet", help="Alike in this respect only; takes longer.")]
-Hops = Annotated[int, typer.Option("--hops", min=1, max=2, help="2: look again, near to the best of what was found.")]
+Source = Annotated[
+    str, typer.Option("--source", help="notes or arxiv: only papers that your notes name, or that arXiv described.")
+]
+FacetName = Annotated[Facet | None, typer.Option("--facet", help="Compare papers in this respect only; slower.")]
+Hops = Annotated[int, typer.Option("--hops", min=1, max=2, help="2: search again, near to the best papers found.")]
 ListName = Annotated[str, typer.Option("--list", help="Only papers of this reading list.")]
 
 
@@ -42,16 +42,25 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Find papers by what they are about."""
-    from kb.search.searcher import Searcher
-
-    filters = Filters(tuple(category or ()), author, parse_years(year), has_code, source, library().papers_of(list_name))
-    with Searcher.open(home()) as searcher:
-        _print_hits(searcher.search(text, k, filters, facet, hops), as_json)
+    with knowledge_base() as base:
+        hits = base.search(
+            text,
+            k,
+            categories=category or (),
+            author=author,
+            years=year,
+            has_code=has_code,
+            source=source,
+            list_name=list_name,
+            facet=facet,
+            hops=hops,
+        )
+    _print_hits(hits, as_json)
 
 
 def like(
     ids: Annotated[list[str], typer.Argument(help="Ids or addresses of papers.")],
-    unlike: Annotated[list[str] | None, typer.Option("--not", help="A paper to keep away from. May be repeated.")] = None,
+    unlike: Annotated[list[str] | None, typer.Option("--not", help="A paper to stay away from. May be repeated.")] = None,
     text: Annotated[str, typer.Option("--text", help="Words that the papers should fit as well.")] = "",
     k: K = 10,
     category: Category = None,
@@ -64,85 +73,89 @@ def like(
     hops: Hops = 1,
     as_json: Json = False,
 ) -> None:
-    """Find papers like these."""
-    from kb.search.searcher import Searcher
+    """Find papers like the given ones."""
+    with knowledge_base() as base:
+        hits = base.like(
+            ids,
+            unlike or (),
+            text,
+            k,
+            categories=category or (),
+            author=author,
+            years=year,
+            has_code=has_code,
+            source=source,
+            list_name=list_name,
+            facet=facet,
+            hops=hops,
+        )
+    _print_hits(hits, as_json)
 
-    filters = Filters(tuple(category or ()), author, parse_years(year), has_code, source, library().papers_of(list_name))
-    with Searcher.open(home()) as searcher:
-        _print_hits(searcher.like(ids, unlike or (), text, k, filters, facet, hops), as_json)
 
-
-def show(identifier: Annotated[str, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
-    """Everything known of one paper."""
-    from kb.search.explain import explain
-    from kb.search.searcher import Searcher, find_paper
-
-    with Searcher.open(home()) as searcher:
-        hit = find_paper(searcher.catalogue, identifier)
-        history = Ledger(searcher.catalogue).history(hit.paper.id)
-        code = CodeCatalogue(searcher.catalogue)
-        mentioned = code.mentioned([hit.paper.id]).get(hit.paper.id, [])
-        project_page = code.project_page(hit.paper.id)
-        explained_by = explain(searcher, hit.paper.id)
-    paper = hit.paper
+def show(
+    identifier: Annotated[str, typer.Argument(metavar="ID", help="The id or address of a paper.")], as_json: Json = False
+) -> None:
+    """Show everything known of one paper."""
+    with knowledge_base() as base:
+        details = base.show(identifier)
     if as_json:
-        extra = {
-            "abstract": paper.abstract,
-            "categories": paper.categories,
-            "published": paper.published and paper.published.isoformat(),
-            "updated": paper.updated and paper.updated.isoformat(),
-            "doi": paper.doi,
-            "comments": paper.comments,
-            "journal_ref": paper.journal_ref,
-            "withdrawn": paper.withdrawn,
-            "versions": [{"version": v.number, "created": v.created and v.created.isoformat()} for v in paper.versions],
-            "changes": [asdict(change) for change in history.changes],
-            "withdrawals": [asdict(w) | {"noticed": w.noticed and w.noticed.isoformat()} for w in history.withdrawals],
-            "code": [_link_json(link) for link in hit.code],
-            "mentioned": [_link_json(link) for link in mentioned],
-            "project_page": project_page,
-            "explained_by": [
-                {"id": e.paper.id, "title": e.paper.title, "weight": round(e.weight, 4), "sentence": e.sentence}
-                for e in explained_by
-            ],
-        }
-        hit_json = hit.as_json()
-        print_json({key: hit_json[key] for key in ("id", "title", "authors", "year", "url", "code", "notes")} | extra)
+        print_json(details.as_json())
         return
-    line(paper.title, "bold")
+    line(details.hit.paper.title, "bold")
+    for part in (_facts, _versions, _code, _notes):
+        for text in part(details):
+            line(text)
+    _print_explanations(details)
+
+
+def _facts(details: PaperDetails) -> Iterator[str]:
+    """Authors, address, date, where it appeared, comments or the reason of its withdrawal."""
+    paper = details.hit.paper
     date = paper.published.isoformat() if paper.published else str(paper.year or "")
-    where = "  ".join(filter(None, [date, " ".join(paper.categories)]))
-    facts = [", ".join(a.name for a in paper.authors), f"{paper.id}  {hit.url}", where, paper.journal_ref]
-    reason = history.withdrawals[-1].reason if history.withdrawals else ""
-    withdrawn = f"WITHDRAWN: {reason or 'no reason is given'}" if paper.withdrawn else ""
-    for fact in [*facts, withdrawn or paper.comments]:
-        if fact:
-            line(fact)
-    if len(paper.versions) > 1:
-        line(", ".join(f"v{v.number} {v.created.date() if v.created else '?'}" for v in paper.versions))
-    for change in history.changes:
-        line(f"{change.field} until v{change.before_version}: {change.before}")
-    if paper.abstract:
-        line(f"\n{paper.abstract}")
-    for kind, links in (("code", hit.code), ("mentioned", mentioned)):
+    withdrawals = details.history.withdrawals
+    reason = withdrawals[-1].reason if withdrawals else ""
+    facts = [
+        ", ".join(author.name for author in paper.authors),
+        f"{paper.id}  {details.hit.url}",
+        "  ".join(filter(None, [date, " ".join(paper.categories)])),
+        paper.journal_ref,
+        f"WITHDRAWN: {reason or 'no reason is given'}" if paper.withdrawn else paper.comments,
+    ]
+    yield from filter(None, facts)
+
+
+def _versions(details: PaperDetails) -> Iterator[str]:
+    """Versions with their dates, titles and abstracts that a version changed, and the abstract."""
+    versions = details.hit.paper.versions
+    if len(versions) > 1:
+        yield ", ".join(f"v{version.number} {version.created.date() if version.created else '?'}" for version in versions)
+    for change in details.history.changes:
+        yield f"{change.field} until v{change.before_version}: {change.before}"
+    if details.hit.paper.abstract:
+        yield f"\n{details.hit.paper.abstract}"
+
+
+def _code(details: PaperDetails) -> Iterator[str]:
+    for kind, links in (("code", details.hit.code), ("mentioned", details.mentioned)):
         for link in links:
-            line(f"{kind}: {link.url}")
-            line(f"    {'; '.join(link.facts)}")
-    if project_page:
-        line(f"project page: {project_page}")
-    for note in hit.notes:
-        line(f"\nNote, {note.source}:{note.line}\n{note.body}")
-    if explained_by:
+            yield f"{kind}: {link.url}"
+            yield f"    {'; '.join(link.facts)}"
+    if details.project_page:
+        yield f"project page: {details.project_page}"
+
+
+def _notes(details: PaperDetails) -> Iterator[str]:
+    for note in details.hit.notes:
+        yield f"\nNote, {note.source}:{note.line}\n{note.body}"
+
+
+def _print_explanations(details: PaperDetails) -> None:
+    if details.explained_by:
         line("\nExplained by", "bold")
-    for explanation in explained_by:
+    for explanation in details.explained_by:
         line(f"{explanation.weight:4.0%}  {explanation.paper.title}  {explanation.paper.id}")
         if explanation.sentence:
             line(f"      “{explanation.sentence}”")
-
-
-def _link_json(link: CodeLink) -> dict[str, Any]:
-    """A code link with all that is known of it."""
-    return asdict(link) | {"checked": link.checked and link.checked.isoformat()}
 
 
 def _print_hits(hits: Sequence[Hit], as_json: bool) -> None:
@@ -150,7 +163,7 @@ def _print_hits(hits: Sequence[Hit], as_json: bool) -> None:
         print_json([hit.as_json() for hit in hits])
         return
     if not hits:
-        say("Nothing passes these filters.")
+        say("No paper passes these filters.")
     for hit in hits:
         paper = hit.paper
         authors = ", ".join(a.name for a in paper.authors[:3]) + (" et al." if len(paper.authors) > 3 else "")

@@ -59,6 +59,8 @@ class Evaluation:
     """Runs by stage."""
     values: dict[str, dict[str, NDArray[np.float64]]]
     """Values by stage and measure, each of shape (queries,)."""
+    unanswerable: int = 0
+    """Judged queries left out because the knowledge base holds none of their relevant documents."""
 
     @property
     def queries(self) -> int:

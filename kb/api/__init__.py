@@ -1,0 +1,1 @@
+"""The public Python API: `kb.KnowledgeBase`, on which the command line stands."""

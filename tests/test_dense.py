@@ -121,6 +121,14 @@ def test_few_are_exact_and_many_compressed(tmp_path: Path) -> None:
         index.vectors(np.array([4001]))
 
 
+def test_enough_candidates_are_scored_exactly_for_few_results_and_for_many(tmp_path: Path) -> None:
+    papers = Papers()
+    papers.put(np.arange(1, 8001))
+    index = papers.update(tmp_path / "dense.faiss")
+    assert recall(index, papers, 10) >= 0.99  # of at least 1,000 candidates; of 80 it is 0.81
+    assert recall(index, papers, 1000) >= 0.96  # of eight a result; of one it is 0.70
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there they are always mapped")
 def test_vectors_that_are_read_are_those_that_are_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     papers, path = Papers(), tmp_path / "dense.faiss"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from math import log
@@ -72,18 +72,22 @@ def many(number: int) -> list[IndexDocument]:
     ]
 
 
-def brute_force(papers: Sequence[IndexDocument], query: str) -> dict[int, float]:
-    """Okapi BM25 with k1 = 1.2, b = 0.75 over the abstracts."""
-    counts = {p.key: Counter(index_terms(p.card.paper.abstract)) for p in papers}
-    mean = sum(c.total() for c in counts.values()) / len(papers)
+def brute_force(contents: Mapping[int, str], query: str) -> dict[int, float]:
+    """Okapi BM25 with k1 = 1.2, b = 0.75 over texts by key."""
+    counts = {key: Counter(index_terms(content)) for key, content in contents.items()}
+    mean = sum(c.total() for c in counts.values()) / len(counts)
     scores: dict[int, float] = {}
     for term in set(index_terms(query)):
         holding = [key for key, c in counts.items() if term in c]
-        idf = log(1 + (len(papers) - len(holding) + 0.5) / (len(holding) + 0.5))
+        idf = log(1 + (len(counts) - len(holding) + 0.5) / (len(holding) + 0.5))
         for key in holding:
             n, length = counts[key][term], counts[key].total()
             scores[key] = scores.get(key, 0.0) + idf * n * 2.2 / (n + 1.2 * (0.25 + 0.75 * length / mean))
     return scores
+
+
+def abstracts(papers: Iterable[IndexDocument]) -> dict[int, str]:
+    return {p.key: p.card.paper.abstract for p in papers}
 
 
 def test_scores_are_bm25(tmp_path: Path) -> None:
@@ -91,7 +95,7 @@ def test_scores_are_bm25(tmp_path: Path) -> None:
     build(tmp_path / "lexical", papers)
     index = LexicalIndex.read(tmp_path / "lexical")
     for query in ("wordaa", "wordab wordbc wordcd", "wordla wordkb nothing"):
-        exact = brute_force(papers, query)
+        exact = brute_force(abstracts(papers), query)
         keys, scores = index.search(query, 1000)
         assert set(keys.tolist()) == set(exact)
         np.testing.assert_allclose(scores, [exact[int(key)] for key in keys], rtol=1e-4)
@@ -100,13 +104,39 @@ def test_scores_are_bm25(tmp_path: Path) -> None:
         np.testing.assert_allclose(index.scores(query, wanted), [exact.get(int(k), 0.0) for k in wanted], rtol=1e-4)
 
 
+def test_a_score_is_the_weighted_sum_over_the_fields(tmp_path: Path) -> None:
+    papers = [
+        paper(1, "graph trees", "graph search"),
+        paper(2, "search", "trees graph graph", notes="graph"),
+        paper(3, "trees", "nothing else", notes="trees trees"),
+        paper(4, "other", "matters", "Ada Lovelace"),
+    ]
+    build(tmp_path / "lexical", papers)
+    keys, scores = LexicalIndex.read(tmp_path / "lexical").search("graph trees Lovelace", 10)
+    expected = np.zeros(4)
+    for field, weight in (("title", 0.3), ("text", 1.0), ("notes", 0.5), ("families", 0.5)):
+        contents = {p.key: contents_of(p, field) for p in papers}
+        for key, score in brute_force(contents, "graph trees lovelace").items():
+            expected[key - 1] += weight * score
+    np.testing.assert_allclose(scores, expected[keys - 1], rtol=1e-5)
+    assert set(keys.tolist()) == {1, 2, 3, 4}
+
+
+def contents_of(text: IndexDocument, field: str) -> str:
+    """What is indexed of a paper in a field."""
+    paper = text.card.paper
+    families = " ".join(author.family for author in paper.authors)
+    return {"title": paper.title, "text": f"{paper.title} {paper.abstract}", "notes": text.notes, "families": families}[field]
+
+
 @pytest.mark.parametrize("share", [0.5, 0.1, 0.01, 0.002])
 def test_filters_leave_k_results_whenever_k_exist(tmp_path: Path, share: float) -> None:
     papers = many(1000)
     build(tmp_path / "lexical", papers)
     index = LexicalIndex.read(tmp_path / "lexical")
     allowed = np.sort(np.random.default_rng(1).choice(np.arange(1, 1001), int(share * 1000), replace=False))
-    exact = {key: score for key, score in brute_force(papers, "wordab wordcd wordaa").items() if key in set(allowed.tolist())}
+    found = brute_force(abstracts(papers), "wordab wordcd wordaa")
+    exact = {key: score for key, score in found.items() if key in set(allowed.tolist())}
     keys, scores = index.search("wordab wordcd wordaa", 20, allowed)
     assert len(keys) == min(20, len(exact))
     np.testing.assert_allclose(scores, sorted(exact.values(), reverse=True)[:20], rtol=1e-4)

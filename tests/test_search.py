@@ -155,6 +155,21 @@ def test_examples_good_and_bad(searcher: Searcher) -> None:
     assert "arxiv:1507.00007" not in {hit.paper.id for hit in away}
 
 
+def test_the_dense_score_of_several_examples(searcher: Searcher, encoder: Encoder) -> None:
+    """(mean + max) / 2 of the cosines to text and good examples, less a fifth of the mean cosine to the bad ones."""
+    retriever = searcher._require_retriever()
+    like, unlike, text = (1, 2, 3), (7, 12), "speech recognition"
+    found = retriever.candidates(Query(text, like, unlike), 200, None)
+    relevance = Relevance.read(SHIPPED, encoder.fingerprint)
+    queries = np.concatenate([encoder.encode([text]), retriever.dense.vectors(np.array(like))])
+    stored = relevance.adapt(retriever.dense.vectors(found.keys))
+    cosines = stored @ relevance.adapt(queries).T
+    away = stored @ relevance.adapt(retriever.dense.vectors(np.array(unlike))).T
+    expected = [(sum(row) / 4 + max(row)) / 2 - 0.2 * (one + other) / 2 for row, (one, other) in zip(cosines, away, strict=True)]
+    assert len(found) == 195
+    np.testing.assert_allclose(found.dense, expected, atol=1e-6)
+
+
 def test_text_with_examples(searcher: Searcher) -> None:
     hits = searcher.like(["1501.00001"], text="speech recognition", k=60)
     topics = {hit.paper.title.split(",")[0] for hit in hits}

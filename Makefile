@@ -4,7 +4,7 @@ BIN := .venv/bin
 KB_HOME ?= data/kb
 export KB_HOME
 
-.PHONY: install app test lint bench browser
+.PHONY: install app test lint docs hooks lock bench browser
 
 install: .venv/installed
 
@@ -32,6 +32,22 @@ lint: .venv/developing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The reference: every command with its options, and the Python API with the types of its results.
+REFERENCE := kb.api.knowledge_base kb.api.results kb.errors kb.papers kb.progress kb.search.searcher kb.library.lists ingest.report
+docs: .venv/developing
+	$(BIN)/pdoc --docformat google --output-directory docs/reference $(REFERENCE)
+	$(BIN)/typer kb.cli utils docs --name kb --output docs/reference/commands.md
+
+# Lets git run the linters before each commit.
+hooks: .venv/developing
+	$(BIN)/pre-commit install
+
+# The versions that the tests run with, for all platforms.
+lock: .venv/developing
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra offline --extra dev --universal --python-version 3.11 --quiet \
+	  --no-header --no-emit-index-url --no-emit-find-links --output-file requirements-dev.lock
 
 # The tests drive a real browser.
 browser:

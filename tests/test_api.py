@@ -12,13 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import typer.main
 from conftest import record
 
 import kb
 import kb.api.knowledge_base
 from kb.api.results import list_as_json, recommendation_as_json, report_as_json
-from kb.cli import cli
 from kb.errors import QueryError, StoreError
 from kb.sample import SAMPLE_NOTES, SAMPLE_PAPERS
 
@@ -33,20 +31,6 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kb.KnowledgeBas
         base.ingest_snapshot(SAMPLE_PAPERS, index=False)
         base.ingest_notes(SAMPLE_NOTES)
         yield base
-
-
-def commands() -> set[str]:
-    """Every command of `kb`, such as `list add`."""
-    found: set[str] = set()
-    for name, command in typer.main.get_command(cli).commands.items():  # type: ignore[attr-defined]
-        found |= {f"{name} {below}" for below in getattr(command, "commands", {})} or {name}
-    return found
-
-
-def test_every_command_has_its_method() -> None:
-    methods = {name for name, _ in inspect.getmembers(kb.KnowledgeBase, inspect.isfunction) if not name.startswith("_")}
-    # The app is a program of its own, and no method starts it.
-    assert {command.replace(" ", "_") for command in commands()} - methods == {"app"}
 
 
 def test_every_method_is_documented() -> None:

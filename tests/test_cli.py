@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -21,7 +20,6 @@ from ingest.jobs.run import run_snapshot
 from kb.store import Home
 
 Kb = Callable[..., subprocess.CompletedProcess[str]]
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_from_notes_to_a_hit(kb: Kb, tmp_path: Path) -> None:
@@ -84,16 +82,6 @@ def test_output_of_hostile_titles_is_plain(kb: Kb, write_snapshot: Callable[...,
     assert "[bold red]Not markup[/]" in answer.stdout
     assert "\x1b" not in answer.stdout
     assert "\x07" not in answer.stdout
-
-
-def test_every_documented_command_exists(kb: Kb) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    commands = {
-        match[1] for match in re.finditer(r"^ {4}kb (?:--home \S+ )?((?:ingest |list |schedule )?[a-z]+)", text, re.MULTILINE)
-    }
-    assert {"ingest notes", "ingest snapshot", "search", "like", "show", "status", "index", "app"} <= commands
-    for command in sorted(commands):
-        assert kb(*command.split(), "--help").returncode == 0, command
 
 
 # Killed more than once -------------------------------------------------------------------------------------------------------

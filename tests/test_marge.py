@@ -22,10 +22,9 @@ from ingest.jobs.run import run_index, run_snapshot
 from kb.encode.encoder import Encoder, Vectors
 from kb.errors import ModelError
 from kb.models.marge.corpus import Corpus, read_corpus
-from kb.models.marge.distillation import contest, judged
 from kb.models.marge.encoder import MargeEncoder, Relevance, adapted, mixed
 from kb.models.marge.model import PAD, Adapter, Batch, Marge, Shape, biased_attention
-from kb.models.marge.pairs import Group, Pairs, grow, hard_negatives, mine
+from kb.models.marge.pairs import Group, Pairs, grow, mine
 from kb.models.marge.quality import Halves, Verdict, halves, verdict
 from kb.models.marge.states import TokenStates
 from kb.models.marge.training import CHECKPOINT, PRESETS, Training, batch_of
@@ -179,31 +178,6 @@ def test_itself_and_its_copies_are_no_evidence_and_shards_are_apart() -> None:
 def test_copies_are_known_by_the_start_even_where_g_parts_them() -> None:
     found = mine(angles(0, 50, 60), angles(0, 1, 60), [np.arange(3)], neighbours=2, kept=9)
     assert found.by_target() == {0: [2], 1: [2], 2: [1, 0]}
-
-
-def test_mutual_pairs_are_among_the_nearest_of_each_other() -> None:
-    vectors = angles(0, 20, 50)  # the third's nearest is the second, whose nearest is the first
-    found = mine(vectors, vectors, [np.arange(3)], neighbours=1, kept=9, mutual=True)
-    assert found.by_target() == {0: [1], 1: [0]}
-
-
-def test_hard_negatives_are_the_nearest_that_are_no_evidence() -> None:
-    """At 0°, 20°, 45° and 110° as above: each target's others by nearness; the fourth paper has no evidence, and is no target."""
-    vectors = angles(0, 20, 45, 110)
-    pairs = mine(vectors, vectors, [np.arange(4)], neighbours=2, kept=1)
-    assert hard_negatives(vectors, vectors, [np.arange(4)], pairs, 2).by_target() == {0: [2, 3], 1: [3], 2: [0, 3]}
-    assert hard_negatives(vectors, vectors, [np.arange(4)], pairs, 1).by_target() == {0: [2], 1: [3], 2: [0]}
-
-
-def test_copies_and_other_shards_are_no_hard_negatives() -> None:
-    """The second is a copy of the first by the start, wherever g puts it; the last is of another shard."""
-    shards = [np.array([0, 1, 2, 3]), np.array([4])]
-    pairs = Pairs(np.array([0, 1]), np.array([2, 2]))
-    found = hard_negatives(angles(0, 50, 60, 80, 10), angles(0, 1, 60, 80, 10), shards, pairs, 3)
-    assert found.by_target() == {0: [3], 1: [3]}
-    assert (
-        hard_negatives(angles(0, 1), angles(0, 1), [np.arange(2)], Pairs(np.empty(0, int), np.empty(0, int)), 3).by_target() == {}
-    )
 
 
 def test_batches_hold_each_target_once_with_all_its_evidence() -> None:
@@ -399,105 +373,6 @@ def test_shards_are_category_and_quarter_without_what_is_held_out(
             kinds.setdefault((paper.category, paper.quarter), []).append(row)
     assert sorted(kinds) == [("cs.CL", 1), ("cs.CL", 2), ("cs.LG", 1), ("cs.LG", 2)]
     assert [shard.tolist() for shard in found.shards] == [kinds[kind] for kind in sorted(kinds)]
-
-
-def test_each_target_reads_its_candidates_one_by_one(model: Marge, batch: Batch) -> None:
-    one = dataclasses.replace(
-        batch, targets=batch.targets[1:, :3], target_vectors=batch.target_vectors[1:], allowed=batch.allowed[1:]
-    )
-    with torch.no_grad():
-        scores, relevance = judged(model, one)
-        torch.testing.assert_close(relevance, model.relevance(one)[0])
-        for paper in range(3):
-            alone = dataclasses.replace(one, allowed=torch.arange(3)[None] == paper)
-            found, counts = model.log_likelihood(alone, model.relevance(alone))
-            assert float(scores[paper]) == pytest.approx(float(found.sum() / counts.sum()), abs=0.02)  # bfloat16
-    assert float(scores.max() - scores.min()) > 0.05
-
-
-def test_the_score_teaches_the_ranker_and_the_relevance_the_retriever(model: Marge, batch: Batch) -> None:
-    one = dataclasses.replace(
-        batch, targets=batch.targets[:1], target_vectors=batch.target_vectors[:1], allowed=batch.allowed[:1]
-    )
-    scores, relevance = judged(model, one)
-    parameters = dict(model.named_parameters())
-
-    def reached(value: torch.Tensor) -> set[str]:
-        found = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
-        return {
-            name for name, gradient in zip(parameters, found, strict=True) if gradient is not None and gradient.abs().sum() > 0
-        }
-
-    adapter = {name for name in parameters if name.startswith("adapter.")}
-    assert reached(relevance[0]) == adapter
-    taught = reached(scores[0])
-    assert "layers.0.memory.weight" in taught and "beta" in taught and not taught & adapter
-
-
-def test_the_losses_of_retriever_and_ranker_by_hand() -> None:
-    """p_φ is 1/4 for the evidence and 3/4 for its negative; p_θ is 2/3 and 1/3."""
-    scores = (0.5 * torch.tensor([1.0, 3.0]).log()).requires_grad_()
-    relevance = (0.1 * torch.tensor([2.0, 1.0]).log()).requires_grad_()
-    beta = torch.tensor(10.0, requires_grad=True)
-    ranker, retriever = contest(scores, relevance, 0.5, beta)
-    assert ranker.item() == pytest.approx(np.log(4))
-    assert retriever.item() == pytest.approx(0.25 * np.log(0.25 / (2 / 3)) + 0.75 * np.log(0.75 / (1 / 3)))
-    (ranker + retriever).backward()
-    assert scores.grad is not None and relevance.grad is not None and beta.grad is None
-    # What each descends along is its probability less that which it should have, by the scale of its logits.
-    np.testing.assert_allclose(scores.grad, [(1 / 4 - 1) / 0.5, (3 / 4) / 0.5], rtol=1e-5)
-    np.testing.assert_allclose(relevance.grad, [10 * (2 / 3 - 1 / 4), 10 * (1 / 3 - 3 / 4)], rtol=1e-5)
-
-
-def test_the_ranker_learns_to_tell_the_evidence_from_hard_negatives(corpus: Corpus, states: TokenStates, tmp_path: Path) -> None:
-    training = Training(corpus, states, dataclasses.replace(TINY, distil=1.0, negatives=3), tmp_path)
-    group = next(training._groups(0))
-    asked = [target for target in group.targets if target in training._hard]
-    assert asked
-    for target in asked:
-        shard = next(shard for shard in corpus.shards if target in shard)
-        hard = training._hard[target]
-        assert 0 < len(hard) <= 3 and set(hard) <= set(shard.tolist()) - {target, *training._evidence[target]}
-    optimizer = torch.optim.Adam(training.model.parameters(), lr=0.03)
-    curve = []
-    for _ in range(11):
-        loss, parts = training.distillation(group, np.random.default_rng(0))
-        assert loss.item() == pytest.approx(parts["ranker"] + parts["distillation"], abs=1e-5)
-        curve.append(parts)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert curve[0]["ranker"] == pytest.approx(np.log(4), abs=0.2)  # nothing known yet of four papers
-    assert curve[-1]["ranker"] < 0.1
-    # The retriever follows: it is as sure of what the ranker is sure of by now.
-    assert curve[-1]["distillation"] < 0.1 < max(parts["distillation"] for parts in curve[1:])
-
-
-def test_a_step_descends_on_retriever_against_ranker_too(corpus: Corpus, states: TokenStates, tmp_path: Path) -> None:
-    ends = []
-    for weight in (5.0, 1e-9):
-        training = Training(corpus, states, dataclasses.replace(TINY, distil=weight, steps=1), tmp_path / str(weight))
-        training.run(nothing_measured)
-        assert training.log[-1].keys() >= {"ranker", "distillation"}
-        ends.append(training.model.adapter.up.weight.detach().sign())  # it was zero: the sign is which way it was moved
-    assert (ends[0] != ends[1]).float().mean() > 0.1
-
-
-def test_hard_negatives_are_mined_only_for_distillation_and_kept_with_the_pairs(
-    corpus: Corpus, states: TokenStates, tmp_path: Path
-) -> None:
-    plain = Training(corpus, states, dataclasses.replace(TINY, steps=2), tmp_path / "plain")
-    plain.run(nothing_measured)
-    assert len(plain._pairs.target) and not len(plain._negatives.target) and "ranker" not in plain.log[-1]
-    plan = dataclasses.replace(TINY, distil=1.0, steps=2)
-    first = Training(corpus, states, plan, tmp_path / "distilled")
-    first.run(nothing_measured)
-    resumed = Training(corpus, states, plan, tmp_path / "distilled")
-    resumed._groups(0)
-    assert len(resumed._negatives.target)
-    np.testing.assert_array_equal(resumed._negatives.target, first._negatives.target)
-    np.testing.assert_array_equal(resumed._negatives.evidence, first._negatives.evidence)
-    assert resumed._hard == first._hard and resumed._evidence == first._evidence
 
 
 # Its two uses --------------------------------------------------------------------------------------------------------------
@@ -761,7 +636,7 @@ def test_a_better_model_that_is_installed_stays(kb: TrainMarge, papers: Home, en
     write(folder, model, encoder.fingerprint, 1.0)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert halves.quality(Relevance.read(folder, encoder.fingerprint).adapt) == 1 > halves.quality(itself)
-    answer = kb("train", "marge", "--preset", "tiny", "--mutual", "--json")
+    answer = kb("train", "marge", "--preset", "tiny", "--json")
     said = json.loads(answer.stdout)
     assert answer.returncode == 1 and not said["installed"]
     assert (said["before"], said["best before"]) == (1, f"the model in {folder}") and said["after"] < 1

@@ -18,6 +18,7 @@ from bench.query_adapter import citing, folds, learned_from, without_twins
 from kb.encode.bert_numpy import Bert
 from kb.encode.encoder import BertEncoder, Encoder, Vectors
 from kb.errors import ModelError
+from kb.models.marge.encoder import MargeEncoder
 from kb.models.query_adapter.training import Collection, Example, Plan, QuerySide, loss, train
 from kb.models.query_adapter.weights import SHIPPED, read, write
 from kb.models.registry import DEFAULT_MODEL, default_folder, load_encoder
@@ -140,9 +141,11 @@ def test_what_comes_along_is_small_and_used_for_queries_alone(encoder: Encoder, 
     np.testing.assert_array_equal(late.encode_query(QUESTIONS), plain.encode(QUESTIONS))
     late.set_query_adapter(changes)
     np.testing.assert_array_equal(late.encode_query(QUESTIONS), encoder.encode_query(QUESTIONS))
-    # Another model has no query side, and KB_MODEL=marge derives its vectors from those of papers.
+    # KB_MODEL=marge adapts the vectors of queries as it adapts those of papers, and keeps the query adapter.
     marge = load_encoder("marge")
-    np.testing.assert_array_equal(marge.encode_query(QUESTIONS), marge.encode(QUESTIONS))
+    assert isinstance(marge, MargeEncoder)
+    np.testing.assert_array_equal(marge.encode_query(QUESTIONS), marge.derive(encoder.encode_query(QUESTIONS)))
+    assert ((marge.encode_query(QUESTIONS) * marge.encode(QUESTIONS)).sum(axis=1) < 0.999).all()
 
 
 def test_what_is_measured_and_learned_from(plain: BertEncoder, tmp_path: Path) -> None:

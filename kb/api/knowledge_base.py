@@ -711,8 +711,6 @@ class KnowledgeBase:
         preset: str = "cpu",
         steps: int | None = None,
         start: str | None = None,
-        mutual: bool = False,
-        distil: bool = False,
         ray: str = "",
     ) -> MargeTraining:
         """Train the retriever and reranker that explain a paper by others, without labels.
@@ -725,8 +723,6 @@ class KnowledgeBase:
             preset: `tiny`, `cpu` or `gpu`.
             steps: So many instead of the preset's.
             start: The trained model to begin with: a folder, or `marge` for the one that comes along.
-            mutual: Learn from mutual nearest neighbours only.
-            distil: Train the ranker against hard negatives, and the retriever to judge as it does.
             ray: Address of a Ray cluster's head, HOST:PORT, to mine pairs on.
 
         Raises:
@@ -736,7 +732,7 @@ class KnowledgeBase:
         from kb.api.marge_training import train_marge
 
         path = Path(file) if file is not None else None
-        return train_marge(self._home, path, preset, steps, start, mutual, distil, ray, self._progress)
+        return train_marge(self._home, path, preset, steps, start, ray, self._progress)
 
     # Shared by the methods ------------------------------------------------------------------------------------------
 

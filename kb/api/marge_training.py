@@ -28,8 +28,6 @@ def train_marge(
     preset: str,
     steps: int | None,
     begin: str | None,
-    mutual: bool,
-    distil: bool,
     ray: str,
     progress: Progress,
 ) -> MargeTraining:
@@ -37,7 +35,7 @@ def train_marge(
 
     Raises ModelError if the model to begin with was trained over another encoder, and StoreError if there are no papers.
     """
-    plan = replace(PRESETS[preset], mutual=mutual, distil=1.0 if distil else 0.0)
+    plan = PRESETS[preset]
     plan = replace(plan, steps=steps or plan.steps)
     models = home.path / "models"
     work, installed = models / f"training-{preset}", models / "marge"

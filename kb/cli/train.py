@@ -40,10 +40,6 @@ def marge(
     begin: Annotated[
         str | None, typer.Option("--from", help="Begin with this trained model: a folder, or `marge` for the one included.")
     ] = None,
-    mutual: Annotated[bool, typer.Option("--mutual", help="Learn from mutual nearest neighbours only.")] = False,
-    distil: Annotated[
-        bool, typer.Option("--distil", help="Train the ranker on hard negatives, and distil it into the retriever.")
-    ] = False,
     ray: Ray = "",
     as_json: Json = False,
 ) -> None:
@@ -55,7 +51,7 @@ def marge(
     """
     with bars() as progress:
         base = knowledge_base(progress)
-        done = base.train_marge(file, preset=preset, steps=steps, start=begin, mutual=mutual, distil=distil, ray=ray)
+        done = base.train_marge(file, preset=preset, steps=steps, start=begin, ray=ray)
     if as_json:
         print_json(done.as_json())
     _tell(done)

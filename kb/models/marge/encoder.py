@@ -40,8 +40,8 @@ class MargeEncoder:
         return self.derive(self.base.encode(texts, progress))
 
     def encode_query(self, texts: Sequence[str]) -> Vectors:
-        """See Encoder.encode_query; as papers are encoded."""
-        return self.encode(texts)
+        """See Encoder.encode_query: the base encoder's query vectors, adapted as those of papers are."""
+        return self.derive(self.base.encode_query(texts))
 
     def derive(self, vectors: Vectors) -> Vectors:
         """The vectors of texts from those that the other encoder gave them, shape (n, d)."""

@@ -40,60 +40,28 @@ def mine(
     shards: Sequence[Rows],
     neighbours: int,
     kept: int,
-    *,
-    mutual: bool = False,
     cluster: Cluster | None = None,
 ) -> Pairs:
     """The best pairs of every shard by the cosine of `vectors`, scored exactly; `vectors` and `start` of shape (n, d).
 
     As in the section on batching of MARGE (Lewis et al. 2020): of each paper's nearest in its shard, `kept` times as many pairs
     as papers remain, the best *over the shard*. A paper that has none among them waits. Near-duplicates by the `start`, which
-    does not move, are no evidence. `mutual` keeps pairs only where each is among the nearest of the other, as CRISS does (Tran et
-    al. 2020, Cross-lingual Retrieval for Iterative Self-supervised Training, arXiv 2006.09526).
-    A cluster mines the shards side by side.
+    does not move, are no evidence. A cluster mines the shards side by side.
     """
     shards = [shard for shard in shards if len(shard) > 1]
-    mine_shard = partial(_mine_shard, neighbours=neighbours, kept=kept, mutual=mutual)
+    mine_shard = partial(_mine_shard, neighbours=neighbours, kept=kept)
     parts = ((vectors[shard], start[shard]) for shard in shards)
     found = cluster.map(mine_shard, parts) if cluster else map(mine_shard, parts)
-    return _joined([(shard[target], shard[evidence]) for shard, (target, evidence) in zip(shards, found, strict=True)])
-
-
-def hard_negatives(
-    vectors: Vectors, start: Vectors, shards: Sequence[Rows], evidence: Pairs, number: int, cluster: Cluster | None = None
-) -> Pairs:
-    """For every target that has evidence, the nearest papers of its shard that are none: at most so many, the nearest first.
-
-    What the retriever of AR2 brings before its ranker (Zhang et al. 2022, arXiv 2110.03611). A target itself and its
-    near-duplicates are no negatives either. Arguments as for `mine`.
-    """
-    known = evidence.by_target()
-    shards = [shard for shard in shards if len(shard) > 1]
-    nearest = partial(_nearest, wanted=number + max(map(len, known.values()), default=0))
-    parts = ((vectors[shard], start[shard]) for shard in shards)
-    found = cluster.map(nearest, parts) if cluster else map(nearest, parts)
-    pairs = []
-    for shard, (_, near, usable) in zip(shards, found, strict=True):
-        for row, target in enumerate(shard.tolist()):
-            if target in known:
-                others = [paper for paper in shard[near[row, usable[row]]].tolist() if paper not in known[target]][:number]
-                pairs.append((np.full(len(others), target), np.asarray(others, dtype=np.int64)))
-    return _joined(pairs)
-
-
-def _joined(pairs: Sequence[tuple[Rows, Rows]]) -> Pairs:
+    pairs = [(shard[target], shard[evidence]) for shard, (target, evidence) in zip(shards, found, strict=True)]
     if not pairs:
         return Pairs(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
-    return Pairs(np.concatenate([target for target, _ in pairs]), np.concatenate([paper for _, paper in pairs]))
+    return Pairs(np.concatenate([target for target, _ in pairs]), np.concatenate([evidence for _, evidence in pairs]))
 
 
-def _mine_shard(part: tuple[Vectors, Vectors], neighbours: int, kept: int, mutual: bool) -> tuple[Rows, Rows]:
+def _mine_shard(part: tuple[Vectors, Vectors], neighbours: int, kept: int) -> tuple[Rows, Rows]:
     """Targets and their evidence, as rows of the shard whose vectors, and vectors at the start, these are."""
     scores, near, usable = _nearest(part, neighbours)
     own = np.repeat(np.arange(len(near)), near.shape[1]).reshape(near.shape)
-    if mutual:
-        there = set(zip(own[usable].tolist(), near[usable].tolist(), strict=True))
-        usable &= np.array([[(z, x) in there for z in row] for x, row in enumerate(near.tolist())])
     score, target, found = scores[usable], own[usable], near[usable]
     best = np.argsort(-score, kind="stable")[: kept * len(near)]
     best = best[np.lexsort((-score[best], target[best]))]

@@ -21,9 +21,8 @@ from kb.errors import ModelError
 from kb.files import replace_file
 from kb.index.dense import NEAR_DUPLICATE
 from kb.models.marge.corpus import Corpus
-from kb.models.marge.distillation import contest, judged
 from kb.models.marge.model import PAD, Batch, Marge, Shape
-from kb.models.marge.pairs import Group, Pairs, Rows, grow, hard_negatives, mine
+from kb.models.marge.pairs import Group, Pairs, Rows, grow, mine
 from kb.models.marge.states import TokenStates
 from kb.progress import NoProgress, Progress
 
@@ -59,16 +58,6 @@ class Plan:
     """Share of the targets that read one paper only, as a reranker's candidate is read."""
     unaided: float = 0.1
     """Share of the targets that read none, from which log p(x) is learned."""
-    mutual: bool = False
-    """Mine pairs of mutual nearest neighbours only (CRISS)."""
-    distil: float = 0.0
-    """Weight in the loss of retriever against ranker (AR2), see kb.models.marge.distillation; 0 for none."""
-    judged: int = 4
-    """Targets a batch whose evidence the ranker tells from hard negatives."""
-    negatives: int = 7
-    """Hard negatives of each: the nearest papers of its shard that are not its evidence, mined with the pairs."""
-    temperature: float = 0.1
-    """Nats per token by which the ranker's judgement is sharpened."""
     measure: int = 100
     save: int = 50
     seed: int = 0
@@ -110,9 +99,7 @@ class Training:
         self._cluster = cluster
         self._losses: list[dict[str, float]] = []  # since the last entry of the log
         self._mined = -1
-        self._pairs = self._negatives = Pairs(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
-        self._evidence: dict[int, list[int]] = {}
-        self._hard: dict[int, list[int]] = {}
+        self._pairs = Pairs(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
         torch.manual_seed(plan.seed)
         if begin is not None and begin.shape != plan.shape:
             raise ModelError("The model to begin with is of another size than the preset. Choose that which it was trained by.")
@@ -194,17 +181,6 @@ class Training:
         parts = {"loss": float(reconstruction.detach()), "drift": float(drift.detach()), "beta": float(self.model.beta.detach())}
         return loss, parts
 
-    def distillation(self, group: Group, random: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Retriever against ranker over the first targets that have negatives, each with one paper of its evidence, drawn."""
-        targets = [target for target in group.targets if target in self._hard][: self.plan.judged]
-        ranker, retriever = self.model.beta.new_zeros(2)
-        for target in targets:
-            papers = [int(random.choice(self._evidence[target])), *self._hard[target]]
-            candidates = batch_of(Group([target], papers), self.corpus, self._states, self.plan.shape)
-            losses = contest(*judged(self.model, candidates), self.plan.temperature, self.model.beta)
-            ranker, retriever = ranker + losses[0] / len(targets), retriever + losses[1] / len(targets)
-        return ranker + retriever, {"ranker": float(ranker.detach()), "distillation": float(retriever.detach())}
-
     # Steps -----------------------------------------------------------------------------------------------------------
 
     def _take(self, pool: ThreadPoolExecutor, groups: list[Group]) -> dict[str, float]:
@@ -214,9 +190,6 @@ class Training:
         def gradients(number: int) -> tuple[tuple[Tensor | None, ...], dict[str, float]]:
             random = np.random.default_rng((self.plan.seed, self.step, number))
             loss, parts = self.loss(self.batch(groups[number], random))
-            if self.plan.distil:
-                against, more = self.distillation(groups[number], random)
-                loss, parts = loss + self.plan.distil * against, parts | more
             return torch.autograd.grad(loss, parameters, allow_unused=True), parts
 
         found = list(pool.map(gradients, range(len(groups))))
@@ -238,9 +211,8 @@ class Training:
         """The batches of this mining, from the place that the run has reached in them."""
         plan = self.plan
         if self._mined != mined:
-            self._pairs, self._negatives = self._mine(mined)
+            self._pairs = self._mine(mined)
             self._mined = mined
-        self._evidence, self._hard = self._pairs.by_target(), self._negatives.by_target()
         if not len(self._pairs.target):
             raise ModelError("No two papers of a shard are near enough to explain each other. Train on more papers.")
         behind = (self.step - mined * plan.refresh) * plan.batches
@@ -258,8 +230,8 @@ class Training:
             next(groups)
         return groups
 
-    def _mine(self, mined: int) -> tuple[Pairs, Pairs]:
-        """The pairs of so many shards, drawn anew each time, as hold the targets until the next mining, and hard negatives."""
+    def _mine(self, mined: int) -> Pairs:
+        """The pairs of so many shards, drawn anew each time, as hold the targets until the next mining."""
         plan, corpus = self.plan, self.corpus
         enough = plan.refresh * plan.batches * plan.targets
         shards: list[Rows] = []
@@ -269,9 +241,7 @@ class Training:
         rows = np.concatenate(shards)
         adapted = np.zeros_like(corpus.vectors)
         adapted[rows] = self.adapt(corpus.vectors[rows])
-        pairs = mine(adapted, corpus.vectors, shards, plan.neighbours, plan.kept, mutual=plan.mutual, cluster=self._cluster)
-        number = plan.negatives if plan.distil else 0
-        return pairs, hard_negatives(adapted, corpus.vectors, shards if number else [], pairs, number, self._cluster)
+        return mine(adapted, corpus.vectors, shards, plan.neighbours, plan.kept, self._cluster)
 
     def _written(self) -> Tensor:
         """Ids of the tokens that the decoder can write: the most frequent of the training papers, the most frequent first."""
@@ -296,8 +266,7 @@ class Training:
                 "log": self.log,
                 "losses": self._losses,
                 "mined": self._mined,
-                "pairs": _tensors(self._pairs),
-                "negatives": _tensors(self._negatives),
+                "pairs": (torch.from_numpy(self._pairs.target), torch.from_numpy(self._pairs.evidence)),
                 "model": self.model.state_dict(),
                 "optimizer": self._optimizer.state_dict(),
             },
@@ -311,7 +280,7 @@ class Training:
             raise ModelError(f"{self._folder} holds a run with other settings or papers. Delete it, or train with those.")
         self.step, self.log, self._mined = state["step"], state["log"], state["mined"]
         self._losses = state["losses"]
-        self._pairs, self._negatives = (Pairs(*(rows.cpu().numpy() for rows in state[part])) for part in ("pairs", "negatives"))
+        self._pairs = Pairs(*(rows.cpu().numpy() for rows in state["pairs"]))
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
 
@@ -333,10 +302,6 @@ def batch_of(group: Group, corpus: Corpus, states: TokenStates, shape: Shape) ->
         torch.from_numpy(others).to(states.device),
         torch.from_numpy(vectors @ others.T < NEAR_DUPLICATE).to(states.device),
     )
-
-
-def _tensors(pairs: Pairs) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(pairs.target), torch.from_numpy(pairs.evidence)
 
 
 def _determined(plan: Plan, corpus: Corpus, begin: Marge | None) -> str:

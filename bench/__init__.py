@@ -1,1 +1,1 @@
-"""Measurements, each as a ratio to a peer or a limit measured in the same run. Apart from the tests: nothing here fails."""
+"""Benchmarks: each figure as a ratio to a peer that was measured in the same run. Not part of the tests."""

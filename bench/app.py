@@ -1,8 +1,9 @@
-"""`python -m bench.app HOME…`: from Enter to the hits in a real browser, beside the library's own time for the same questions.
+"""Time from Enter to the hits in a real browser, beside the library's time for the same queries.
 
-A question asked again is answered from what the app keeps, so what it then takes is the page's script, the way to the browser,
-and drawing; the script alone, with ten hits, is a row of its own. So is the app's start, from `kb app` to the box for a
-question in the browser, beside that of a Streamlit page which has nothing but the box.
+    python -m bench.app HOME…
+
+A repeated query is answered from the app's cache: what remains is the page's script, the transfer and rendering. The script alone
+has a row of its own, and so has the start of `kb app`, beside that of a Streamlit page with a single text box.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ _QUESTIONS = (
     "fine-tune a large model on one GPU",
     "image segmentation from few annotations",
 )
-# Resolves at the first frame in which the hits are those of the question: their first title, and nothing still to come.
+# Resolves at the first frame that shows the hits of the query: their first title, and no stale element.
 _DRAWN = """title => {
     const first = document.querySelector('.st-key-hits [class*=st-key-title-] strong');
     const shown = first && first.textContent.replaceAll('\\u2060', '');  // joins what Markdown would take apart
@@ -53,14 +54,14 @@ _DRAWN = """title => {
 
 
 def main() -> int:
-    """Measures over each knowledge base and prints the rows."""
+    """Benchmark each knowledge base and print the rows."""
     rows = [row for home in sys.argv[1:] for row in measure(Home(Path(home)))]
     sys.stdout.write(table(rows) + "\n")
     return 0
 
 
 def measure(home: Home) -> list[Row]:
-    """Milliseconds, medians over the questions; the first question of all, which loads the model, is not counted."""
+    """Median milliseconds over the queries; the first query, which loads the model, is not counted."""
     with Searcher.open(home, load_encoder()) as searcher:
         papers = searcher.generation.manifest.papers
         first: dict[str, str] = {}
@@ -96,7 +97,7 @@ def measure(home: Home) -> list[Row]:
 
 
 def _starts(home: Home, browser: Browser) -> tuple[float, float]:
-    """Median seconds from the start of `kb app` to its search page, and from that of Streamlit to a page of one box; by turns."""
+    """Median seconds from the start of `kb app`, and of a Streamlit page with one box, to the box in the browser; by turns."""
 
     def start(served: Home | Path) -> float:
         begun = time.perf_counter()
@@ -109,12 +110,12 @@ def _starts(home: Home, browser: Browser) -> tuple[float, float]:
     with TemporaryDirectory() as folder:
         box = Path(folder) / "box.py"
         box.write_text("import streamlit\n\nstreamlit.text_input('Find papers')\n", encoding="utf-8")
-        times = [(start(home), start(box)) for _ in range(_STARTS + 1)][1:]  # the first brings the files into memory
+        times = [(start(home), start(box)) for _ in range(_STARTS + 1)][1:]  # the first fills the file cache
     return median(ours for ours, _ in times), median(peer for _, peer in times)
 
 
 def _opened(browser: Browser, address: str) -> Page:
-    """A page with the box for a question."""
+    """Open the address and wait for the search box."""
     page = browser.new_page()
     page.goto(address)
     page.get_by_role("textbox", name="Find papers").wait_for(timeout=120_000)
@@ -122,7 +123,7 @@ def _opened(browser: Browser, address: str) -> Page:
 
 
 def _script(home: Home) -> float:
-    """Seconds of processor time that the search page's script takes in this process, without a server or a browser."""
+    """Processor seconds of the search page's script in this process, without server and browser."""
     os.environ["KB_HOME"] = str(home.path)
     page = AppTest.from_file(str(_MAIN), default_timeout=120)
     page.query_params["q"] = _QUESTIONS[0]
@@ -138,7 +139,7 @@ def _script(home: Home) -> float:
 
 
 def _ask(page: Page, text: str, title: str) -> float:
-    """Seconds until the hits are drawn; without a title, until any are."""
+    """Seconds until the hits are shown, the first with this title; without a title, until any hit is shown."""
     box = page.get_by_role("textbox", name="Find papers")
     box.fill(text)
 
@@ -154,7 +155,7 @@ def _ask(page: Page, text: str, title: str) -> float:
 
 @contextmanager
 def _served(what: Home | Path) -> Iterator[str]:
-    """The app over a knowledge base, or Streamlit with a script, for as long as the block runs."""
+    """Serve the app over a knowledge base, or a Streamlit script, within a `with` block; gives the address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])

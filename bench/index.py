@@ -1,8 +1,9 @@
-"""The dense index at size: recall, time and memory beside an exact scan of the same vectors, filters, and a day's update.
+"""The dense index at scale: recall, time and memory beside an exact scan, with filters, and after a day's update.
 
-Also by itself, `python -m bench.index HOME COUNT…`. Real vectors of an indexed knowledge base, and beyond them made ones. A made
-vector lies between a real one and another of its neighbourhood (the same cell of k-means), at a random share of the
-way: so many more points in the same places, as papers are, and not the even cloud that makes any index look good.
+    python -m bench.index HOME COUNT…
+
+Uses the vectors of an indexed knowledge base, and synthetic ones beyond their number: interpolations between two vectors of one
+k-means cell. So the synthetic vectors are clustered as real ones are; uniformly random vectors would flatter any index.
 """
 
 from __future__ import annotations
@@ -33,27 +34,27 @@ _QUERIES = 100
 _K = 10
 _DAY = (400, 300, 300)  # papers added, changed, deleted
 _SHARES = (0.5, 0.1, 0.01, 0.0001)  # of the papers, that a filter lets through
-_CELLS = 1024
+_CELLS = 1024  # of k-means
 
 _OPEN = """
 import json, re, sys, time
 from pathlib import Path
 import numpy as np
-from kb.dense import DenseIndex
+from kb.index.dense import DenseIndex
 queries = np.load(sys.argv[2])
 started = time.perf_counter()
 index = DenseIndex.read(Path(sys.argv[1]))
 opened = time.perf_counter() - started
 for query in queries:
     index.search(query[None], 10)
-# Not getrusage: what it gives as the peak of a process begins with that of the one which started it.
+# Not getrusage: its peak includes that of the parent process before exec.
 peak = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())
 print(json.dumps([opened, int(peak[1]) * 1024]))
 """
 
 
 class Corpus:
-    """So many vectors, made when they are asked for."""
+    """A given number of vectors, generated on demand."""
 
     def __init__(self, real: Vectors, count: int) -> None:
         self._real = real
@@ -66,23 +67,23 @@ class Corpus:
         self._bounds = np.searchsorted(self._cells[self._by_cell], np.arange(_CELLS + 1))
 
     def take(self, rows: Rows) -> Vectors:
-        """The vectors of these rows, shape (n, d): the real ones first."""
+        """The vectors of n rows, shape (n, d). Real vectors come first, then synthetic ones."""
         out = self._real[rows % len(self._real)].copy()
-        made = np.flatnonzero(rows >= len(self._real))
-        if len(made):
-            # The same row gives the same vector, whatever it is asked for with.
-            mixed = rows[made].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-            share = ((mixed >> np.uint64(11)).astype(np.float64) / 2**53 * 0.5 + 0.1).astype(np.float32)
-            cell = self._cells[rows[made] % len(self._real)]
+        synthetic = np.flatnonzero(rows >= len(self._real))
+        if len(synthetic):
+            # A row's vector does not depend on the other rows of the call.
+            hashed = rows[synthetic].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+            share = ((hashed >> np.uint64(11)).astype(np.float64) / 2**53 * 0.5 + 0.1).astype(np.float32)
+            cell = self._cells[rows[synthetic] % len(self._real)]
             first, last = self._bounds[cell], self._bounds[cell + 1]
-            other = self._real[self._by_cell[first + (mixed >> np.uint64(7)).astype(np.int64) % (last - first)]]
-            out[made] += share[:, None] * (other - out[made])
-            out[made] /= np.linalg.norm(out[made], axis=1, keepdims=True)
+            other = self._real[self._by_cell[first + (hashed >> np.uint64(7)).astype(np.int64) % (last - first)]]
+            out[synthetic] += share[:, None] * (other - out[synthetic])
+            out[synthetic] /= np.linalg.norm(out[synthetic], axis=1, keepdims=True)
         return out
 
 
 def measure(home: Path, counts: list[int]) -> list[Row]:
-    """Rows for indexes of so many vectors, after those of this knowledge base."""
+    """Benchmark an index of each of these numbers of vectors, made after those of the knowledge base."""
     manifest = Home(home).open().manifest
     store = VectorStore(home / "vectors", manifest.model_fingerprint, manifest.dimension)
     real = store.take(np.random.default_rng(0).permutation(len(store)).astype(np.int64))
@@ -110,7 +111,7 @@ def _size(path: Path, corpus: Corpus, queries: Vectors) -> list[Row]:
     chance = np.random.default_rng(2)
     added, changed, deleted = _DAY
     kept = np.sort(chance.permutation(corpus.count)[deleted:])
-    texts[chance.choice(kept, changed, replace=False)] += corpus.count  # other texts, and with them other vectors
+    texts[chance.choice(kept, changed, replace=False)] += corpus.count  # other texts have other vectors
     keys = np.concatenate([keys[kept], np.arange(corpus.count + 1, corpus.count + 1 + added)])
     texts = np.concatenate([texts[kept], np.arange(2 * corpus.count, 2 * corpus.count + added)])
     updating = timed(lambda: DenseIndex.update(path, keys, _digests(texts), lambda rows: corpus.take(texts[rows]), dimension))
@@ -146,7 +147,7 @@ def _size(path: Path, corpus: Corpus, queries: Vectors) -> list[Row]:
 
 
 def _found(index: DenseIndex, queries: Vectors, allowed: Keys | None, truth: Sequence[Keys]) -> tuple[float, float]:
-    """Recall of the ten nearest, and median seconds for one query after ten for warming up. As many come back as exist."""
+    """Recall@10, and median seconds of a query after ten warm-up queries. Exits if results are missing or not allowed."""
     found, times = [], []
     for query in [*queries[:10], *queries]:
         started = time.perf_counter()
@@ -160,8 +161,10 @@ def _found(index: DenseIndex, queries: Vectors, allowed: Keys | None, truth: Seq
 
 
 def _exact(corpus: Corpus, queries: Vectors, filters: Sequence[Keys | None]) -> list[tuple[list[Keys], float]]:
-    """For each filter the keys of the ten nearest of each query, and median seconds of FAISS's exact scan for one, summed over
-    blocks of the vectors."""
+    """Keys of the ten nearest by query, and median seconds of FAISS's exact scan of one query, for each filter.
+
+    Scans the vectors in blocks and adds up the times.
+    """
     block = 250_000
     scores = [np.empty((len(queries), 0), dtype=np.float32)] * len(filters)
     keys = [np.empty((len(queries), 0), dtype=np.int64)] * len(filters)
@@ -175,9 +178,9 @@ def _exact(corpus: Corpus, queries: Vectors, filters: Sequence[Keys | None]) -> 
             if allowed is not None:
                 bits = np.packbits(np.isin(rows + 1, allowed), bitorder="little")
                 parameters = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))
-            # As the index is measured: one query at a time.
-            turns = [timed(partial(flat.search, query[None], _K, params=parameters)) for query in queries[:10]]
-            seconds[number] += median(turns)
+            # One query at a time, as for the index.
+            times = [timed(partial(flat.search, query[None], _K, params=parameters)) for query in queries[:10]]
+            seconds[number] += median(times)
             some, at = flat.search(queries, _K, params=parameters)  # padded with row −1 where there are fewer
             scores[number] = np.concatenate([scores[number], some], axis=1)
             keys[number] = np.concatenate([keys[number], np.where(at < 0, 0, at + start + 1)], axis=1)
@@ -186,7 +189,7 @@ def _exact(corpus: Corpus, queries: Vectors, filters: Sequence[Keys | None]) -> 
 
 
 def _best(keys: Rows, scores: Vectors) -> list[Keys]:
-    """The ten of each row with the highest scores, key 0 left out."""
+    """The ten keys with the highest scores of each row, without padding (key 0)."""
     ten = np.take_along_axis(keys, np.argsort(-scores, axis=1, kind="stable")[:, :_K], axis=1)
     return [row[row > 0] for row in ten]
 

@@ -1,4 +1,4 @@
-"""Import of a snapshot beside DuckDB's plain `read_json`."""
+"""Import of a snapshot, beside DuckDB's `read_json`."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from bench.rows import Row
 _IMPORT = """
 import json, re, sys, time
 from pathlib import Path
-from ingest.jobs import run_snapshot
+from ingest.jobs.run import run_snapshot
 from kb.store import Home
 started = time.perf_counter()
 run_snapshot(Home(Path(sys.argv[2])), [Path(sys.argv[1])])
 seconds = time.perf_counter() - started
-# Not getrusage: what it gives as the peak of a process begins with that of the one which started it.
+# Not getrusage: its peak includes that of the parent process before exec.
 peak = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())
 print(json.dumps([seconds, int(peak[1]) * 1024]))
 """
 
 
 def measure(snapshot: Path) -> list[Row]:
-    """A row for one snapshot file (.zst) into an empty knowledge base, each time in a process of its own."""
+    """Import one snapshot file (.zst) into an empty knowledge base, each time in a process of its own."""
     ours, peaks, peer, records = [], [], [], 0
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(3):

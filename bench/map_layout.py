@@ -1,4 +1,4 @@
-"""The map beside the first two principal axes: how many of a paper's neighbours stay its neighbours, and what placing costs."""
+"""Neighbourhood preservation of the map, beside the first two principal components, and the time of its layout."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from kb.index.dense import DENSE_FILE, DenseIndex
 from kb.insights.map_layout import Coordinates, Projection, Projector
 from kb.store import Home
 
-_ASKED = 500  # papers whose neighbours are looked at
+_QUERIES = 500  # papers whose neighbours are compared
 _SAMPLE = 60_000
 
 
 def measure(homes: Sequence[Path]) -> list[Row]:
-    """A map drawn anew for each of these indexed knowledge bases."""
+    """Lay out a new map of each of these indexed knowledge bases."""
     return [_row(Home(home)) for home in homes]
 
 
@@ -39,9 +39,9 @@ def _row(home: Home) -> Row:
     drawn = time.perf_counter()
     coordinates = Projector(projection).project(vectors)
     ended = time.perf_counter()
-    asked = rng.choice(len(vectors), _ASKED, replace=False)
-    ours = _kept(vectors, coordinates, asked)
-    plain = _kept(vectors, (vectors - projection.mean) @ projection.axes[:, :2], asked)
+    queries = rng.choice(len(vectors), _QUERIES, replace=False)
+    ours = _preserved(vectors, coordinates, queries)
+    plain = _preserved(vectors, (vectors - projection.mean) @ projection.axes[:, :2], queries)
     return Row(
         f"the map of {len(vectors):,} papers (drawn in {drawn - began:.0f} s, placed in {ended - drawn:.0f} s): "
         "of a paper's ten nearest, the share among the nearest 1 % on the map",
@@ -51,10 +51,10 @@ def _row(home: Home) -> Row:
     )
 
 
-def _kept(vectors: Vectors, coordinates: Coordinates, asked: NDArray[np.int64]) -> float:
-    """Of the ten nearest by cosine, the share that lies among the nearest 1 % on the map; a mean over these rows."""
+def _preserved(vectors: Vectors, coordinates: Coordinates, queries: NDArray[np.int64]) -> float:
+    """Share of the ten nearest by cosine that are among the nearest 1 % on the map, the mean over these rows."""
     shares = []
-    for row in asked.tolist():
+    for row in queries.tolist():
         cosines = vectors @ vectors[row]
         cosines[row] = -2.0
         nearest = np.argpartition(-cosines, 10)[:10]

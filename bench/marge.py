@@ -1,11 +1,11 @@
-"""The MARGE-style model, part by part: does it use its evidence, and does it find what is judged relevant.
+"""Evaluates MARGE models: use of the evidence, retrieval and reranking.
 
-    python -m bench.marge reconstruction MODEL --home HOME    nats per token of held-out papers, with each part taken away
-    python -m bench.marge retriever MODEL…                    g by example and in all vectors, at every stage
-    python -m bench.marge reranker MODEL                      the reranker beside the default, and what a search costs
+    python -m bench.marge reconstruction MODEL --home HOME    ablations: nats per token of held-out papers
+    python -m bench.marge retriever MODEL…                    g for examples and in all vectors, by stage
+    python -m bench.marge reranker MODEL                      the reranker beside the default, with the time of a search
 
-The last two ask by held-out citing papers for what they cite, or, with --folder, by judged queries. Each prints Markdown.
-Vectors are kept in the cache: the first run embeds, for citing papers 34,943 texts.
+The last two use held-out citing papers as queries, with the cited papers as relevant ones, or the judged queries of --folder.
+Each prints Markdown. Vectors are cached: the first run embeds, for citing papers 34,943 texts.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from torch import Tensor
 from kb.encode.encoder import Encoder
 from kb.index.build import build_indexes, embed_missing
 from kb.models.marge.corpus import Corpus, read_corpus
-from kb.models.marge.encoder import Relevance
+from kb.models.marge.encoder import RelevanceModel
 from kb.models.marge.model import Batch, Marge
-from kb.models.marge.pairs import Group, Pairs, grow
+from kb.models.marge.pairs import BatchRows, Pairs, group_batches
 from kb.models.marge.states import TokenStates
-from kb.models.marge.training import PRESETS, Plan, batch_of
+from kb.models.marge.training import PRESETS, TrainingConfig, batch_of
 from kb.models.marge.weights import read_model
-from kb.models.registry import DEFAULT_MODEL, default_folder, load_encoder, trained_folder
+from kb.models.registry import DEFAULT_MODEL, default_model_folder, load_encoder, marge_model_folder
 from kb.search.evaluate import Evaluation, JudgedQuery, build_collection, document_ids, evaluate, judged_queries, paired_bootstrap
 from kb.search.qrels import Document, Judgements, Qrels, read_judgements
 from kb.search.retriever import Query
@@ -46,17 +46,17 @@ from kb.search.searcher import Searcher
 from kb.store import Home
 
 Split = Literal["train", "dev", "test"]
-_TARGETS = 480  # held-out papers that are reconstructed
+_TARGETS = 480  # held-out papers to reconstruct
 
 
 def split_of(paper: str) -> Split:
-    """To which part a citing paper belongs: a tenth each is kept for development and for the test."""
+    """Split of a citing paper by the hash of its id: a tenth each for development and test."""
     lot = hashlib.sha256(paper.encode()).digest()[0] % 10
     return "test" if lot == 0 else "dev" if lot == 1 else "train"
 
 
 def citations(shared: Path, split: Split) -> Judgements:
-    """The citing papers of a part as queries, what they cite as answers, over all papers of the collection."""
+    """Citing papers of a split as queries, with the cited papers as relevant ones, over all papers of the collection."""
     folder = shared / "data" / "citations"
     with gzip.open(folder / "papers.jsonl.gz", "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
@@ -72,30 +72,30 @@ def citations(shared: Path, split: Split) -> Judgements:
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
-    """Which queries are put, and how."""
+class QuerySet:
+    """A selection of judged queries."""
 
     judgements: Judgements
     by_example: bool
-    """Whether queries are documents of the collection, as in `citations`. Elsewhere their ids are alike by accident at most."""
+    """True if queries are documents of the collection, as in `citations`, and are searched by example."""
     limit: int | None = None
-    """So many of them, drawn with a fixed seed; None for all."""
+    """Number of queries, drawn with a fixed seed; None for all."""
 
-    def questions(self, searcher: Searcher) -> list[JudgedQuery]:
-        """The questions for the pipeline over a knowledge base that `build_collection` built."""
-        asked = judged_queries(self.judgements, searcher.catalogue)
+    def select(self, searcher: Searcher) -> list[JudgedQuery]:
+        """The selected queries for a knowledge base that `build_collection` built."""
+        judged = judged_queries(self.judgements, searcher.catalogue)
         if self.by_example:
-            asked = [replace(q, query=Query(like=(q.source,))) for q in asked if q.source is not None]
-        drawn = np.sort(np.random.default_rng(0).permutation(len(asked))[: self.limit])
-        return [asked[number] for number in drawn.tolist()]
+            judged = [replace(q, query=Query(like=(q.source,))) for q in judged if q.source is not None]
+        drawn = np.sort(np.random.default_rng(0).permutation(len(judged))[: self.limit])
+        return [judged[number] for number in drawn.tolist()]
 
 
-def retriever_test(asking: Asking, ways: Sequence[tuple[Encoder, Relevance]], vectors: Path) -> list[Evaluation]:
-    """What each encoder, and comparing papers with examples so, finds.
+def evaluate_retrievers(queries: QuerySet, ways: Sequence[tuple[Encoder, RelevanceModel]], vectors: Path) -> list[Evaluation]:
+    """Evaluate pairs of an encoder and a relevance model.
 
     A derived encoder follows its base, so that nothing is embedded twice.
     """
-    judgements = asking.judgements
+    judgements = queries.judgements
     found: list[Evaluation] = []
     with TemporaryDirectory() as place:
         home = build_collection(judgements, Path(place) / "kb", vectors, ways[0][0])
@@ -105,45 +105,44 @@ def retriever_test(asking: Asking, ways: Sequence[tuple[Encoder, Relevance]], ve
                 build_indexes(draft, encoder)
                 draft.publish()
             with Searcher.open(home, encoder, relevance) as searcher:
-                found.append(
-                    evaluate(searcher, asking.questions(searcher), document_ids(judgements.documents, searcher.catalogue))
-                )
+                found.append(evaluate(searcher, queries.select(searcher), document_ids(judgements.documents, searcher.catalogue)))
     return found
 
 
-def reranker_test(asking: Asking, rerankers: Sequence[str], vectors: Path) -> list[tuple[Evaluation, float, float]]:
-    """The same with the default encoder and each of these rerankers, by the names that KB_RERANKER takes, and the seconds of
-    processor and of wall time that a search took."""
+def evaluate_rerankers(queries: QuerySet, rerankers: Sequence[str], vectors: Path) -> list[tuple[Evaluation, float, float]]:
+    """Evaluate rerankers, by the names that KB_RERANKER takes, with processor and wall seconds of a search."""
     encoder = load_encoder(DEFAULT_MODEL)
     found: list[tuple[Evaluation, float, float]] = []
     with TemporaryDirectory() as place:
-        home = build_collection(asking.judgements, Path(place) / "kb", vectors, encoder)
+        home = build_collection(queries.judgements, Path(place) / "kb", vectors, encoder)
         for reranker in rerankers:
             os.environ["KB_RERANKER"] = reranker
             with Searcher.open(home, encoder) as searcher:
-                asked = asking.questions(searcher)
-                names = document_ids(asking.judgements.documents, searcher.catalogue)
-                evaluate(searcher, asked[:1], names)  # what is read once is no cost of a search
+                selected = queries.select(searcher)
+                names = document_ids(queries.judgements.documents, searcher.catalogue)
+                evaluate(searcher, selected[:1], names)  # loads what is loaded once
                 processor, wall = time.process_time(), time.perf_counter()
-                evaluation = evaluate(searcher, asked, names)
+                evaluation = evaluate(searcher, selected, names)
                 taken = time.process_time() - processor, time.perf_counter() - wall
                 found.append((evaluation, *(seconds / evaluation.queries for seconds in taken)))
     return found
 
 
-def held_out_groups(corpus: Corpus, plan: Plan) -> list[Group]:
+def held_out_groups(corpus: Corpus, config: TrainingConfig) -> list[BatchRows]:
     """Batches of held-out papers with their nearest training papers as evidence."""
     known = np.concatenate(corpus.shards)
     targets = corpus.held_out[:_TARGETS]
-    near = [np.argpartition(-(corpus.vectors[known] @ corpus.vectors[row]), plan.kept)[: plan.kept] for row in targets.tolist()]
-    pairs = Pairs(np.repeat(targets, plan.kept), known[np.concatenate(near)])
-    return list(grow(pairs, plan.targets, plan.evidence, plan.cluster, np.random.default_rng(0)))
+    number = config.pairs_per_paper
+    near = [np.argpartition(-(corpus.vectors[known] @ corpus.vectors[row]), number)[:number] for row in targets.tolist()]
+    pairs = Pairs(np.repeat(targets, number), known[np.concatenate(near)])
+    sizes = config.targets_per_batch, config.evidence_per_batch, config.targets_per_seed
+    return list(group_batches(pairs, *sizes, np.random.default_rng(0)))
 
 
 @torch.inference_mode()
-def reconstruction(model: Marge, corpus: Corpus, states: TokenStates, plan: Plan) -> dict[str, NDArray[np.float64]]:
-    """Nats per token of held-out papers, shape (papers,), with the model as it is and with each of its parts taken away."""
-    groups = held_out_groups(corpus, plan)
+def reconstruction(model: Marge, corpus: Corpus, states: TokenStates, config: TrainingConfig) -> dict[str, NDArray[np.float64]]:
+    """Nats per token of held-out papers, shape (papers,), by ablation."""
+    groups = held_out_groups(corpus, config)
 
     def start(batch: Batch) -> Tensor:
         return batch.target_vectors @ batch.evidence_vectors.T
@@ -151,8 +150,8 @@ def reconstruction(model: Marge, corpus: Corpus, states: TokenStates, plan: Plan
     found: dict[str, list[float]] = {}
     beta = model.beta.detach().clone()
     for number, group in enumerate(groups):
-        batch = batch_of(group, corpus, states, plan.shape)
-        other = batch_of(Group(group.targets, groups[(number + 1) % len(groups)].evidence), corpus, states, plan.shape)
+        batch = batch_of(group, corpus, states, config.sizes)
+        other = batch_of(BatchRows(group.targets, groups[(number + 1) % len(groups)].evidence), corpus, states, config.sizes)
         nobody = replace(batch, allowed=torch.zeros_like(batch.allowed))
         variants: dict[str, tuple[Batch, Callable[[Batch], Tensor], Tensor]] = {
             "as trained": (batch, model.relevance, beta),
@@ -171,30 +170,31 @@ def reconstruction(model: Marge, corpus: Corpus, states: TokenStates, plan: Plan
 
 
 def gain(before: NDArray[np.float64], after: NDArray[np.float64]) -> str:
+    """Mean gain with its 95 % interval, of values of shape (queries,)."""
     interval = paired_bootstrap(after - before)
     return f"{interval.mean:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
 
 
 def _reconstruction(folder: Path, home: Home) -> Iterator[str]:
-    states = TokenStates(default_folder())
+    states = TokenStates(default_model_folder())
     model = read_model(folder, states.words)
     with Searcher.open(home, load_encoder(DEFAULT_MODEL)) as searcher:
         corpus = read_corpus(searcher.catalogue, searcher.index)
-    losses = reconstruction(model, corpus, states, replace(PRESETS["cpu"], shape=model.shape))
+    losses = reconstruction(model, corpus, states, replace(PRESETS["cpu"], sizes=model.sizes))
     whole = losses["as trained"]
     yield f"| reconstruction of {len(whole)} held-out papers | nats per token | worse by |\n| --- | --- | --- |"
     for name, values in losses.items():
         yield f"| {name} | {values.mean():.4f} | {gain(whole, values)} |"
 
 
-def _retriever(models: Sequence[str], asking: Asking, vectors: Path) -> Iterator[str]:
-    base, as_it_is = load_encoder(DEFAULT_MODEL), Relevance(1.0, None)
+def _retriever(models: Sequence[str], queries: QuerySet, vectors: Path) -> Iterator[str]:
+    base, as_it_is = load_encoder(DEFAULT_MODEL), RelevanceModel(1.0, None)
     ways = {"start": (base, as_it_is)}
     for model in models:
-        ways[f"{model}, examples compared by g"] = base, Relevance.read(trained_folder(model), base.fingerprint)
+        ways[f"{model}, examples compared by g"] = base, RelevanceModel.read(marge_model_folder(model), base.fingerprint)
         ways[f"{model}, in all vectors"] = load_encoder(model), as_it_is
-    start, *others = retriever_test(asking, list(ways.values()), vectors)
-    yield f"{asking.judgements.name}: {start.queries} queries over {start.documents:,} documents; gains over the start"
+    start, *others = evaluate_retrievers(queries, list(ways.values()), vectors)
+    yield f"{queries.judgements.name}: {start.queries} queries over {start.documents:,} documents; gains over the start"
     yield f"\n| stage | measure | {' | gain | '.join(ways)} | gain |".replace("start | gain", "start")
     yield f"| --- | --- | --- {'| --- | --- ' * len(others)}|"
     for stage, measures in start.values.items():
@@ -204,9 +204,10 @@ def _retriever(models: Sequence[str], asking: Asking, vectors: Path) -> Iterator
             yield f"| {stage} | {measure} | {' | '.join(told)} |"
 
 
-def _reranker(model: str, asking: Asking, vectors: Path) -> Iterator[str]:
-    (start, *cost), (trained, *dearer) = reranker_test(asking, ["feedback", model], vectors)
-    yield f"| {asking.judgements.name}, {start.queries} queries | default | with the reranker | gain |\n| --- | --- | --- | --- |"
+def _reranker(model: str, queries: QuerySet, vectors: Path) -> Iterator[str]:
+    (start, *cost), (trained, *dearer) = evaluate_rerankers(queries, ["feedback", model], vectors)
+    yield f"| {queries.judgements.name}, {start.queries} queries | default | with the reranker | gain |"
+    yield "| --- | --- | --- | --- |"
     for measure, before in start.values["reranked"].items():
         after = trained.values["reranked"][measure]
         yield f"| {measure} | {before.mean():.4f} | {after.mean():.4f} | {gain(before, after)} |"
@@ -223,19 +224,19 @@ def main() -> int:
     parser.add_argument("--split", choices=("train", "dev", "test"), default="test")
     parser.add_argument("--binary", action="store_true", help="count every grade above 0 alike")
     parser.add_argument("--limit", type=int, help="so many queries, drawn with a fixed seed")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     shared = Path(os.environ.get("KB_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared"))
     vectors = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "paper-kb" / "vectors"
-    if asked.part == "reconstruction":
-        if asked.home is None:
+    if arguments.part == "reconstruction":
+        if arguments.home is None:
             parser.error("reconstruction needs --home")
-        lines = _reconstruction(trained_folder(asked.model[0]), Home(asked.home))
+        lines = _reconstruction(marge_model_folder(arguments.model[0]), Home(arguments.home))
     else:
-        folder, split = asked.folder, asked.split
-        judgements = read_judgements(folder, split, asked.binary) if folder else citations(shared, split)
-        asking = Asking(judgements, by_example=folder is None, limit=asked.limit)
-        retriever = asked.part == "retriever"
-        lines = _retriever(asked.model, asking, vectors) if retriever else _reranker(asked.model[0], asking, vectors)
+        folder, split = arguments.folder, arguments.split
+        judgements = read_judgements(folder, split, arguments.binary) if folder else citations(shared, split)
+        queries = QuerySet(judgements, by_example=folder is None, limit=arguments.limit)
+        retriever = arguments.part == "retriever"
+        lines = _retriever(arguments.model, queries, vectors) if retriever else _reranker(arguments.model[0], queries, vectors)
     for line in lines:
         print(line, flush=True)  # noqa: T201
     return 0

@@ -1,4 +1,4 @@
-"""What measurements work on: the records of a snapshot file, and copies of knowledge bases."""
+"""Data of the benchmarks: records of a snapshot file, and copies of knowledge bases."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from kb.store import Home
 
 
 def records(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a file of JSON lines (.zst), in their order."""
+    """Records of a file of JSON lines (.zst), in their order."""
     with path.open("rb") as file:
         for line in io.TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(file), encoding="utf-8"):
             yield json.loads(line)
 
 
 def copied(home: Path, folder: Path) -> Home:
-    """A copy of a knowledge base, in this folder, to be written to."""
+    """Copy a knowledge base into this folder, for a benchmark that writes."""
     place = Home(folder / "kb")
     shutil.copytree(home, place.path, ignore=shutil.ignore_patterns("*.lock", "backups", "job"))
     return place

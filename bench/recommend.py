@@ -1,11 +1,10 @@
-"""Recommendations against ranking by date and by popularity: the later half of a reading list, left out and sought.
-
-A list is what a paper cites. Its earlier half, by date, is the list; the later half is to be found among all papers
-published after the list's last one and before the month of the citing paper. Popularity is the number of other papers of
-the sample, older than the citing paper, that cite a paper: citations that the knowledge base itself does not have, so that
-no ranking of the product can draw on them. The number of papers that are sought among is printed beside the figures.
+"""Recommendations for a reading list, beside rankings by date and by popularity.
 
     python -m bench.recommend KB_HOME CITATIONS_FOLDER [LISTS]
+
+A reading list is the earlier half, by date, of what a paper cites. Its later half is to be found among all papers that were
+published after the last paper of the list and before the month of the citing paper. Popularity is the number of citations by
+older papers of the sample; the knowledge base itself holds no citations. The number of candidates is printed with the figures.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ from kb.search.searcher import Searcher
 from kb.store import Catalogue, Home
 from kb.store.monthly import MonthlyCounts
 
-_SMALLEST = 12  # papers of a list that are in the knowledge base
+_MIN_LIST_LENGTH = 12  # papers of a list that are in the knowledge base
 _DEPTHS = (50, 200)
-_ASKED = 4000  # recommendations of a list; those from the citing paper's month on fall away
+_RECOMMENDATIONS = 4000  # for a list, including those from the citing paper's month on, which are left out
 
 
 def main(home: Path, citations: Path, count: int) -> None:
-    """Prints recall at 50 and 200 of each ranking, the mean over the lists, and how far the product's is from the others'."""
+    """Print mean recall@50 and recall@200 of each ranking, and the product's gain over the other rankings."""
     cited = _citations(citations)
     months = {citing: _month(citing) for citing in cited}
     recalls: dict[tuple[int, str], list[float]] = defaultdict(list)
@@ -47,7 +46,7 @@ def main(home: Path, citations: Path, count: int) -> None:
             if len(sizes) == count:
                 break
             keys = [key_of[target] for target in sorted(cited[citing]) if target in key_of]
-            if len(keys) < _SMALLEST:
+            if len(keys) < _MIN_LIST_LENGTH:
                 continue
             known = sorted(catalogue.papers(keys).items(), key=lambda row: (str(row[1].published), row[0]))
             liked = known[: len(known) // 2]
@@ -60,7 +59,7 @@ def main(home: Path, citations: Path, count: int) -> None:
             sizes.append(len(pool))
             counts = Counter(t for other in cited if months[other] < months[citing] for t in cited[other])
             popular = sorted(counts, key=lambda target: (-counts[target], target))
-            answers = recommend(searcher, [paper.id for _, paper in liked], since=start, k=_ASKED)
+            answers = recommend(searcher, [paper.id for _, paper in liked], since=start, k=_RECOMMENDATIONS)
             rankings = {
                 "the list": [key_of[answer.hit.paper.id] for answer in answers],
                 "popularity": [key_of[target] for target in popular if target in key_of],
@@ -78,7 +77,7 @@ def main(home: Path, citations: Path, count: int) -> None:
 
 
 def _citations(folder: Path) -> dict[str, list[str]]:
-    """Canonical ids of the arXiv papers that each arXiv paper cites."""
+    """Canonical ids of cited arXiv papers by the id of the citing one."""
     cited: dict[str, list[str]] = defaultdict(list)
     with gzip.open(folder / "pairs.tsv.gz", "rt", encoding="utf-8") as file:
         for line in file.readlines()[1:]:

@@ -1,4 +1,4 @@
-"""What a measurement gives: rows of a table."""
+"""Rows of the table of results."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure beside its peer."""
+    """One figure beside that of a peer."""
 
     what: str
     ours: str

@@ -1,4 +1,4 @@
-"""Search beside txtai's hybrid index over the same texts and vectors, an exact scan, and each index alone."""
+"""Search quality and latency, beside txtai's hybrid index over the same texts and vectors, an exact scan, and each index."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NO_PEER = "not installed: `pip install 'paper-kb[bench]'`"
 
 
 def measure(shared: Path, homes: Sequence[Path] = ()) -> list[Row]:
-    """Quality on the judged collections below `shared`, and latency over these indexed knowledge bases."""
+    """Quality on the judged collections in `shared`, and latency over these indexed knowledge bases."""
     encoder = load_encoder()
     rows = [_quality(shared / "data" / "eval" / name, encoder, binary=name == "cranfield") for name in ("scifact", "cranfield")]
     texts = list(read_judgements(shared / "data" / "eval" / "autoscholarquery").queries.values())[:_QUESTIONS]
@@ -67,7 +67,7 @@ def _quality(folder: Path, encoder: Encoder, *, binary: bool) -> Row:
 
 
 def _latency(home: Home, texts: Sequence[str], encoder: Encoder) -> list[Row]:
-    import faiss  # by now kb.index.dense has brought it in, in the order that macOS needs
+    import faiss  # kb.index.dense has imported it already, after torch on macOS
 
     with Searcher.open(home, encoder) as searcher:
         keys, documents, vectors = _material(searcher)
@@ -98,7 +98,7 @@ def _latency(home: Home, texts: Sequence[str], encoder: Encoder) -> list[Row]:
 
 
 def _row(times: Mapping[str, float], what: str, ours: str, which: str, peer: str, aim: str) -> Row:
-    """Two of the times, in seconds, beside each other; a peer that was not there has none."""
+    """A row of two of these times in seconds; without a ratio if the peer was not measured."""
     return Row(
         what,
         f"{times[ours] * 1e3:.0f} ms",
@@ -109,7 +109,7 @@ def _row(times: Mapping[str, float], what: str, ours: str, which: str, peer: str
 
 
 def _material(searcher: Searcher) -> tuple[list[int], list[str], Vectors]:
-    """Keys, texts and vectors of all that is indexed."""
+    """Keys, texts and vectors of all indexed papers; the vectors have shape (n, d)."""
     keys = searcher.index.keys()
     texts = searcher.catalogue.texts(keys)
     return keys.tolist(), [embedding_text(*texts[int(key)]) for key in keys], searcher.index.vectors(keys)
@@ -118,7 +118,7 @@ def _material(searcher: Searcher) -> tuple[list[int], list[str], Vectors]:
 def _txtai(
     encode: Callable[[Sequence[str]], Vectors], keys: Sequence[int], texts: Sequence[str], vectors: Vectors
 ) -> Callable[[str, int], list[tuple[int, float]]] | None:
-    """A search of txtai's hybrid index over the same vectors, its queries encoded by ours; None where txtai is not installed."""
+    """The search function of a txtai hybrid index over the same vectors, with our encoder; None if txtai is not installed."""
     try:
         from txtai.embeddings import Embeddings
     except ImportError:
@@ -137,7 +137,7 @@ def _txtai(
 
 
 def _medians(searches: Mapping[str, Callable[[str], object]], texts: Sequence[str]) -> dict[str, float]:
-    """Median seconds of each search, after three texts for warming up; by turns, so that all meet the same other load."""
+    """Median seconds of each search after three warm-up queries; by turns, so that all run under the same load."""
     times: dict[str, list[float]] = {name: [] for name in searches}
     for text in [*texts[:3], *texts]:
         for name, search in searches.items():

@@ -1,11 +1,11 @@
-"""Searching while a job publishes: eight threads of one process, as the app's sessions are, beside the same without a job.
+"""Search latency while a job publishes, with eight threads of one process as in the app, beside the latency without a job.
 
     python -m bench.serving KB_HOME SNAPSHOT
 
-The job is `kb ingest snapshot` five times, beside the app, as its page of ingests starts it. It works and stands still by turns
-of a few seconds, so that both meet the same other load of the machine. Every import gives the same papers another abstract,
-whose edition is told by a word, and brings new ones. The answers are checked: one that mixes generations has papers of two
-editions, or a score that does not fit the text.
+The job is `kb ingest snapshot`, five times, started as the app starts it. It is stopped and continued every few seconds, so that
+both figures are measured under the same load of the machine. Each import gives the same papers a new abstract, with a word that
+tells its edition, and adds papers. Answers are checked: one that mixed generations would hold papers of two editions, or a score
+that does not fit the text.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from kb.search.searcher import Hit
 CLIENTS = 8
 _IMPORTS = 5
 _CHANGED, _NEW = 100, 200  # papers of an import
-_TURN = 5.0  # seconds that a job works, and then stands still
-# One an edition.
+_TURN = 5.0  # seconds that the job runs, and is then stopped
+# One word an edition.
 _WORDS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh".split()
 _QUESTIONS = (
     "detecting hallucinations of language models",
@@ -57,7 +57,7 @@ _QUESTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a client was told."""
+    """The result of one search of a client."""
 
     question: str
     generation: str
@@ -67,12 +67,12 @@ class Answer:
 
 
 def questions() -> list[str]:
-    """Each asks for every edition, so that the papers that change are among the answers."""
+    """Queries with the words of all editions, so that the changed papers are among the results."""
     return [" ".join([text, *_WORDS]) for text in _QUESTIONS]
 
 
 def edition(records: Sequence[dict[str, Any]], number: int, new: int) -> Iterator[dict[str, Any]]:
-    """These records of the snapshot with the abstracts of others, and so many new ones."""
+    """These records with the abstracts of others, and `new` additional records."""
     for row in range(len(records) + new):
         record, other = records[row % len(records)], records[(row + 7 * number + 7) % len(records)]
         abstract = f"This is the {_WORDS[number]} edition, entry {row}. {other['abstract']}"
@@ -81,9 +81,9 @@ def edition(records: Sequence[dict[str, Any]], number: int, new: int) -> Iterato
 
 
 def ask(texts: Sequence[str], going: Callable[[], bool], pause: float = 0.0) -> list[Answer]:
-    """Every client asks one question after the other, with so many seconds between them, for as long as it goes on.
+    """Run the clients, each searching with `pause` seconds between two searches, for as long as `going` is true.
 
-    A search that fails ends all of it, by its own error.
+    Raises the error of a search that fails.
     """
     stopped = threading.Event()
 
@@ -109,17 +109,17 @@ def ask(texts: Sequence[str], going: Callable[[], bool], pause: float = 0.0) -> 
 
 
 def fault(answer: Answer, queries: Mapping[str, Vectors], store: VectorStore, changing: Collection[str]) -> str:
-    """What is of another generation than the rest of an answer; '' where all fits.
+    """How an answer mixes generations; '' if it does not.
 
-    Of the papers that change with every edition all are of one, every cosine is that of the text shown, and what has the
-    query's words is known to have them.
+    All changing papers must be of one edition, each cosine must be that of the text shown, and papers with a word of the query
+    must have a lexical score.
     """
     papers = [hit.paper for hit in answer.hits]
     editions = {word for paper in papers for word in _WORDS if paper.id in changing and f"the {word} edition" in paper.abstract}
     if len(editions) > 1:
         return f"papers of the editions {sorted(editions)}"
     for hit in answer.hits:
-        if not hit.scores:  # a paper that is named, and no candidate
+        if not hit.scores:  # a known item that is no candidate
             continue
         text = f"{hit.paper.title}\x1f{hit.paper.abstract}"
         position = store.find(digests([hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()]))
@@ -134,7 +134,7 @@ def fault(answer: Answer, queries: Mapping[str, Vectors], store: VectorStore, ch
 
 
 def measure(home: Path, snapshot: Path) -> list[Row]:
-    """Rows over a copy of an indexed knowledge base, to which records of one snapshot file of JSON lines (.zst) are added."""
+    """Benchmark over a copy of an indexed knowledge base, to which records of a snapshot file (.zst) are added."""
     known = list(itertools.islice(records(snapshot), _CHANGED))
     encoder = load_encoder()
     queries = {text: encoder.encode_query([text])[0] for text in questions()}
@@ -150,7 +150,7 @@ def measure(home: Path, snapshot: Path) -> list[Row]:
         job.start("Before", [imports.pop()])
         while job.running():
             time.sleep(0.1)
-        for text in questions():  # brings the model and the files into memory
+        for text in questions():  # loads the model and fills the file cache
             with resources.searcher() as searcher:
                 searcher.search(text)
         rows = []
@@ -161,7 +161,7 @@ def measure(home: Path, snapshot: Path) -> list[Row]:
                 answers = ask(questions(), turns.going, pause)
             finally:
                 turns.end()
-            quiet, busy = turns.sorted(answers)
+            quiet, busy = turns.split(answers)
             if (last := job.last()) is None or last.exit_code:
                 raise SystemExit(f"The imports failed: {job.log()}")
             store = VectorStore.for_encoder(place.vectors, encoder)
@@ -183,7 +183,7 @@ def measure(home: Path, snapshot: Path) -> list[Row]:
 
 
 class _Turns:
-    """A job that works and stands still by turns."""
+    """Runs a job and stops it by turns."""
 
     def __init__(self, job: Background) -> None:
         self._job = job
@@ -194,10 +194,11 @@ class _Turns:
 
     @property
     def count(self) -> int:
+        """Number of turns so far."""
         return len(self._changes)
 
     def going(self) -> bool:
-        """Whether the job is not done yet; lets it go on, or stand still, where its turn is over."""
+        """True until the job has ended. Stops or continues it when a turn is over."""
         if not self._job.running():
             return False
         if time.perf_counter() - self._changes[-1] > _TURN:
@@ -206,12 +207,12 @@ class _Turns:
         return True
 
     def end(self) -> None:
-        """Leaves no job standing still."""
+        """Continue the job, if it is stopped."""
         with suppress(ProcessLookupError):
             os.killpg(self._process, signal.SIGCONT)
 
-    def sorted(self, answers: Sequence[Answer]) -> tuple[list[Answer], list[Answer]]:
-        """Those that fell into a turn in which the job stood still, and those in which it worked; none that fell into two."""
+    def split(self, answers: Sequence[Answer]) -> tuple[list[Answer], list[Answer]]:
+        """Answers of turns in which the job was stopped, and in which it ran; without answers that span two turns."""
         turns = [np.searchsorted(self._changes, (each.started, each.started + each.seconds)) for each in answers]
         whole = [(int(first), each) for (first, last), each in zip(turns, answers, strict=True) if first == last]
         return [each for turn, each in whole if turn % 2 == 0], [each for turn, each in whole if turn % 2]

@@ -1,4 +1,4 @@
-"""The command line from a cold start, beside merely importing sentence-transformers in the same run."""
+"""Cold start of the command line, beside the import of sentence-transformers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAIN = "from kb.cli import main; main()"
 
 
 def measure(home: Path) -> list[Row]:
-    """Whole processes, from their start to their end, over an indexed knowledge base."""
+    """Wall time of whole processes over an indexed knowledge base."""
     peer = _median([sys.executable, "-c", "import sentence_transformers"])
     rows = []
     for what in (("search", "fine-tuning a large model on one GPU"), ("status",)):
@@ -34,7 +34,7 @@ def measure(home: Path) -> list[Row]:
 
 
 def _median(command: Sequence[str]) -> float:
-    """Median seconds of a process, after one that brings the files into memory."""
+    """Median wall time of a process in seconds, after one run that fills the file cache."""
     times = []
     for _ in range(_TURNS + 1):
         started = time.perf_counter()

@@ -24,7 +24,7 @@ from kb.errors import ClusterError, QueryError
 from kb.index.build import embed_missing
 from kb.index.dense import DenseIndex
 from kb.index.shards import ShardedIndex, write_shards
-from kb.models.marge.pairs import mine
+from kb.models.marge.pairs import mine_pairs
 from kb.search.searcher import Searcher
 from kb.store import Home, Keys
 
@@ -180,8 +180,8 @@ def test_pairs_are_those_of_one_process(cluster: Cluster) -> None:
     vectors = unit(900, seed=1) + start
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     shards = [np.sort(part) for part in np.split(np.random.default_rng(2).permutation(900), [1, 300, 302, 750])]
-    here = mine(vectors, start, shards, neighbours=5, kept=3)
-    there = mine(vectors, start, shards, neighbours=5, kept=3, cluster=cluster)
+    here = mine_pairs(vectors, start, shards, neighbours=5, pairs_per_paper=3)
+    there = mine_pairs(vectors, start, shards, neighbours=5, pairs_per_paper=3, cluster=cluster)
     assert len(here.target) > 500
     np.testing.assert_array_equal(here.target, there.target)
     np.testing.assert_array_equal(here.evidence, there.evidence)

@@ -15,8 +15,8 @@ from ingest.jobs.run import run_index, run_snapshot
 from kb.encode.encoder import Encoder
 from kb.errors import QueryError
 from kb.index.dense import NEAR_DUPLICATE
-from kb.models.marge.encoder import adapted
-from kb.models.marge.weights import SHIPPED, read_adapter, read_facts
+from kb.models.marge.encoder import apply_adapter
+from kb.models.marge.weights import BUNDLED, read_adapter, read_metadata
 from kb.papers import embedding_text
 from kb.search.explain import evidence_weights, explain
 from kb.search.searcher import Searcher
@@ -52,11 +52,11 @@ def test_the_nearest_explain_by_the_softmax_of_their_relevance(heads: Home, enco
     with Searcher.open(heads, encoder) as searcher:
         found = explain(searcher, "1501.00001", k=3)
     texts = [embedding_text(title, text) for title, text in ABSTRACTS.items()]
-    vectors = adapted(encoder.encode(texts), read_adapter(SHIPPED))
+    vectors = apply_adapter(encoder.encode(texts), read_adapter(BUNDLED))
     relevance = vectors[1:5] @ vectors[0]
     order = np.argsort(-relevance)[:3]
     assert [e.paper.title for e in found] == [list(ABSTRACTS)[1 + i] for i in order]
-    scores = np.exp(read_facts(SHIPPED).beta * relevance[order])
+    scores = np.exp(read_metadata(BUNDLED).beta * relevance[order])
     expected = scores / scores.sum()
     np.testing.assert_allclose([e.weight for e in found], expected, atol=0.02)  # stored in half precision
     assert found[0].sentence == "Few attention heads of a transformer matter, and the rest are pruned."

@@ -22,20 +22,20 @@ from ingest.jobs.run import run_index, run_snapshot
 from kb.encode.encoder import Encoder, Vectors
 from kb.errors import ModelError
 from kb.models.marge.corpus import Corpus, read_corpus
-from kb.models.marge.encoder import MargeEncoder, Relevance, adapted, mixed
-from kb.models.marge.model import PAD, Adapter, Batch, Marge, Shape, biased_attention
-from kb.models.marge.pairs import Group, Pairs, grow, mine
-from kb.models.marge.quality import Halves, Verdict, halves, verdict
+from kb.models.marge.encoder import MargeEncoder, RelevanceModel, apply_adapter, interpolate
+from kb.models.marge.model import PAD, Adapter, Batch, Marge, Sizes, biased_attention
+from kb.models.marge.pairs import BatchRows, Pairs, group_batches, mine_pairs
+from kb.models.marge.quality import Comparison, HalfAbstracts, compare, split_halves
 from kb.models.marge.states import TokenStates
 from kb.models.marge.training import CHECKPOINT, PRESETS, Training, batch_of
-from kb.models.marge.weights import FACTS, SHIPPED, fingerprint, read_adapter, read_facts, read_model, write
-from kb.models.registry import DEFAULT_MODEL, default_folder, load_encoder, load_relevance
+from kb.models.marge.weights import BUNDLED, METADATA_FILE, fingerprint, read_adapter, read_metadata, read_model, write_model
+from kb.models.registry import DEFAULT_MODEL, default_model_folder, load_encoder, load_relevance_model
 from kb.search.rerank_marge import MargeReranker
 from kb.search.retriever import Candidates, Query
 from kb.search.searcher import Searcher
 from kb.store import Home
 
-SHAPE = Shape(encoder=8, width=8, heads=2, layers=2, inner=16, bottleneck=4, vocabulary=20, target_tokens=6)
+SHAPE = Sizes(encoder=8, width=8, heads=2, layers=2, inner=16, bottleneck=4, vocabulary=20, target_tokens=6)
 
 
 def unit(*rows: list[float]) -> Vectors:
@@ -150,9 +150,9 @@ def test_the_adapter_begins_as_the_encoder_and_numpy_computes_the_same(model: Ma
         np.testing.assert_allclose(fresh(torch.from_numpy(vectors)), vectors, atol=1e-6)
         torched = model.adapter(torch.from_numpy(vectors)).numpy()
     weights = {f"adapter.{name}": tensor.detach().numpy() for name, tensor in model.adapter.named_parameters()}
-    np.testing.assert_allclose(adapted(vectors, weights), torched, atol=1e-5)
+    np.testing.assert_allclose(apply_adapter(vectors, weights), torched, atol=1e-5)
     assert np.abs(torched - vectors).max() > 0.01
-    np.testing.assert_allclose(mixed(unit([1, 0]), unit([0, 1]), 0.5), unit([1, 1]), atol=1e-6)
+    np.testing.assert_allclose(interpolate(unit([1, 0]), unit([0, 1]), 0.5), unit([1, 1]), atol=1e-6)
 
 
 # Pairs and batches ---------------------------------------------------------------------------------------------------------
@@ -165,26 +165,26 @@ def angles(*degrees: float) -> Vectors:
 def test_the_threshold_is_over_the_shard() -> None:
     """At 0°, 20°, 45° and 110°: with one pair kept a paper, the four best are the near ones' own, and the fourth paper waits."""
     vectors = angles(0, 20, 45, 110)
-    found = mine(vectors, vectors, [np.arange(4)], neighbours=2, kept=1)
+    found = mine_pairs(vectors, vectors, [np.arange(4)], neighbours=2, pairs_per_paper=1)
     assert found.by_target() == {0: [1], 1: [0, 2], 2: [1]}
 
 
 def test_itself_and_its_copies_are_no_evidence_and_shards_are_apart() -> None:
     vectors = angles(0, 1, 30, 0, 30)
-    found = mine(vectors, vectors, [np.array([0, 1, 2]), np.array([3, 4])], neighbours=3, kept=9)
+    found = mine_pairs(vectors, vectors, [np.array([0, 1, 2]), np.array([3, 4])], neighbours=3, pairs_per_paper=9)
     assert found.by_target() == {0: [2], 1: [2], 2: [1, 0], 3: [4], 4: [3]}
 
 
 def test_copies_are_known_by_the_start_even_where_g_parts_them() -> None:
-    found = mine(angles(0, 50, 60), angles(0, 1, 60), [np.arange(3)], neighbours=2, kept=9)
+    found = mine_pairs(angles(0, 50, 60), angles(0, 1, 60), [np.arange(3)], neighbours=2, pairs_per_paper=9)
     assert found.by_target() == {0: [2], 1: [2], 2: [1, 0]}
 
 
 def test_batches_hold_each_target_once_with_all_its_evidence() -> None:
     random = np.random.default_rng(0)
     vectors = unit(*random.normal(size=(200, 6)).tolist())
-    pairs = mine(vectors, vectors, [np.arange(120), np.arange(120, 200)], neighbours=4, kept=3)
-    groups = list(grow(pairs, targets=8, evidence=12, cluster=3, random=random))
+    pairs = mine_pairs(vectors, vectors, [np.arange(120), np.arange(120, 200)], neighbours=4, pairs_per_paper=3)
+    groups = list(group_batches(pairs, targets=8, evidence=12, targets_per_seed=3, random=random))
     known = pairs.by_target()
     assert sorted(t for group in groups for t in group.targets) == sorted(known)
     for group in groups:
@@ -196,7 +196,7 @@ def test_batches_hold_each_target_once_with_all_its_evidence() -> None:
 
 def test_no_pairs_no_batches() -> None:
     empty = np.empty(0, dtype=np.int64)
-    assert list(grow(Pairs(empty, empty), 4, 4, 2, np.random.default_rng(0))) == []
+    assert list(group_batches(Pairs(empty, empty), 4, 4, 2, np.random.default_rng(0))) == []
 
 
 # Over the real encoder -----------------------------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ def made_up(number: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def states() -> TokenStates:
-    return TokenStates(default_folder())
+    return TokenStates(default_model_folder())
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +237,7 @@ def test_states_ignore_padding_and_know_no_dropout(states: TokenStates, encoder:
     assert ((vectors * encoder.encode(texts)).sum(axis=1) > 0.999).all()
 
 
-TINY = dataclasses.replace(PRESETS["tiny"], steps=6, refresh=3, measure=3, save=2)
+TINY = dataclasses.replace(PRESETS["tiny"], steps=6, mining_interval=3, measure_interval=3, save_interval=2)
 
 
 def nothing_measured(_: object) -> dict[str, float]:
@@ -245,7 +245,7 @@ def nothing_measured(_: object) -> dict[str, float]:
 
 
 def test_training_lowers_the_loss_and_writes_its_curve(corpus: Corpus, states: TokenStates, tmp_path: Path) -> None:
-    training = Training(corpus, states, dataclasses.replace(TINY, steps=12, rate=1e-2), tmp_path)
+    training = Training(corpus, states, dataclasses.replace(TINY, steps=12, learning_rate=1e-2), tmp_path)
     training.run(lambda adapt: {"moved": float(np.abs(adapt(corpus.vectors) - corpus.vectors).max())})
     first, *_, last = [entry for entry in training.log if "loss" in entry]
     assert last["loss"] < first["loss"]
@@ -260,9 +260,9 @@ from pathlib import Path
 import dataclasses
 from kb.models.marge.states import TokenStates
 from kb.models.marge.training import Training
-from kb.models.registry import default_folder
-corpus, plan = pickle.loads(Path(sys.argv[1]).read_bytes())
-Training(corpus, TokenStates(default_folder()), plan, Path(sys.argv[2])).run(lambda adapt: {})
+from kb.models.registry import default_model_folder
+corpus, config = pickle.loads(Path(sys.argv[1]).read_bytes())
+Training(corpus, TokenStates(default_model_folder()), config, Path(sys.argv[2])).run(lambda adapt: {})
 """
 
 
@@ -336,17 +336,17 @@ def test_a_target_reads_neither_itself_nor_its_copies_in_a_batch(states: TokenSt
     vectors[1, 5] = 0.2  # the second is a copy of the first, at a cosine of 0.98
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     corpus = Corpus(texts, vectors, [np.arange(5)], np.arange(0))
-    batch = batch_of(Group([0, 2], [0, 1, 2, 3, 4]), corpus, states, PRESETS["tiny"].shape)
+    batch = batch_of(BatchRows([0, 2], [0, 1, 2, 3, 4]), corpus, states, PRESETS["tiny"].sizes)
     assert batch.allowed.tolist() == [[False, False, True, True, True], [True, True, False, True, True]]
 
 
 def test_g_is_held_to_its_start_by_as_much_as_the_plan_says(corpus: Corpus, states: TokenStates, tmp_path: Path) -> None:
     losses = []
     for name, hold in (("free", 0.0), ("held", 3.0)):
-        training = Training(corpus, states, dataclasses.replace(TINY, hold=hold), tmp_path / name)
+        training = Training(corpus, states, dataclasses.replace(TINY, drift_weight=hold), tmp_path / name)
         torch.manual_seed(2)
         torch.nn.init.normal_(training.model.adapter.up.weight, std=0.3)
-        loss, parts = training.loss(training.batch(next(training._groups(0)), np.random.default_rng(0)))
+        loss, parts = training.loss(training.batch(next(training._batches(0)), np.random.default_rng(0)))
         losses.append(loss.item())
         assert parts["drift"] > 0.01
     assert losses[1] - losses[0] == pytest.approx(3.0 * parts["drift"], rel=1e-3)
@@ -382,10 +382,10 @@ def test_shards_are_category_and_quarter_without_what_is_held_out(
 def trained(states: TokenStates, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained model with a g of its own, in the form of a trained one."""
     torch.manual_seed(3)
-    model = Marge(PRESETS["tiny"].shape, states.words, torch.arange(1000, 1512))
+    model = Marge(PRESETS["tiny"].sizes, states.words, torch.arange(1000, 1512))
     torch.nn.init.normal_(model.adapter.up.weight, std=0.1)
     folder = tmp_path_factory.mktemp("trained")
-    write(folder, model, encoder.fingerprint, 0.5)
+    write_model(folder, model, encoder.fingerprint, 0.5)
     return folder
 
 
@@ -408,39 +408,39 @@ def test_a_model_that_is_replaced_is_the_old_one_or_the_new_one_or_none(
     where, really = (os, os.fsync) if step == "fsync" else (Path, Path.replace)
     monkeypatch.setattr(where, step, lambda *at: (failing(), really(*at))[1])
     with pytest.raises(OSError, match="stopped here"):
-        write(old, model, "another", 1.0)
+        write_model(old, model, "another", 1.0)
     if step == "fsync":  # nothing was touched
         assert fingerprint(old, "e") == before
     else:  # what is there names no model, and the same run once more writes it
         with pytest.raises(ModelError, match="holds no trained model"):
-            read_facts(old)
+            read_metadata(old)
     monkeypatch.undo()
-    write(old, model, "another", 1.0)
-    assert (read_facts(old).encoder, read_facts(old).mix) == ("another", 1.0)
+    write_model(old, model, "another", 1.0)
+    assert (read_metadata(old).encoder, read_metadata(old).mix) == ("another", 1.0)
 
 
 def test_weights_come_back(trained: Path, states: TokenStates, tmp_path: Path) -> None:
     model = read_model(trained, states.words)
     assert model.written.tolist() == list(range(1000, 1512))
-    assert read_facts(trained).mix == 0.5
+    assert read_metadata(trained).mix == 0.5
     with pytest.raises(ModelError, match=r"holds no trained model.*kb train marge"):
-        read_facts(tmp_path)
+        read_metadata(tmp_path)
     for damaged in ('{"encoder"', '{"encoder": "x"}'):
-        (tmp_path / FACTS).write_text(damaged)
+        (tmp_path / METADATA_FILE).write_text(damaged)
         with pytest.raises(ModelError, match=r"marge\.json is damaged.*Delete it"):
-            read_facts(tmp_path)
+            read_metadata(tmp_path)
 
 
 def test_papers_are_compared_by_the_model_in_use(trained: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KB_MODEL", raising=False)
-    assert load_relevance(encoder.fingerprint).beta == read_facts(SHIPPED).beta != 10
+    assert load_relevance_model(encoder.fingerprint).beta == read_metadata(BUNDLED).beta != 10
     monkeypatch.setenv("KB_MODEL", str(trained))
-    model = load_relevance(encoder.fingerprint)
+    model = load_relevance_model(encoder.fingerprint)
     assert model.beta == 10  # where it begins
     vectors = encoder.encode(made_up(5))
-    np.testing.assert_array_equal(model.adapt(vectors), adapted(vectors, read_adapter(trained)))
+    np.testing.assert_array_equal(model.adapt(vectors), apply_adapter(vectors, read_adapter(trained)))
     assert np.abs(model.adapt(vectors) - vectors).max() > 0.01
-    np.testing.assert_array_equal(load_relevance("f" * 64).adapt(vectors), vectors)  # of another encoder
+    np.testing.assert_array_equal(load_relevance_model("f" * 64).adapt(vectors), vectors)  # of another encoder
 
 
 def test_an_index_by_the_trained_encoder_embeds_nothing_anew(
@@ -479,7 +479,7 @@ def test_another_encoder_than_it_was_trained_over_is_refused(trained: Path) -> N
 
 def test_the_reranker_reads_each_candidate_by_itself(trained: Path) -> None:
     texts = dict(enumerate(made_up(40)))
-    reranker = MargeReranker(None, trained, default_folder(), lambda keys: {key: texts[key] for key in keys})
+    reranker = MargeReranker(None, trained, default_model_folder(), lambda keys: {key: texts[key] for key in keys})
     gains = reranker.information_gain("pruning attention of a transformer", [texts[i] for i in range(12)])
     assert gains.shape == (12,)
     alone = [reranker.information_gain("pruning attention of a transformer", [texts[i]])[0] for i in range(12)]
@@ -496,7 +496,7 @@ def test_the_reranker_reads_each_candidate_by_itself(trained: Path) -> None:
 
 
 def test_the_reranker_computes_with_the_calling_thread_alone(trained: Path) -> None:
-    reranker = MargeReranker(None, trained, default_folder(), lambda _: {})
+    reranker = MargeReranker(None, trained, default_model_folder(), lambda _: {})
     seen: list[int] = []
     for module in (reranker._model.layers[0].own, reranker._states._model):
         module.register_forward_pre_hook(lambda *_: seen.append(torch.get_num_threads()))
@@ -515,7 +515,7 @@ def test_the_reranker_gives_what_a_paper_adds_to_the_likelihood(trained: Path, s
     model = read_model(trained, states.words).eval()
     text, papers = "pruning attention of a transformer", made_up(3)
     target, *evidence = states.tokenize([text, *papers])
-    tokens = [target[: model.shape.target_tokens], *(part[: model.shape.evidence_tokens] for part in evidence)]
+    tokens = [target[: model.sizes.target_tokens], *(part[: model.sizes.evidence_tokens] for part in evidence)]
     vectors = torch.from_numpy(states.vectors(tokens))
     expected = []
     for number, paper in enumerate(tokens[1:], start=1):
@@ -525,7 +525,7 @@ def test_the_reranker_gives_what_a_paper_adds_to_the_likelihood(trained: Path, s
                 torch.from_numpy(tokens[0])[None],
                 vectors[:1],
                 torch.from_numpy(paper),
-                states.of([paper]).float(),
+                states.hidden_states([paper]).float(),
                 torch.zeros(len(paper), dtype=torch.long),
                 vectors[number : number + 1],
                 torch.tensor([[reads]]),
@@ -535,7 +535,7 @@ def test_the_reranker_gives_what_a_paper_adds_to_the_likelihood(trained: Path, s
             means.append(float(found.sum() / counts.sum()))
         expected.append(means[0] - means[1])
     assert max(map(abs, expected)) > 0.05  # far more than the tolerance: another sign would be seen
-    reranker = MargeReranker(None, trained, default_folder(), lambda _: {})
+    reranker = MargeReranker(None, trained, default_model_folder(), lambda _: {})
     np.testing.assert_allclose(reranker.information_gain(text, papers), expected, atol=0.02)
 
 
@@ -544,9 +544,9 @@ def eye(number: int) -> Vectors:
 
 
 @pytest.fixture
-def measured(corpus: Corpus, encoder: Encoder) -> Halves:
+def measured(corpus: Corpus, encoder: Encoder) -> HalfAbstracts:
     """Six papers; each first half lies nearer to the second half of the next paper (2/√5) than to its own (1/√5)."""
-    found = Halves(dataclasses.replace(corpus, held_out=np.arange(60)), encoder)
+    found = HalfAbstracts(dataclasses.replace(corpus, held_out=np.arange(60)), encoder)
     assert len(found.queries) == len(found.documents) == 60
     one = found.reciprocal_ranks(lambda vectors: np.ones_like(vectors))
     np.testing.assert_allclose(one, 1 / 60)  # to which all texts are one
@@ -559,7 +559,7 @@ def itself(vectors: Vectors) -> Vectors:
     return vectors
 
 
-def right_for(measured: Halves, *papers: int) -> Callable[[Vectors], Vectors]:
+def right_for(measured: HalfAbstracts, *papers: int) -> Callable[[Vectors], Vectors]:
     """A g to which the first halves of these papers are their second halves, and all else is as it was."""
 
     def g(vectors: Vectors) -> Vectors:
@@ -570,30 +570,30 @@ def right_for(measured: Halves, *papers: int) -> Callable[[Vectors], Vectors]:
     return g
 
 
-def test_quality_is_of_the_papers_that_no_share_is_chosen_by(measured: Halves) -> None:
+def test_quality_is_of_the_papers_that_no_share_is_chosen_by(measured: HalfAbstracts) -> None:
     np.testing.assert_allclose(measured.reciprocal_ranks(itself), 0.5)
     g = right_for(measured, 1, 3)
     np.testing.assert_allclose(measured.reciprocal_ranks(g), [0.5, 1, 0.5, 1, 0.5, 0.5])
     assert measured.quality(g) == pytest.approx(2.5 / 3)
-    assert measured.share(g) == 0  # nothing is better for the first, the third and the fifth
+    assert measured.best_mix(g) == 0  # nothing is better for the first, the third and the fifth
     # A quarter of the way: 3/4 · 1/√5 + 1/4 · 1 = 0.585 for the own half, 3/4 · 2/√5 + 1/4 · 2/5 = 0.771 for another.
-    assert measured.share(right_for(measured, 0)) == 0.5 and measured.share(itself) == 0
+    assert measured.best_mix(right_for(measured, 0)) == 0.5 and measured.best_mix(itself) == 0
 
 
-def test_a_g_is_compared_with_each_that_there_was(measured: Halves) -> None:
+def test_a_g_is_compared_with_each_that_there_was(measured: HalfAbstracts) -> None:
     good, middling = right_for(measured, 0, 1, 2, 3, 4, 5), right_for(measured, 0, 1, 2, 3)
-    assert verdict(measured, itself, {}) == Verdict(0, 0.5, "the encoder", 0.5)
-    assert not verdict(measured, itself, {}).better  # as good is not better
-    assert verdict(measured, good, {"one": itself}) == Verdict(0.5, 1, "the encoder", 0.5)
-    beaten = verdict(measured, middling, {"one": itself, "another": good, "a third": middling})
-    assert beaten == Verdict(0.5, pytest.approx(2.5 / 3), "another", 1) and not beaten.better
-    won = verdict(measured, good, {"one": itself, "a third": middling})
-    assert won == Verdict(0.5, 1, "a third", pytest.approx(2.5 / 3)) and won.better
+    assert compare(measured, itself, {}) == Comparison(0, 0.5, "the encoder", 0.5)
+    assert not compare(measured, itself, {}).better  # as good is not better
+    assert compare(measured, good, {"one": itself}) == Comparison(0.5, 1, "the encoder", 0.5)
+    beaten = compare(measured, middling, {"one": itself, "another": good, "a third": middling})
+    assert beaten == Comparison(0.5, pytest.approx(2.5 / 3), "another", 1) and not beaten.better
+    won = compare(measured, good, {"one": itself, "a third": middling})
+    assert won == Comparison(0.5, 1, "a third", pytest.approx(2.5 / 3)) and won.better
 
 
 def test_an_abstract_is_cut_at_a_sentence() -> None:
-    assert halves("One is here now. Two is. Three is.") == ("One is here now. Two is.", "Three is.")
-    assert halves("Only one is here.") == ("Only one is here.", "")
+    assert split_halves("One is here now. Two is. Three is.") == ("One is here now. Two is.", "Three is.")
+    assert split_halves("Only one is here.") == ("Only one is here.", "")
 
 
 @pytest.fixture
@@ -622,9 +622,9 @@ def test_kb_train_marge_ends_with_a_verdict(kb: TrainMarge, papers: Home) -> Non
 def test_a_better_model_that_is_installed_stays(kb: TrainMarge, papers: Home, encoder: Encoder, states: TokenStates) -> None:
     """The installed one has learned the very halves that are asked for: it is better than whatever twelve steps bring."""
     with Searcher.open(papers, encoder) as searcher:
-        halves = Halves(read_corpus(searcher.catalogue, searcher.index), encoder)
+        halves = HalfAbstracts(read_corpus(searcher.catalogue, searcher.index), encoder)
     torch.manual_seed(0)
-    model = Marge(PRESETS["tiny"].shape, states.words, torch.arange(1000, 1512))
+    model = Marge(PRESETS["tiny"].sizes, states.words, torch.arange(1000, 1512))
     optimizer = torch.optim.Adam(model.adapter.parameters(), lr=0.02)
     queries, documents = torch.from_numpy(halves.queries), torch.from_numpy(halves.documents)
     for _ in range(60):
@@ -633,9 +633,9 @@ def test_a_better_model_that_is_installed_stays(kb: TrainMarge, papers: Home, en
         torch.nn.functional.cross_entropy(20 * cosines, torch.arange(len(cosines))).backward()
         optimizer.step()
     folder = papers.path / "models" / "marge"
-    write(folder, model, encoder.fingerprint, 1.0)
+    write_model(folder, model, encoder.fingerprint, 1.0)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert halves.quality(Relevance.read(folder, encoder.fingerprint).adapt) == 1 > halves.quality(itself)
+    assert halves.quality(RelevanceModel.read(folder, encoder.fingerprint).adapt) == 1 > halves.quality(itself)
     answer = kb("train", "marge", "--preset", "tiny", "--json")
     said = json.loads(answer.stdout)
     assert answer.returncode == 1 and not said["installed"]

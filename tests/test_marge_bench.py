@@ -22,20 +22,20 @@ from kb.models.marge.corpus import Corpus
 from kb.models.marge.model import Marge
 from kb.models.marge.states import TokenStates
 from kb.models.marge.training import PRESETS
-from kb.models.marge.weights import write
-from kb.models.registry import default_folder
+from kb.models.marge.weights import write_model
+from kb.models.registry import default_model_folder
 from kb.store import Home
 
 
 @pytest.fixture(scope="module")
 def states() -> TokenStates:
-    return TokenStates(default_folder())
+    return TokenStates(default_model_folder())
 
 
 @pytest.fixture(scope="module")
 def model(states: TokenStates) -> Marge:
     torch.manual_seed(3)
-    return Marge(PRESETS["tiny"].shape, states.words, torch.arange(1000, 1512)).eval()
+    return Marge(PRESETS["tiny"].sizes, states.words, torch.arange(1000, 1512)).eval()
 
 
 @pytest.fixture
@@ -64,11 +64,11 @@ def test_a_citing_paper_is_in_one_part_and_does_not_answer_itself(shared: Path) 
 def test_what_each_part_of_the_model_is_worth(model: Marge, states: TokenStates) -> None:
     texts = made_up(60)
     corpus = Corpus(texts, states.vectors(states.tokenize(texts)), [np.arange(54)], np.arange(54, 60))
-    plan = dataclasses.replace(PRESETS["tiny"], targets=3)
-    for group in held_out_groups(corpus, plan):
+    config = dataclasses.replace(PRESETS["tiny"], targets_per_batch=3)
+    for group in held_out_groups(corpus, config):
         assert set(group.targets) <= set(range(54, 60)) and set(group.evidence) <= set(range(54))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    losses = reconstruction(model, corpus, states, plan)
+    losses = reconstruction(model, corpus, states, config)
     assert {name: values.shape for name, values in losses.items()} == dict.fromkeys(
         ("as trained", "f of the untrained encoder", "β = 0", "the evidence of others", "no evidence"), (6,)
     )
@@ -90,7 +90,7 @@ def report(
     capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., str]:
     """What a part of the report says of an untrained model."""
-    write(tmp_path / "model", model, encoder.fingerprint, 0.5)
+    write_model(tmp_path / "model", model, encoder.fingerprint, 0.5)
     monkeypatch.setenv("KB_SHARED_DATA", str(shared))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("KB_RERANKER", "feedback")  # which the report changes

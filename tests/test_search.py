@@ -18,8 +18,8 @@ from kb.encode.encoder import Encoder, Vectors
 from kb.errors import ModelError, QueryError, StoreError
 from kb.index.dense import DENSE_FILE
 from kb.index.lexical import LexicalIndex
-from kb.models.marge.encoder import Relevance
-from kb.models.marge.weights import SHIPPED
+from kb.models.marge.encoder import RelevanceModel
+from kb.models.marge.weights import BUNDLED
 from kb.papers import CodeLink, embedding_text
 from kb.search.retriever import Candidates, Query, fuse
 from kb.search.searcher import Searcher, final_scores, find_paper
@@ -160,7 +160,7 @@ def test_the_dense_score_of_several_examples(searcher: Searcher, encoder: Encode
     retriever = searcher._require_retriever()
     like, unlike, text = (1, 2, 3), (7, 12), "speech recognition"
     found = retriever.candidates(Query(text, like, unlike), 200, None)
-    relevance = Relevance.read(SHIPPED, encoder.fingerprint)
+    relevance = RelevanceModel.read(BUNDLED, encoder.fingerprint)
     queries = np.concatenate([encoder.encode([text]), retriever.dense.vectors(np.array(like))])
     stored = relevance.adapt(retriever.dense.vectors(found.keys))
     cosines = stored @ relevance.adapt(queries).T
@@ -287,12 +287,12 @@ def test_scores_of_two_queries_compare(searcher: Searcher) -> None:
 
 def test_papers_are_compared_with_examples_by_the_trained_model(base: Home, searcher: Searcher, encoder: Encoder) -> None:
     """And with a phrase by the encoder alone, to the last bit."""
-    plain = Searcher.open(base, encoder, Relevance(1.0, None))
+    plain = Searcher.open(base, encoder, RelevanceModel(1.0, None))
     phrase = "energy of molecules"
     assert searcher.search(phrase, 50) == plain.search(phrase, 50)
     example = searcher.catalogue.key_of("arxiv:1502.00002")
     assert example is not None
-    adapt = Relevance.read(SHIPPED, encoder.fingerprint).adapt
+    adapt = RelevanceModel.read(BUNDLED, encoder.fingerprint).adapt
     keys = {hit.paper.id: searcher.catalogue.key_of(hit.paper.id) for hit in searcher.like(["arxiv:1502.00002"], k=200)}
     vectors = adapt(searcher.index.vectors(np.asarray(list(keys.values()), dtype=np.int64)))
     cosines = vectors @ adapt(searcher.index.vectors(np.asarray([example])))[0]

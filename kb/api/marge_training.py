@@ -11,12 +11,12 @@ from kb.api.results import MargeTraining
 from kb.cluster import Cluster, cluster_at
 from kb.encode.encoder import Encoder
 from kb.models.marge.corpus import Corpus, read_corpus
-from kb.models.marge.encoder import MargeEncoder, Relevance
-from kb.models.marge.quality import Adapt, Halves, verdict
+from kb.models.marge.encoder import MargeEncoder, RelevanceModel
+from kb.models.marge.quality import Adapt, HalfAbstracts, compare
 from kb.models.marge.states import TokenStates
-from kb.models.marge.training import CHECKPOINT, PRESETS, Plan, Training
-from kb.models.marge.weights import FACTS, read_model, write
-from kb.models.registry import DEFAULT_MODEL, default_folder, load_encoder, relevance_folder, trained_folder
+from kb.models.marge.training import CHECKPOINT, PRESETS, Training, TrainingConfig
+from kb.models.marge.weights import METADATA_FILE, read_model, write_model
+from kb.models.registry import DEFAULT_MODEL, default_model_folder, load_encoder, marge_model_folder, relevance_model_folder
 from kb.progress import Progress
 from kb.search.searcher import Searcher
 from kb.store import Home
@@ -35,36 +35,36 @@ def train_marge(
 
     Raises ModelError if the model to begin with was trained over another encoder, and StoreError if there are no papers.
     """
-    plan = PRESETS[preset]
-    plan = replace(plan, steps=steps or plan.steps)
+    config = PRESETS[preset]
+    config = replace(config, steps=steps or config.steps)
     models = home.path / "models"
     work, installed = models / f"training-{preset}", models / "marge"
     encoder = load_encoder(DEFAULT_MODEL)
-    start = trained_folder(begin) if begin else None
+    start = marge_model_folder(begin) if begin else None
     if start:
         MargeEncoder(encoder, start, str(begin))  # raises if it was trained over another encoder
-    rivals = _rivals(encoder, start, installed)
+    baselines = _baselines(encoder, start, installed)
     with cluster_at(ray) as cluster:
         source = home if file is None else _import(file, Home(work / "papers"), encoder, progress, cluster)
         corpus = _corpus(source, encoder)
         progress.start("Embedding held-out halves", 2 * len(corpus.held_out), "texts")
-        halves = Halves(corpus, encoder, progress.advance)
-        training = _train(corpus, halves, plan, work, start, cluster, progress)
-    found = verdict(halves, training.adapt, rivals)
+        halves = HalfAbstracts(corpus, encoder, progress.advance)
+        training = _train(corpus, halves, config, work, start, cluster, progress)
+    found = compare(halves, training.adapt, baselines)
     if found.better:
-        write(installed, training.model, encoder.fingerprint, found.share)
+        write_model(installed, training.model, encoder.fingerprint, found.mix)
     (work / CHECKPOINT).unlink()  # the next run begins anew
     return MargeTraining(found, installed if found.better else None, work, training.log)
 
 
-def _rivals(encoder: Encoder, start: Path | None, installed: Path) -> Mapping[str, Adapt]:
+def _baselines(encoder: Encoder, start: Path | None, installed: Path) -> Mapping[str, Adapt]:
     """The models that the new one has to surpass, by what they are."""
-    folders = {relevance_folder(): "the model by which papers are compared now"}
+    folders = {relevance_model_folder(): "the model by which papers are compared now"}
     if start:
         folders[start] = "the model that it began with"
-    if (installed / FACTS).is_file():
+    if (installed / METADATA_FILE).is_file():
         folders[installed] = f"the model in {installed}"
-    return {name: Relevance.read(folder, encoder.fingerprint).adapt for folder, name in folders.items()}
+    return {name: RelevanceModel.read(folder, encoder.fingerprint).adapt for folder, name in folders.items()}
 
 
 def _import(file: Path, home: Home, encoder: Encoder, progress: Progress, cluster: Cluster | None) -> Home:
@@ -82,10 +82,16 @@ def _corpus(source: Home, encoder: Encoder) -> Corpus:
 
 
 def _train(
-    corpus: Corpus, halves: Halves, plan: Plan, work: Path, start: Path | None, cluster: Cluster | None, progress: Progress
+    corpus: Corpus,
+    halves: HalfAbstracts,
+    config: TrainingConfig,
+    work: Path,
+    start: Path | None,
+    cluster: Cluster | None,
+    progress: Progress,
 ) -> Training:
-    states = TokenStates(default_folder())
+    states = TokenStates(default_model_folder())
     model = read_model(start, states.words) if start else None
-    training = Training(corpus, states, plan, work, model, cluster)
+    training = Training(corpus, states, config, work, model, cluster)
     training.run(lambda adapt: {"MRR of halves": halves.quality(adapt)}, progress)
     return training

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kb.doctor import Finding
     from kb.library import ReadingList
     from kb.library.recommend import Recommendation
-    from kb.models.marge.quality import Verdict
+    from kb.models.marge.quality import Comparison
     from kb.papers import CodeLink, Skipped
     from kb.search.explain import Explanation
     from kb.search.searcher import Hit
@@ -217,7 +217,7 @@ class Examination:
 class MargeTraining:
     """What training a MARGE model gave."""
 
-    verdict: Verdict
+    comparison: Comparison
     """The model's quality beside that of the models there were."""
     installed: Path | None
     """The folder it was installed in; `None` if it was not better."""
@@ -227,11 +227,11 @@ class MargeTraining:
 
     def as_json(self) -> dict[str, Any]:
         """The result as `kb train marge --json` prints it."""
-        found = self.verdict
+        found = self.comparison
         return {
-            "mix": found.share,
-            "before": found.to_beat,
-            "best before": found.rival,
+            "mix": found.mix,
+            "before": found.baseline_quality,
+            "best before": found.baseline,
             "after": found.quality,
             "installed": found.better,
             "log": self.log,

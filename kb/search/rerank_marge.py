@@ -72,7 +72,7 @@ class MargeReranker:
     @single_threaded_torch()
     def information_gain(self, text: str, candidates: Sequence[str]) -> Vectors:
         """Mean over the tokens of text x of log p(x | z) − log p(x) for each of n candidates z, in nats per token, shape (n,)."""
-        shape = self._model.shape
+        shape = self._model.sizes
         target, *evidence = self._states.tokenize([text, *candidates])
         target = target[: shape.target_tokens]
         evidence = [tokens[: shape.evidence_tokens] for tokens in evidence]
@@ -84,7 +84,7 @@ class MargeReranker:
     @torch.inference_mode()
     def _log_likelihood(self, target: Tokens, evidence: Sequence[Tokens]) -> tuple[Vectors, np.float32]:
         """Mean log p(x | z) of each of n evidence papers z alone, shape (n,), and log p(x) without evidence."""
-        states = self._states.of([target, *evidence])
+        states = self._states.hidden_states([target, *evidence])
         lengths = [len(tokens) for tokens in (target, *evidence)]
         vectors = torch.stack([part.mean(dim=0) for part in torch.split(states.float(), lengths)])
         vectors = torch.nn.functional.normalize(vectors, dim=-1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from kb.models.registry import default_folder, find_trained
+from kb.models.registry import default_model_folder, find_marge_model
 from kb.search.rerank import CrossEncoderReranker, FeedbackReranker, Reranker, Texts
 
 
@@ -20,9 +20,9 @@ def load_reranker(texts: Texts, name: str | None = None) -> Reranker | None:
             return None
         case "feedback":
             return FeedbackReranker()
-        case _ if trained := find_trained(name):
+        case _ if trained := find_marge_model(name):
             from kb.search.rerank_marge import MargeReranker  # imports torch, which takes a second
 
-            return MargeReranker(FeedbackReranker(), trained, default_folder(), texts)
+            return MargeReranker(FeedbackReranker(), trained, default_model_folder(), texts)
         case _:
             return CrossEncoderReranker(name, texts)

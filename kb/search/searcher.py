@@ -15,8 +15,8 @@ from kb.errors import IdentifierError, ImpossibleError, ModelError, QueryError
 from kb.identifiers import paper_id, paper_url
 from kb.index.dense import DENSE_FILE, DenseIndex
 from kb.index.lexical import LEXICAL_FOLDER, LexicalIndex
-from kb.models.marge.encoder import Relevance
-from kb.models.registry import load_encoder, load_relevance
+from kb.models.marge.encoder import RelevanceModel
+from kb.models.registry import load_encoder, load_relevance_model
 from kb.papers import Card, CodeLink, Note, Paper, embedding_text, plain_text
 from kb.search.rerank import FacetReranker
 from kb.search.rerankers import load_reranker
@@ -70,7 +70,7 @@ class Hit:
 class Searcher:
     """Searches one generation. Safe to share between threads; close it when a newer generation is served."""
 
-    def __init__(self, generation: Generation, encoder: Encoder | None = None, relevance: Relevance | None = None) -> None:
+    def __init__(self, generation: Generation, encoder: Encoder | None = None, relevance: RelevanceModel | None = None) -> None:
         """Open the generation's indexes.
 
         The encoder is loaded at the first query with text, unless one is given: a search by examples needs none. `relevance`
@@ -80,7 +80,7 @@ class Searcher:
         self.generation = generation
         self.catalogue = generation.catalogue
         self._encoder = encoder
-        self.relevance = relevance or load_relevance(generation.manifest.model_fingerprint)
+        self.relevance = relevance or load_relevance_model(generation.manifest.model_fingerprint)
         self._retriever: Retriever | None = None
         if generation.manifest.embedded:
             dense = DenseIndex.read(generation.file(DENSE_FILE))
@@ -90,7 +90,7 @@ class Searcher:
             self._withdrawn = self.catalogue.withdrawn()
 
     @classmethod
-    def open(cls, home: Home, encoder: Encoder | None = None, relevance: Relevance | None = None) -> Searcher:
+    def open(cls, home: Home, encoder: Encoder | None = None, relevance: RelevanceModel | None = None) -> Searcher:
         """Open the current generation of a knowledge base. Arguments and errors as for the constructor."""
         generation = home.open()
         try:

@@ -1,4 +1,4 @@
-"""The papers that a model is trained on: texts, vectors, and shards within which they are evidence for each other."""
+"""The training corpus: texts, vectors, and shards within which papers are evidence for each other."""
 
 from __future__ import annotations
 
@@ -13,38 +13,44 @@ from kb.models.marge.pairs import Rows
 from kb.papers import embedding_text
 from kb.store import Catalogue
 
-_LEAST = 200  # papers below which there is too little to learn from and to measure with
-_HELD_OUT = 0.05  # share of the papers that training never sees, and at most so many:
-_MOST_HELD_OUT = 2000
+_MIN_PAPERS = 200  # fewer are too few to train and to measure with
+_HELD_OUT_SHARE = 0.05  # of the papers are kept from training
+_MAX_HELD_OUT = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """Texts and their unit vectors by row; row numbers of the shards, and of the papers that are kept for measuring."""
+    """Papers by row."""
 
     texts: list[str]
+    """Title and abstract of each of n papers."""
     vectors: Vectors
+    """The encoder's unit vectors, shape (n, d)."""
     shards: list[Rows]
+    """Rows of each shard of the training papers, each of shape (papers of the shard,)."""
     held_out: Rows
+    """Rows of the papers that are kept for measuring, shape (held out,)."""
 
 
 def read_corpus(catalogue: Catalogue, index: DenseIndex) -> Corpus:
-    """The papers with an abstract and a vector; shards are primary category × quarter.
+    """Read the papers that have an abstract and a vector; a shard is a primary category in a quarter.
 
-    Raises QueryError where there are too few.
+    Raises QueryError if there are fewer than 200.
     """
     papers = catalogue.abstracts()
     keys = np.asarray([paper.key for paper in papers], dtype=np.int64)
     embedded = index.rows_of(keys) >= 0
     papers = [papers[row] for row in np.flatnonzero(embedded).tolist()]
-    if len(papers) < _LEAST:
-        raise QueryError(f"Only {len(papers)} papers have an abstract and are embedded; training needs {_LEAST}. Ingest more.")
+    if len(papers) < _MIN_PAPERS:
+        raise QueryError(
+            f"Only {len(papers)} papers have an abstract and are embedded; training needs {_MIN_PAPERS}. Ingest more."
+        )
     random = np.random.default_rng(0)
-    held_out = np.sort(random.permutation(len(papers))[: min(_MOST_HELD_OUT, int(len(papers) * _HELD_OUT))])
-    kept_back = set(held_out.tolist())
+    held_out = np.sort(random.permutation(len(papers))[: min(_MAX_HELD_OUT, int(len(papers) * _HELD_OUT_SHARE))])
+    excluded = set(held_out.tolist())
     shards: dict[tuple[str, int, int], list[int]] = {}
     for row, paper in enumerate(papers):
-        if row not in kept_back:
+        if row not in excluded:
             shards.setdefault((paper.category, paper.year, paper.quarter), []).append(row)
     return Corpus(
         [embedding_text(paper.title, paper.abstract) for paper in papers],

@@ -1,4 +1,4 @@
-"""The trained retriever as an encoder: another one's vectors, adapted."""
+"""The MARGE retriever in numpy: as an encoder, and as a relevance model for comparing papers."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import numpy as np
 from kb.encode.bert_numpy import gelu
 from kb.encode.encoder import Encoder, Vectors
 from kb.errors import ModelError
-from kb.models.marge.weights import fingerprint, read_adapter, read_facts
+from kb.models.marge.weights import fingerprint, read_adapter, read_metadata
 
 
 class MargeEncoder:
-    """g, mixed with its start; computed by numpy, so that a search needs no torch.
+    """A base encoder whose vectors are interpolated with those of the adapter g. Computed by numpy: a search needs no torch.
 
-    Its vectors are a function of the other encoder's: what that one has embedded is never embedded again.
+    See DerivedEncoder: texts that the base encoder has embedded are not embedded again.
     """
 
     def __init__(self, base: Encoder, folder: Path, model_id: str) -> None:
-        """Raises ModelError where the folder holds no model that was trained over this encoder."""
-        facts = read_facts(folder)
-        if facts.encoder != base.fingerprint:
+        """Read the adapter. Raises ModelError if the folder holds no model, or one that was trained over another encoder."""
+        metadata = read_metadata(folder)
+        if metadata.encoder != base.fingerprint:
             raise ModelError(
-                f"The model in {folder} was trained over another encoder ({facts.encoder[:12]}) than {base.model_id} "
+                f"The model in {folder} was trained over another encoder ({metadata.encoder[:12]}) than {base.model_id} "
                 f"({base.fingerprint[:12]}). Train anew: `kb train marge`."
             )
         self.base = base
@@ -33,52 +33,54 @@ class MargeEncoder:
         self.dimension = base.dimension
         self.fingerprint = fingerprint(folder, base.fingerprint)
         self._adapter = read_adapter(folder)
-        self._mix = facts.mix
+        self._mix = metadata.mix
 
     def encode(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> Vectors:
         """See Encoder.encode."""
         return self.derive(self.base.encode(texts, progress))
 
     def encode_query(self, texts: Sequence[str]) -> Vectors:
-        """See Encoder.encode_query: the base encoder's query vectors, adapted as those of papers are."""
+        """See Encoder.encode_query: the base encoder's query vectors, adapted."""
         return self.derive(self.base.encode_query(texts))
 
     def derive(self, vectors: Vectors) -> Vectors:
-        """The vectors of texts from those that the other encoder gave them, shape (n, d)."""
-        return mixed(vectors, adapted(vectors, self._adapter), self._mix)
+        """Adapt the base encoder's vectors; both have shape (n, d)."""
+        return interpolate(vectors, apply_adapter(vectors, self._adapter), self._mix)
 
 
 @dataclass(frozen=True, slots=True)
-class Relevance:
-    """How a trained model compares papers: f(x, z) = cos(g(x), g(z)), and the β that sharpens it."""
+class RelevanceModel:
+    """Relevance of papers to each other in a trained model: f(x, z) = cos(g(x), g(z)), and its scale β."""
 
     beta: float
+    """β, the inverse temperature of the softmax over f."""
     weights: dict[str, Vectors] | None
-    """Those of g; None leaves the vectors as they are."""
+    """Weights of g by name; None if g is the identity."""
 
     @classmethod
-    def read(cls, folder: Path, encoder: str) -> Relevance:
-        """`encoder` is the fingerprint of that which the vectors are of; g is for those alone that the model was trained over.
+    def read(cls, folder: Path, encoder: str) -> RelevanceModel:
+        """Read the model of a folder, for vectors of the encoder with this fingerprint.
 
-        Raises ModelError where the folder holds no model.
+        g is the identity for any other encoder than the one that the model was trained over. Raises ModelError if the folder
+        holds no model.
         """
-        facts = read_facts(folder)
-        return cls(facts.beta, read_adapter(folder) if facts.encoder == encoder else None)
+        metadata = read_metadata(folder)
+        return cls(metadata.beta, read_adapter(folder) if metadata.encoder == encoder else None)
 
     def adapt(self, vectors: Vectors) -> Vectors:
-        """g of the encoder's vectors, shape (n, d)."""
-        return vectors if self.weights is None else adapted(vectors, self.weights)
+        """g of the encoder's vectors; both have shape (n, d)."""
+        return vectors if self.weights is None else apply_adapter(vectors, self.weights)
 
 
-def adapted(vectors: Vectors, weights: dict[str, Vectors]) -> Vectors:
-    """g of the encoder's vectors, as kb.models.marge.model.Adapter computes it; shape (n, d)."""
+def apply_adapter(vectors: Vectors, weights: dict[str, Vectors]) -> Vectors:
+    """g of the encoder's vectors, as `kb.models.marge.model.Adapter` computes it; both have shape (n, d)."""
     scale = np.float32(vectors.shape[1] ** 0.5)
     inner = gelu(np.asarray(vectors * scale @ weights["adapter.down.weight"].T + weights["adapter.down.bias"], dtype=np.float32))
     return _unit(vectors + (inner @ weights["adapter.up.weight"].T + weights["adapter.up.bias"]) / scale)
 
 
-def mixed(start: Vectors, vectors: Vectors, mix: float) -> Vectors:
-    """The unit vectors that lie so far on the way from the start, shape (n, d)."""
+def interpolate(start: Vectors, vectors: Vectors, mix: float) -> Vectors:
+    """`(1 - mix) * start + mix * vectors`, scaled to unit length; all of shape (n, d)."""
     return _unit((1 - mix) * start + mix * vectors)
 
 

@@ -1,4 +1,4 @@
-"""The encoder's tokens and the state of each: what the decoder reads."""
+"""Token ids and last hidden states of a frozen BERT encoder: the decoder's inputs."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from kb.errors import ModelError
 
 
 class TokenStates:
-    """A BERT model as it is: frozen, without dropout, token by token."""
+    """A frozen BERT encoder without dropout."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises ModelError where the folder holds no model of that architecture."""
+        """Load the encoder, on the GPU if there is one. Raises ModelError if the folder holds another architecture."""
         try:
             self._tokens = Bert(folder)
         except UnsupportedArchitecture as error:
@@ -32,14 +32,15 @@ class TokenStates:
         model: Any = BertModel.from_pretrained(folder, dtype=torch.bfloat16, add_pooling_layer=False)
         self._model = model.to(self.device).eval()
         self.words = torch.from_numpy(self._tokens.word_embeddings)
+        """Word embeddings, shape (tokens, d)."""
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
-        """Token ids of every text, the special ones included, cut at the encoder's limit."""
+        """Token ids of each text with special tokens, truncated at the encoder's limit."""
         return self._tokens.tokenize(texts)
 
     @torch.inference_mode()
-    def of(self, texts: Sequence[Tokens]) -> Tensor:
-        """State of every token of these texts, one text after the other, shape (sum of their tokens, d), in bfloat16."""
+    def hidden_states(self, texts: Sequence[Tokens]) -> Tensor:
+        """Last hidden states of the tokens of all texts, concatenated, shape (tokens of all texts, d), bfloat16."""
         lengths = torch.tensor([len(tokens) for tokens in texts])
         padded = torch.zeros(len(texts), int(lengths.max()), dtype=torch.long)
         mask = torch.arange(padded.shape[1])[None] < lengths[:, None]
@@ -49,7 +50,7 @@ class TokenStates:
         return states[mask]
 
     def vectors(self, texts: Sequence[Tokens]) -> NDArray[np.float32]:
-        """The unit vectors of these texts, shape (n, d): the mean of their tokens' states."""
-        parts = torch.split(self.of(texts).float(), [len(tokens) for tokens in texts])
+        """Unit vectors of n texts, shape (n, d): the means of their hidden states."""
+        parts = torch.split(self.hidden_states(texts).float(), [len(tokens) for tokens in texts])
         means = torch.stack([part.mean(dim=0) for part in parts])
         return np.asarray(torch.nn.functional.normalize(means, dim=-1).cpu().numpy(), dtype=np.float32)

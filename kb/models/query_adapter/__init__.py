@@ -1,4 +1,4 @@
-"""The query side of the default encoder, trained apart: questions are brought near to the papers that answer them.
+"""A LoRA adapter of the default encoder for queries, trained to move a query's vector towards the papers that answer it.
 
-The vectors of papers stay what they are, so that nothing has to be embedded anew. See MODEL_CARD.md.
+Vectors of papers are not changed, so nothing has to be embedded again. See MODEL_CARD.md.
 """

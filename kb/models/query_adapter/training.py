@@ -1,8 +1,8 @@
-"""Training: a query is brought near to the papers that answer it, among all papers of its collection.
+"""Trains the query adapter: cross-entropy of the relevant papers under a softmax over all papers of the collection.
 
-Only the query side moves. Karpukhin et al. 2020 (DPR, arXiv 2004.04906) for two sides; Zhan et al. 2021 (ADORE, arXiv 2104.08051)
-for training that of queries over the whole collection, whose vectors stay; Hu et al. 2021 (LoRA, arXiv 2106.09685) for changes of
-low rank.
+Karpukhin et al. 2020 (DPR, arXiv 2004.04906) for separate query and document encoders; Zhan et al. 2021 (ADORE, arXiv 2104.08051)
+for training the query encoder over the whole collection with fixed document vectors; Hu et al. 2021 (LoRA, arXiv 2106.09685) for
+the low-rank adapter.
 """
 
 from __future__ import annotations
@@ -26,72 +26,78 @@ from kb.progress import NoProgress, Progress
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
-    """A query to learn from."""
+class TrainingQuery:
+    """One training query."""
 
     text: str
-    answers: NDArray[np.int64]
-    """Rows of the papers that answer it, shape (at least 1,)."""
-    own: int | None = None
-    """Row of the paper that the query is made from: neither an answer nor a wrong one."""
+    relevant: NDArray[np.int64]
+    """Rows of the relevant papers, shape (at least 1,)."""
+    source: int | None = None
+    """Row of the paper that the query is made from, which is left out of the softmax."""
 
 
 @dataclass(frozen=True, slots=True)
-class Collection:
-    """Papers, by their unit vectors of shape (n, d), with queries about them."""
+class TrainingSet:
+    """A collection of papers and training queries over it."""
 
     vectors: Vectors
-    examples: Sequence[Example]
+    """Unit vectors of the papers, shape (n, d)."""
+    queries: Sequence[TrainingQuery]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """Everything that a training run is determined by, beside its collections."""
+class TrainingConfig:
+    """Hyperparameters of a training run."""
 
     rank: int = 16
+    """Rank of the LoRA matrices."""
     steps: int = 300
-    batch: int = 32
-    """Queries of each collection a step."""
-    rate: float = 5e-4
+    batch_size: int = 32
+    """Queries of each training set in a step."""
+    learning_rate: float = 5e-4
+    """Peak learning rate."""
     temperature: float = 0.05
-    share: float = 0.85
-    """Of what was learned so much is kept: queries unlike those learned from fare better nearer to the start (Wortsman et al.
-    2022, Robust fine-tuning of zero-shot models, arXiv 2109.01903)."""
+    """Temperature of the softmax over cosines."""
+    scale: float = 0.85
+    """Factor of the trained weights when they are written: interpolation with the encoder alone generalises better (WiSE-FT,
+    Wortsman et al. 2022, Robust fine-tuning of zero-shot models, arXiv 2109.01903)."""
     seed: int = 0
 
 
-class QuerySide(nn.Module):
-    """The encoder with changes of low rank to each matrix of its layers, which begin at nothing."""
+class QueryAdapter(nn.Module):
+    """The encoder with LoRA matrices in each linear layer, initialised to the encoder itself."""
 
     def __init__(self, folder: Path, rank: int) -> None:
-        """Raises UnsupportedArchitecture where the folder holds another model than kb.encode.bert_numpy computes."""
+        """Load the encoder. Raises UnsupportedArchitecture if kb.encode.bert_numpy cannot compute it."""
         super().__init__()
         self._tokens = Bert(folder)
         logging.set_verbosity_error()  # type: ignore[no-untyped-call]
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         model: Any = BertModel.from_pretrained(folder, add_pooling_layer=False)
         self._model = model.requires_grad_(False).eval()
-        self._changed = {name: _Changed(part, rank) for name, part in self._model.named_modules() if isinstance(part, nn.Linear)}
-        for name, part in self._changed.items():
+        self._adapted = {
+            name: _LoraLinear(part, rank) for name, part in self._model.named_modules() if isinstance(part, nn.Linear)
+        }
+        for name, part in self._adapted.items():
             parent, _, own = name.rpartition(".")
             setattr(self._model.get_submodule(parent), own, part)
 
     def forward(self, texts: Sequence[str]) -> Tensor:
-        """The unit vectors of texts, shape (len(texts), d): the mean of their tokens' states."""
+        """Encode texts: unit vectors, shape (texts, d), the means of their last hidden states."""
         tokens = self._tokens.tokenize(texts)
         padded, mask = _padded(tokens)
         states = self._model(input_ids=padded, attention_mask=mask).last_hidden_state
         return functional.normalize((states * mask[:, :, None]).sum(dim=1), dim=-1)
 
-    def changes(self, share: float = 1.0) -> LoraWeights:
-        """So much of what was learned so far."""
+    def lora_weights(self, scale: float = 1.0) -> LoraWeights:
+        """LoRA matrices by layer, times a factor."""
         return {
-            name: (part.down.detach().numpy().copy(), (share * part.up.detach()).numpy()) for name, part in self._changed.items()
+            name: (part.down.detach().numpy().copy(), (scale * part.up.detach()).numpy()) for name, part in self._adapted.items()
         }
 
 
-class _Changed(nn.Module):
-    """A linear layer and a change to it."""
+class _LoraLinear(nn.Module):
+    """A frozen linear layer with a trained low-rank correction."""
 
     def __init__(self, layer: nn.Linear, rank: int) -> None:
         super().__init__()
@@ -103,59 +109,69 @@ class _Changed(nn.Module):
         return cast(Tensor, self._layer(states)) + functional.linear(functional.linear(states, self.down), self.up)
 
 
-def train(folder: Path, collections: Sequence[Collection], plan: Plan, progress: Progress | None = None) -> QuerySide:
-    """Trains the query side of the model in the folder. The same arguments give the same changes on one machine."""
+def train(
+    folder: Path, training_sets: Sequence[TrainingSet], config: TrainingConfig, progress: Progress | None = None
+) -> QueryAdapter:
+    """Train a query adapter of the encoder in a folder. The same arguments give the same weights on one machine.
+
+    Raises UnsupportedArchitecture if the folder holds another architecture.
+    """
     progress = progress or NoProgress()
-    torch.manual_seed(plan.seed)
-    random = np.random.default_rng(plan.seed)
-    side = QuerySide(folder, plan.rank)
-    optimizer = torch.optim.AdamW([p for p in side.parameters() if p.requires_grad], lr=plan.rate, weight_decay=0.01)
-    turns = [_Turn(collection, random) for collection in collections]
-    progress.start("Training", plan.steps, "steps")
-    for step in range(1, plan.steps + 1):
+    torch.manual_seed(config.seed)
+    random = np.random.default_rng(config.seed)
+    adapter = QueryAdapter(folder, config.rank)
+    optimizer = torch.optim.AdamW(
+        [p for p in adapter.parameters() if p.requires_grad], lr=config.learning_rate, weight_decay=0.01
+    )
+    samplers = [_QuerySampler(training_set, random) for training_set in training_sets]
+    progress.start("Training", config.steps, "steps")
+    for step in range(1, config.steps + 1):
         for settings in optimizer.param_groups:
-            settings["lr"] = plan.rate * min(step / max(1, plan.steps // 16), 1 - 0.9 * (step - 1) / plan.steps)
+            settings["lr"] = config.learning_rate * min(step / max(1, config.steps // 16), 1 - 0.9 * (step - 1) / config.steps)
         optimizer.zero_grad()
-        for turn in turns:
-            batch = turn.take(plan.batch)
-            loss(side([example.text for example in batch]), torch.from_numpy(turn.vectors), batch, plan.temperature).backward()  # type: ignore[no-untyped-call]
+        for sampler in samplers:
+            batch = sampler.sample(config.batch_size)
+            loss(
+                adapter([query.text for query in batch]), torch.from_numpy(sampler.vectors), batch, config.temperature
+            ).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         progress.advance(1)
-    return side
+    return adapter
 
 
-def loss(queries: Tensor, papers: Tensor, examples: Sequence[Example], temperature: float) -> Tensor:
-    """Cross-entropy of the answers of each query, all alike, under the softmax of its cosines to all papers over the temperature.
+def loss(vectors: Tensor, papers: Tensor, queries: Sequence[TrainingQuery], temperature: float) -> Tensor:
+    """Mean cross-entropy of the relevant papers, equally weighted, under softmax(cosine / temperature) over all papers.
 
-    `queries` of shape (len(examples), d), `papers` of shape (n, d), both of unit length. The mean over the queries.
+    `vectors`, those of the queries, has shape (queries, d), `papers` (n, d); both hold unit vectors. A scalar.
     """
-    logits = queries @ papers.T / temperature
-    wanted = torch.zeros_like(logits)
-    for row, example in enumerate(examples):
-        wanted[row, example.answers] = 1 / len(example.answers)
-        if example.own is not None:
-            logits[row, example.own] = -1e4
-    return -(wanted * functional.log_softmax(logits, dim=1)).sum(dim=1).mean()
+    logits = vectors @ papers.T / temperature
+    target = torch.zeros_like(logits)
+    for row, query in enumerate(queries):
+        target[row, query.relevant] = 1 / len(query.relevant)
+        if query.source is not None:
+            logits[row, query.source] = -1e4
+    return -(target * functional.log_softmax(logits, dim=1)).sum(dim=1).mean()
 
 
-class _Turn:
-    """The queries of a collection, over and over, each time in another order."""
+class _QuerySampler:
+    """Samples the queries of a training set without replacement, reshuffled in each epoch."""
 
-    def __init__(self, collection: Collection, random: np.random.Generator) -> None:
-        self.vectors = collection.vectors
-        self._examples = collection.examples
+    def __init__(self, training_set: TrainingSet, random: np.random.Generator) -> None:
+        self.vectors = training_set.vectors
+        self._queries = training_set.queries
         self._random = random
         self._waiting: list[int] = []
 
-    def take(self, number: int) -> list[Example]:
+    def sample(self, number: int) -> list[TrainingQuery]:
+        """The next queries, as many as asked for."""
         while len(self._waiting) < number:
-            self._waiting += self._random.permutation(len(self._examples)).tolist()
+            self._waiting += self._random.permutation(len(self._queries)).tolist()
         taken, self._waiting = self._waiting[:number], self._waiting[number:]
-        return [self._examples[row] for row in taken]
+        return [self._queries[row] for row in taken]
 
 
 def _padded(tokens: Sequence[Tokens]) -> tuple[Tensor, Tensor]:
-    """Ids and a mask, 1 where there is a token, both of shape (texts, tokens of the longest)."""
+    """Token ids padded with 0, and a mask that is 1 for tokens, both of shape (texts, tokens of the longest)."""
     lengths = torch.tensor([len(each) for each in tokens])
     mask = (torch.arange(int(lengths.max()))[None] < lengths[:, None]).long()
     padded = torch.zeros_like(mask)

@@ -1,4 +1,4 @@
-"""What was trained, on disk: changes of low rank to the encoder's matrices, in half precision."""
+"""Reads and writes the LoRA matrices of a query adapter: one safetensors file in float16."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from kb.encode.bert_numpy import LoraWeights
 from kb.errors import ModelError
 from kb.files import replace_file
 
-#: The changes that come with the product.
-SHIPPED = Path(__file__).parent / "trained" / "query.safetensors"
+#: The query adapter that comes with the program.
+BUNDLED = Path(__file__).parent / "trained" / "query.safetensors"
 _ENCODER = "encoder"
 
 
-def write(path: Path, changes: LoraWeights, encoder: str) -> None:
-    """Writes changes to the encoder of that fingerprint, under a temporary name first: the file is whole or not there."""
+def write_query_adapter(path: Path, lora: LoraWeights, encoder: str) -> None:
+    """Write the adapter of the encoder with this fingerprint, atomically. Raises OSError if it cannot be written."""
     tensors = {
         f"{name}.{part}": np.ascontiguousarray(factor, dtype=np.float16)
-        for name, factors in changes.items()
+        for name, factors in lora.items()
         for part, factor in zip(("down", "up"), factors, strict=True)
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, save(tensors, metadata={_ENCODER: encoder}))
 
 
-def read(path: Path, encoder: str) -> LoraWeights | None:
-    """The changes in a file; None where they are to another encoder than that of this fingerprint.
+def read_query_adapter(path: Path, encoder: str) -> LoraWeights | None:
+    """Read an adapter; None if it belongs to another encoder than the one with this fingerprint.
 
-    Raises ModelError where the file cannot be read.
+    Raises ModelError if the file cannot be read.
     """
     try:
         with safe_open(path, framework="numpy") as file:

@@ -18,6 +18,8 @@ class Report:
     counts: dict[str, int] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
     """The first 1,000; `counts["skipped"]` is the number of all."""
+    left_out: list[Skipped] = field(default_factory=list)
+    """What was read and holds nothing to bring in, such as a page about no paper; the first thousand. No failure."""
     span: str = ""
     """Requested period, such as `2026-03-01..2026-03-09`."""
     requests: int = 0
@@ -39,11 +41,18 @@ class Report:
         if len(self.skipped) < _MAX_SKIPPED:
             self.skipped.append(Skipped(source, line, reason))
 
+    def leave_out(self, source: str, line: int, reason: str) -> None:
+        """Something that was read and is not what the job brings in."""
+        self.count("without a paper", 1)
+        if len(self.left_out) < _MAX_SKIPPED:
+            self.left_out.append(Skipped(source, line, reason))
+
     def add(self, other: Report) -> None:
         """Add the counts and skipped records of another report."""
         for name, n in other.counts.items():
             self.count(name, n)
         self.skipped += other.skipped[: _MAX_SKIPPED - len(self.skipped)]
+        self.left_out += other.left_out[: _MAX_SKIPPED - len(self.left_out)]
 
     @classmethod
     def combine(cls, reports: Sequence[Report]) -> Report:

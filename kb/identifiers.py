@@ -47,8 +47,29 @@ _ARXIV_HOSTS = {
     "huggingface.co": r"/papers/",
     "hf.co": r"/papers/",
     "scirate.com": r"/(?:arxiv/)?",
+    "papers.cool": r"/arxiv/",
+    "semanticscholar.org": r"/arxiv/",
+    "api.semanticscholar.org": r"/arxiv:",
+    "emergentmind.com": r"/papers/",
+    "xxx.lanl.gov": r"/(?:abs|pdf|ps)/",
+    "arxiv-sanity.com": r"/",
+    "arxiv-sanity-lite.com": r"/",
 }
+_ARXIV_MIRROR = re.compile(
+    r"(?:[a-z]{2}|www|export|lanl|browse|beta|static|xxx\.itp\.ac)\.arxiv\.org|arxiv\.org\.\w+", re.IGNORECASE
+)
 _DOI = re.compile(r"10\.\d{4,9}/\S+")
+# A DOI in a publisher's address, and what may follow it there.
+_DOI_IN_PATH = re.compile(
+    r"/(?:doi|articles?|chapter|book|content(?:/pdf|/early)?|abstract|prl|pra|prb|pre|prx|protocol|referencework|reference|lookup)"
+    r"/(?:\w+/)?(?:\w+/)?(10\.\d{4,9}/[^\s?#]+)",
+    re.IGNORECASE,
+)
+_AFTER_DOI = re.compile(
+    r"(?:v\d{1,2})?(?:\.(?:full|abstract|short|article-info|supplementary-material))?(?:[.-]?full)?(?:\.text)?(?:\.pdf|\.html?)?"
+    r"(?:/(?:full|pdf|meta|abstract|html?|epub|summary|fulltext|references|pdf/\S*|full/html))?/*$",
+    re.IGNORECASE,
+)
 _OPENREVIEW_ID = re.compile(r"[A-Za-z0-9_-]{6,40}")
 _TRAILING_PUNCTUATION = ".,;:!?'\"”’»)]}>*"
 
@@ -94,6 +115,11 @@ class ArxivId:
         return self.identifier + (f"v{self.version}" if self.version else "")
 
 
+# Blanks and controls, signs that no address has, zero-width and bidirectional controls with which an address shows as another,
+# and halves of characters.
+_UNFIT = re.compile(r"""[\x00-\x20\x7f-\x9f<>"\\^`{|}\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]""")
+
+
 def clean_url(text: str) -> str:
     """Validate and normalise a web address.
 
@@ -103,7 +129,7 @@ def clean_url(text: str) -> str:
     url = text.strip()
     if url.startswith("//"):
         url = "https:" + url
-    if any(ord(c) <= 32 or 0x7F <= ord(c) <= 0x9F or c in '<>"\\^`{|}' or _is_invisible(c) for c in url):
+    if _UNFIT.search(url):
         raise IdentifierError(f"{text!r} has characters that no web address may have")
     try:
         parts = urlsplit(url)
@@ -117,14 +143,6 @@ def clean_url(text: str) -> str:
         raise IdentifierError(f"{text!r} names no public host")
     netloc = host if port in (None, 80, 443) else f"{host}:{port}"
     return urlunsplit((parts.scheme.lower(), netloc, parts.path, parts.query, parts.fragment))
-
-
-def _is_invisible(character: str) -> bool:
-    """Whether a character is zero-width, a bidirectional control or a lone surrogate, which make an address look like another."""
-    code = ord(character)
-    if 0xD800 <= code <= 0xDFFF:
-        return True
-    return 0x200B <= code <= 0x200F or 0x2028 <= code <= 0x202E or 0x2060 <= code <= 0x2069 or code == 0xFEFF
 
 
 def paper_id(text: str) -> str:
@@ -173,14 +191,18 @@ def _doi_paper_id(doi: str) -> str:
 def _paper_id_of_url(text: str) -> str:
     url = clean_url(text)
     parts = urlsplit(url)
+    if parts.hostname == "web.archive.org" and (kept := re.match(r"/web/\w+/(https?:/{1,2}\S+)", unquote(parts.path))):
+        address = re.sub(r"^(https?):/+", r"\1://", kept[1])
+        return _paper_id_of_url(f"{address}?{parts.query}" if parts.query else address)
     host = re.sub(r"^(?:www\d?|export|m)\.", "", parts.hostname or "")
+    host = "arxiv.org" if _ARXIV_MIRROR.fullmatch(host) else host
     path = unquote(parts.path)
-    if (prefix := _ARXIV_HOSTS.get(host)) and (start := re.match(prefix, path)):
+    if (prefix := _ARXIV_HOSTS.get(host)) and (start := re.match(prefix, path, re.IGNORECASE)):
         rest = re.sub(r"(?:\.pdf)?/*$", "", path[start.end() :], flags=re.IGNORECASE)
         found = _ARXIV_FORM.match(rest)
         if found:
             return ArxivId.parse(found[0]).paper_id
-    if host == "openreview.net" and parts.path.rstrip("/") in {"/forum", "/pdf", "/note"}:
+    if host == "openreview.net" and parts.path.rstrip("/") in {"/forum", "/pdf", "/note", "/attachment"}:
         identifier = dict(parse_qsl(parts.query)).get("id", "")
         if _OPENREVIEW_ID.fullmatch(identifier):
             return f"openreview:{identifier}"
@@ -188,10 +210,53 @@ def _paper_id_of_url(text: str) -> str:
         return _doi_paper_id(path.lstrip("/"))
     if host == "nature.com" and (article := re.fullmatch(r"/articles/([a-z0-9.-]+?)(?:\.pdf)?/*", path)):
         return f"doi:10.1038/{article[1]}"
-    publisher = re.search(r"/(?:doi|article|chapter|book|content/pdf)/(?:(?:abs|full|pdf|epdf|epub)/)?(10\.\d{4,9}/\S+)", path)
-    if publisher:
-        return _doi_paper_id(re.sub(r"\.pdf$", "", publisher[1]).rstrip("/"))
+    query = dict(parse_qsl(parts.query))
+    in_query = next((query[name] for name in ("id", "doi") if _DOI.fullmatch(query.get(name, ""))), "")
+    if in_query or (publisher := _DOI_IN_PATH.search(path)):
+        doi = in_query or publisher[1]
+        # Only where a DOI is known to end there: some hold `/full` or `.pdf` themselves, none of these publishers' does.
+        return _doi_paper_id(_AFTER_DOI.sub("", doi) or doi)
+    if page := _publishers_page(host, path, query):
+        return page
     return f"url:{canonical_url(url)}"
+
+
+# Publishers with several addresses for a paper: a pattern of host and path, and what the one form of them is made of.
+_PUBLISHERS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), form)
+    for pattern, form in (
+        (r"pubmed\.ncbi\.nlm\.nih\.gov/(\d+)|ncbi\.nlm\.nih\.gov/(?:m/)?pubmed/(\d+)|europepmc\.org/\w+/med/(\d+)",
+         "url:https://pubmed.ncbi.nlm.nih.gov/{}"),
+        (r"(?:(?:pmc\.)?ncbi\.nlm\.nih\.gov(?:/pmc)?|europepmc\.org)/articles?/(?:pmc/)?pmc(\d+)", "url:https://pmc.ncbi.nlm.nih.gov/articles/PMC{}"),
+        (r"ieeexplore\.ieee\.org/(?:abstract/)?(?:document|abstract)/(\d+)", "url:https://ieeexplore.ieee.org/document/{}"),
+        (r"(?:aclanthology\.(?:org|info)|aclweb\.org/anthology|aclanthology\.coli\.uni-saarland\.de)(?:/papers)?/(?:[a-z]/[a-z]\d\d/)?"
+         r"([a-z]\d\d-\d{4}|\d{4}\.[a-z0-9]+-[a-z0-9]+\.\d+)(?:v\d)?(?:/.*|\.(?:pdf|bib))?$", "url:https://aclanthology.org/{}"),
+        (r"proceedings\.mlr\.press/(v\d+)/([a-z0-9-]+?)(?:/.*|\.(?:html|pdf))?$", "url:https://proceedings.mlr.press/{}/{}.html"),
+        (r"(?:papers|proceedings)\.n(?:eur)?ips\.cc/paper(?:_files/paper)?/(\d{4})/(?:hash|file)/([0-9a-f]{32})",
+         "url:https://proceedings.neurips.cc/paper/{}/hash/{}"),
+        (r"(?:papers|proceedings)\.n(?:eur)?ips\.cc/paper/(\d+-[\w-]+?)(?:\.pdf)?/*$", "url:https://papers.nips.cc/paper/{}"),
+        (r"openaccess\.thecvf\.com/(content\w*(?:/\w+)?)/(?:papers|html)/(?:w\d+/)?([\w.-]+?)(?:\.pdf|\.html)?$",
+         "url:https://openaccess.thecvf.com/{}/html/{}.html"),
+        (r"jmlr\.org/papers/v(?:olume)?(\d+)/([a-z0-9-]+?)(?:/.*|\.(?:html|pdf))?$", "url:https://jmlr.org/papers/v{}/{}.html"),
+        (r"semanticscholar\.org/paper/(?:[^/]+/)?([0-9a-f]{40})", "url:https://www.semanticscholar.org/paper/{}"),
+        (r"(?:papers\.)?ssrn\.com/abstract=(\d+)", "doi:10.2139/ssrn.{}"),
+        (r"sciencedirect\.com/science/article/(?:abs/)?pii/(\w+)|linkinghub\.elsevier\.com/retrieve/pii/(\w+)",
+         "url:https://www.sciencedirect.com/science/article/pii/{}"),
+        (r"mdpi\.com/(\d{4}-\d{3}[\dx])/(\d+)/(\d+)/(\d+)(?:/.*)?$", "url:https://www.mdpi.com/{}/{}/{}/{}"),
+    )
+)  # fmt: skip
+
+
+def _publishers_page(host: str, path: str, query: dict[str, str]) -> str:
+    """The canonical id of a paper at a publisher that has several addresses for it; '' for any other page."""
+    if host == "ieeexplore.ieee.org" and query.get("arnumber", "").isdigit():
+        return f"url:https://ieeexplore.ieee.org/document/{query['arnumber'].lstrip('0')}"
+    if host == "papers.ssrn.com" and query.get("abstract_id", "").isdigit():
+        return f"doi:10.2139/ssrn.{query['abstract_id']}"
+    for pattern, form in _PUBLISHERS:
+        if match := pattern.match(host + path):
+            return form.format(*(group for group in match.groups() if group))
+    return ""
 
 
 def canonical_url(text: str) -> str:

@@ -9,6 +9,8 @@ from typing import Literal
 
 Origin = Literal["arxiv", "notes"]
 MentionKind = Literal["paper", "repository", "project", "web"]
+#: Where a title comes from, the best source first; '' where nothing is known of it.
+TitleSource = Literal["arxiv", "bibliography", "metadata", "heading", "item", "link", "file", ""]
 #: Version of `embedding_text`; part of the key of every stored vector, so a new recipe embeds anew.
 TEXT_RECIPE = "title. body/1"
 
@@ -111,6 +113,9 @@ class Mention:
     line: int
     stars: int | None = None
     remark: str = ""
+    confidence: float = 0.0
+    """Of a repository in a note: how sure it is that it is the paper's own, from 0 to 1."""
+    evidence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,7 @@ class Note:
     section: str = ""
     tags: tuple[str, ...] = ()
     mentions: tuple[Mention, ...] = ()
+    title_source: TitleSource = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -545,8 +545,6 @@ def test_the_real_reading_list_in_tables() -> None:
 @pytest.mark.parametrize(
     ("text", "line", "reason"),
     [
-        ("", 1, "the document is empty"),
-        ("just text\n", 1, "no paper was found"),
         ("---\ntitle: [broken\n---\ntext\n", 2, "the front matter is no YAML"),
         ("---\n- a list\n---\ntext\n", 1, "holds no `key: value` pairs"),
         ("---\ntitle: x\n\ntext\n", 1, "the front matter is never closed"),
@@ -567,6 +565,12 @@ def test_the_real_reading_list_in_tables() -> None:
 def test_what_cannot_be_read_is_reported_with_its_line(text: str, line: int, reason: str) -> None:
     document = parse_document(text, "x")
     assert any(s.line == line and reason in s.reason and s.source == "x" for s in document.skipped), document.skipped
+
+
+@pytest.mark.parametrize(("text", "reason"), [("", "the document is empty"), ("just text\n", "no paper was found in the document")])
+def test_a_document_without_a_paper_is_no_failure(text: str, reason: str) -> None:
+    document = parse_document(text, "x")
+    assert (document.notes, document.skipped, document.no_paper) == ((), (), reason)
 
 
 def test_a_heading_with_an_odd_link_keeps_its_note() -> None:
@@ -635,7 +639,7 @@ def test_no_mutation_of_a_document_breaks_the_reader() -> None:
                 assert paper_id(note.paper_id) == note.paper_id
         assert all(1 <= mention.line <= lines for mention in document.mentions)
         assert all(1 <= skipped.line <= lines for skipped in document.skipped)
-        assert document.notes or document.skipped
+        assert document.notes or document.skipped or document.no_paper
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,7 @@ def _add_note(page: Page, title_line: int, summary: int, stop: int, title: str, 
         body=_body(page.lines[summary:text_end]),
         section=section,
         links=page.links(summary, end),
+        source="heading",
     )
 
 

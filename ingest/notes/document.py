@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ingest.notes.cited import add_cited
 from ingest.notes.digest import read_digest
 from ingest.notes.findings import Findings
-from ingest.notes.frontmatter import meta_text, read_front_matter
-from ingest.notes.headings import document_heading, heading_words, read_headings
-from ingest.notes.links import pieces
-from ingest.notes.lists import holds_paper_list, read_lists
-from ingest.notes.newsletter import holds_newsletter, is_furniture, read_newsletter
-from ingest.notes.page import Page, Region, read_page
+from ingest.notes.heads import SEPARATORS
+from ingest.notes.inline import Link, has_hint
+from ingest.notes.newsletter import holds_newsletter, is_furniture, read_newsletter, split_stars
+from ingest.notes.one_paper import add_linked_by_front_matter, note_without_link
+from ingest.notes.outline import Outline, add_entries, document_heading, heading_words, read_outline
+from ingest.notes.page import Node, Page, Region, read_page
 from ingest.notes.tables import holds_paper_table, read_tables
 from ingest.notes.titles import clean_title
 from kb.errors import SourceError
 from kb.papers import Mention, Note, Skipped
 
-_SUFFIXES = frozenset({".md", ".markdown", ".txt"})
 _LONGEST_TITLE = 250
 
 
@@ -34,25 +34,8 @@ class Document:
     """Links beside the notes, such as repositories listed on their own."""
     skipped: tuple[Skipped, ...]
     """What could not be read."""
-
-
-def note_files(path: Path) -> list[Path]:
-    """The file itself, or the notes below a folder in order; hidden files and folders are left out.
-
-    Raises SourceError where the path does not exist or has no notes below it.
-    """
-    if not path.exists():
-        raise SourceError(f"{path}: there is no such file or folder")
-    if not path.is_dir():
-        return [path]
-    found: list[Path] = []
-    for folder, folders, files in os.walk(path):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        visible = (Path(folder, name) for name in files if not name.startswith("."))
-        found += [file for file in visible if file.suffix.lower() in _SUFFIXES]
-    if not found:
-        raise SourceError(f"{path}: no notes below this folder; they are looked for in .md, .markdown and .txt files")
-    return sorted(found)
+    no_paper: str = ""
+    """Why there is no note on a paper in it, with its line; empty where there is one."""
 
 
 def read_document(path: Path, source: str | None = None) -> Document:
@@ -85,47 +68,72 @@ def parse_document(text: str, source: str) -> Document:
     page = read_page(text)
     for problem in page.problems:
         findings.skip(problem.line, problem.reason)
-    if not read_front_matter(page, findings):
-        for region in read_headings(page, findings, lambda region: _holds_papers(page, region)):
-            _read_region(page, region, findings)
+    if not add_linked_by_front_matter(page, findings):
+        outline = Outline(page, page.meta.title, lambda region: _holds_papers(page, region))
+        if not note_without_link(outline, page, findings, source):
+            for region, entries in read_outline(outline, findings):
+                if not region.is_heading:
+                    for read in (read_tables, read_newsletter, read_digest):
+                        read(page, region, findings)
+                    add_entries(outline, region, entries, findings)
+                _add_mentions(page, region, findings)
+            add_cited(page, findings)
     if not findings.notes:
         is_empty = not any(line.strip() for line in page.lines)
-        findings.skip(1, "the document is empty" if is_empty else "no paper was found in the document")
+        findings.no_paper = findings.no_paper or ("the document is empty" if is_empty else "no paper was found in the document")
     return Document(
         source,
         _title(page, findings),
-        tuple(sorted(findings.notes, key=lambda note: note.line)),
+        tuple(sorted((_with_repositories_judged(note) for note in findings.notes), key=lambda note: note.line)),
         tuple(sorted(findings.mentions, key=lambda mention: mention.line)),
         tuple(sorted(findings.skipped, key=lambda skipped: skipped.line)),
+        "" if findings.notes else findings.no_paper,
     )
 
 
+def _with_repositories_judged(note: Note) -> Note:
+    return replace(note)
+
+
 def _holds_papers(page: Page, region: Region) -> bool:
-    return any(holds(page, region) for holds in (holds_paper_table, holds_paper_list, holds_newsletter))
+    return any(holds(page, region) for holds in (holds_paper_table, holds_newsletter))
 
 
-def _read_region(page: Page, region: Region, findings: Findings) -> None:
-    """Lets one reader after another take what it understands; links on lines that are left are mentions."""
-    if not region.is_heading:
-        for read in (read_tables, read_newsletter, read_digest, read_lists):
-            read(page, region, findings)
-    left = [link for link in page.links(region.start, region.end) if link.line - 1 not in findings.taken]
-    findings.mentions.extend(findings.mentions_of(left))
+def _add_mentions(page: Page, region: Region, findings: Findings) -> None:
+    """Adds the links on lines that no reader took; the only one of an item keeps the words behind it and its stars."""
+    left: list[Link] = [link for link in page.links(region.start, region.end) if link.line - 1 not in findings.taken]
+    remarks: dict[int, tuple[str, int | None]] = {}
+    for node in _items(page.blocks_on(region.start, region.end)):
+        if has_hint(node.text) and node.text_start not in findings.taken:
+            inline = page.inline(node.text, node.text_start)
+            if len(inline.links) == 1:
+                words, stars = split_stars(inline.source[inline.links[0].end :])
+                remarks[inline.links[0].line] = clean_title(words.strip(SEPARATORS)), stars
+    for mention in findings.mentions_of(left):
+        remark, stars = remarks.get(mention.line, ("", None))
+        findings.mentions.append(replace(mention, remark=remark, stars=stars if mention.kind == "repository" else None))
+
+
+def _items(nodes: Iterable[Node]) -> Iterator[Node]:
+    for node in nodes:
+        if node.kind == "item":
+            yield node
+            yield from _items(node.children)
 
 
 def _title(page: Page, findings: Findings) -> str:
     """The title of a document: from its front matter, its topmost heading, or the first line of plain text."""
-    if title := meta_text(page.meta, "title"):
-        return clean_title(title)
+    if title := page.meta.title:
+        return title
     if heading := document_heading(page):
         first = findings.notes[0] if findings.notes else None
         return first.title if first and first.line == heading.start + 1 else heading_words(heading, page)
-    if page.headings or (page.items and page.items[0].start == 0):
+    if page.headings or (page.blocks and page.blocks[0].kind == "item" and page.blocks[0].start == 0):
         return ""
     lines = (i for i in range(page.start, len(page.lines)) if page.visible[i].strip() and not is_furniture(page.lines[i]))
     first_line = next(lines, None)
     if first_line is None or first_line in findings.taken:
         return ""
-    found = pieces(page.visible[first_line][: _LONGEST_TITLE + 1], first_line + 1, page.references)
-    words = clean_title("".join(piece for piece in found if isinstance(piece, str)))
-    return words if all(isinstance(piece, str) for piece in found) and len(words) <= _LONGEST_TITLE else ""
+    inline = page.inline(page.visible[first_line][: _LONGEST_TITLE + 1], first_line)
+    words = clean_title(inline.words())
+    return words if not inline.links and len(words) <= _LONGEST_TITLE else ""

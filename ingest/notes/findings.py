@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ingest.notes.links import Address, Link, address, repository_of
+from ingest.notes.addresses import Address, address, repository_of
+from ingest.notes.inline import Link
 from ingest.notes.titles import Title
 from kb.errors import IdentifierError
 from kb.identifiers import title_id
-from kb.papers import Mention, Note, Skipped
+from kb.papers import Mention, Note, Skipped, TitleSource
+
+
+def resolve(link: Link) -> Address | None:
+    """What a link points to; `None` where that is no web address."""
+    try:
+        return address(link.href)
+    except IdentifierError:
+        return None
 
 
 @dataclass(slots=True)
@@ -21,6 +30,8 @@ class Findings:
     mentions: list[Mention] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     taken: set[int] = field(default_factory=set)
+    no_paper: str = ""
+    """Why the document holds no note on a paper, where it holds none: nothing wrong with it."""
 
     def skip(self, line: int, reason: str) -> None:
         """Reports what could not be read, once a line and reason."""
@@ -60,6 +71,7 @@ class Findings:
         authors: tuple[str, ...] = (),
         tags: tuple[str, ...] = (),
         links: Iterable[Link] = (),
+        source: TitleSource = "item",
     ) -> Note:
         """Adds the note on a paper; without a usable link it is known by its title."""
         where = self.address(link) if link is not None else None
@@ -78,8 +90,9 @@ class Findings:
             year=year or title.year,
             url=where.url if where else "",
             section=section,
-            tags=(*title.tags, *tags),
+            tags=tuple(dict.fromkeys((*title.tags, *tags))),
             mentions=mentions,
+            title_source=source if title.text else "",
         )
         self.notes.append(note)
         return note

@@ -34,6 +34,8 @@ def ingest_notes(catalogue: Catalogue, paths: Sequence[Path], progress: Progress
         for name in ("new", "changed", "unchanged", "removed"):
             report.count(name, getattr(changes, name))
         report.count("mentions", len(document.mentions) + sum(len(n.mentions) for n in document.notes))
+        if document.no_paper:
+            report.leave_out(source, 1, document.no_paper)
         for skipped in document.skipped:
             report.skip(skipped.source, skipped.line, skipped.reason)
         progress.advance(1)

@@ -143,6 +143,7 @@ def _add_note(page: Page, begin: _Start, stop: int, heading: Region | None, sect
             authors=authors,
             section="" if heading else section,
             mentions=findings.mentions_of(links),
+            title_source="heading" if title else "",
         )
     )
 
@@ -182,6 +183,15 @@ def _is_remark(line: str, adjacent: bool) -> bool:
     if bare.startswith(_REMARK):
         return True
     return adjacent and bare[:1].isalnum() and not _REPOSITORY.match(line[:300]) and not is_furniture(line)
+
+
+_STARS = re.compile(r"(?:⭐|★|🌟)[\s\ufe0f]*(\d[\d.,]{0,9})\s*([kKmM]?)\b")
+
+
+def split_stars(text: str) -> tuple[str, int | None]:
+    """A text without the number of stars in it, and that number."""
+    match = _STARS.search(text)
+    return (_STARS.sub("", text), _stars(match[1], match[2])) if match else (text, None)
 
 
 def _stars(number: str, unit: str) -> int | None:

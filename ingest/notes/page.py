@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from ingest.notes.links import Link, links_in
+from ingest.notes.front_matter import FrontMatter
+from ingest.notes.inline import Inline, Link, has_hint, scan
 
 #: A longer line is no note but data that slipped in; it is reported and not read.
 LONGEST_LINE = 50_000
-_LONGEST_FRONT_MATTER = 20_000
 _FENCE = re.compile(r"\s*(?:[-*+]\s+|\d{1,9}[.)]\s+)?(?P<mark>`{3,}|~{3,})(?P<info>.*)")
 _BULLET_CHARACTER = re.compile(r"(\s*)[•●▪‣◦](?=\s)")
 # A title that somebody underlined is short; a long paragraph above `---` is a paragraph above a rule.
@@ -57,14 +56,21 @@ class Region:
 
 
 @dataclass(slots=True)
-class Item:
-    """An item of a list on the lines `start` to `end` (0-based, end not included), with the items below it."""
+class Node:
+    """A block on the lines `start` to `end` (0-based, end not included), with the blocks inside it."""
 
+    kind: Literal["item", "paragraph", "fence"]
     start: int
     end: int
     text: str = ""
+    """Of an item its first paragraph, of code what is between the fences."""
+    text_start: int = 0
     text_end: int = -1
-    children: list[Item] = field(default_factory=list)
+    children: list[Node] = field(default_factory=list)
+    is_quoted: bool = False
+    """Whether it stands in a quotation or a callout."""
+    info: str = ""
+    """The language of code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +81,12 @@ class Page:
     """As they were written."""
     visible: tuple[str, ...]
     """The same lines, those of front matter and comments blanked, bullets as Markdown writes them."""
-    meta: Mapping[str, Any]
-    """The front matter; every value is text, a list or a mapping."""
+    meta: FrontMatter
     start: int
     """The first line after the front matter."""
     headings: tuple[Heading, ...]
-    items: tuple[Item, ...]
-    """The items of the outermost lists."""
+    blocks: tuple[Node, ...]
+    """The outermost blocks, headings left out: paragraphs, code, and the items of the outermost lists."""
     paragraphs: tuple[tuple[int, int, str], ...]
     """First line, line after the last, and text of every heading and paragraph."""
     fenced: frozenset[int]
@@ -89,21 +94,35 @@ class Page:
     references: dict[str, Any]
     """Link definitions, as markdown-it keeps them."""
     problems: tuple[Problem, ...]
-    _links: dict[int, list[Link]] = field(default_factory=dict)
-    """The links of the paragraphs read so far, by first line: one paragraph may hold many notes."""
+    _links: dict[int, tuple[Link, ...]] = field(default_factory=dict)
+    _inlines: dict[tuple[int, int], Inline] = field(default_factory=dict)
+    """The paragraphs scanned so far, by first line and length: one may be asked about many times."""
 
     def paragraphs_on(self, start: int, end: int) -> tuple[tuple[int, int, str], ...]:
         """The headings and paragraphs that touch the lines `start` to `end`."""
         first = bisect_right(self.paragraphs, start, key=lambda paragraph: paragraph[1])
         return self.paragraphs[first : max(first, bisect_left(self.paragraphs, end, key=lambda paragraph: paragraph[0]))]
 
+    def blocks_on(self, start: int, end: int) -> tuple[Node, ...]:
+        """The outermost blocks that begin on the lines `start` to `end`."""
+        first = bisect_left(self.blocks, start, key=lambda node: node.start)
+        return self.blocks[first : bisect_left(self.blocks, end, key=lambda node: node.start)]
+
+    def inline(self, text: str, line: int) -> Inline:
+        """The links and words of a text that begins on a 0-based line."""
+        key = (line, hash(text))
+        found = self._inlines.get(key)
+        if found is None:
+            found = self._inlines[key] = scan(text, line + 1, self.references)
+        return found
+
     def links(self, start: int, end: int) -> list[Link]:
         """Every link on the lines `start` to `end`, in order."""
         found: list[Link] = []
         for line, _, text in self.paragraphs_on(start, end):
-            if line not in self._links:
-                self._links[line] = links_in(text, line + 1, self.references)
-            links = self._links[line]
+            links = self._links.get(line)
+            if links is None:
+                links = self._links[line] = self.inline(text, line).links if has_hint(text) else ()
             first = bisect_right(links, start, key=lambda link: link.line)
             found += links[first : bisect_right(links, end, key=lambda link: link.line)]
         return found
@@ -137,50 +156,21 @@ def read_page(text: str) -> Page:
     """Takes a text apart into lines and blocks. Never raises: what cannot be read is among the problems."""
     problems: list[Problem] = []
     lines = re.split(r"\r\n|\r|\n", text.removeprefix("\ufeff").replace("\0", "\ufffd"))
-    meta, start = _front_matter(lines, problems)
+    meta = FrontMatter.of(lines)
+    start = meta.end
+    problems += [Problem(line, reason) for line, reason in meta.problems]
     visible = _visible(lines, start, problems)
     parser = _markdown()
-    references: dict[str, Any] = {}
+    environment: dict[str, Any] = {}
     tokens: list[Token] = []
-    parser.block.parse("\n".join(visible), parser, references, tokens)
-    headings, items, paragraphs, fenced = _blocks(tokens)
-    return Page(tuple(lines), tuple(visible), meta, start, headings, items, paragraphs, fenced, references, tuple(problems))
+    parser.block.parse("\n".join(visible), parser, environment, tokens)
+    headings, blocks, paragraphs, fenced = _blocks(tokens)
+    return Page(tuple(lines), tuple(visible), meta, start, headings, blocks, paragraphs, fenced, environment.get("references", {}), tuple(problems))
 
 
 def _markdown() -> MarkdownIt:
     # HTML is left as text: a `<br/>` above a heading would otherwise swallow it, as it does not in Jekyll.
     return MarkdownIt("commonmark", {"html": False, "maxNesting": 20})
-
-
-def _front_matter(lines: list[str], problems: list[Problem]) -> tuple[dict[str, Any], int]:
-    """The YAML between two `---` lines at the top, and the first line after it."""
-    if lines[0].rstrip() != "---":
-        return {}, 0
-    end = next((i for i in range(1, len(lines)) if lines[i].rstrip() in {"---", "..."}), None)
-    if end is None:
-        if len(lines) > 1 and re.match(r"[A-Za-z_-]+:(\s|$)", lines[1]):
-            problems.append(Problem(1, "the front matter is never closed: read as text"))
-        return {}, 0
-    source = "\n".join(lines[1:end])
-    if len(source) > _LONGEST_FRONT_MATTER:
-        problems.append(Problem(1, "the front matter is too long to be read"))
-        return {}, end + 1
-    try:
-        # BaseLoader leaves scalars as text: `arxiv: 2005.14160` must not lose its zero.
-        meta = yaml.load(source, Loader=yaml.BaseLoader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 2 if error.problem_mark else 1
-        problems.append(Problem(line, f"the front matter is no YAML: {error.problem}"))
-        return {}, end + 1
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        problems.append(Problem(1, f"the front matter is no YAML: {type(error).__name__}"))
-        return {}, end + 1
-    if meta is None or meta == "":
-        return {}, end + 1
-    if not isinstance(meta, dict):
-        problems.append(Problem(1, "the front matter holds no `key: value` pairs"))
-        return {}, end + 1
-    return {str(key).lower(): value for key, value in meta.items()}, end + 1
 
 
 def _visible(lines: list[str], start: int, problems: list[Problem]) -> list[str]:
@@ -242,18 +232,22 @@ def _without_comments(line: str, inside: bool, closes_later: bool) -> tuple[str,
             position, inside = opening, True
 
 
-_Blocks = tuple[tuple[Heading, ...], tuple[Item, ...], tuple[tuple[int, int, str], ...], frozenset[int]]
+_Blocks = tuple[tuple[Heading, ...], tuple[Node, ...], tuple[tuple[int, int, str], ...], frozenset[int]]
 
 
 def _blocks(tokens: list[Token]) -> _Blocks:
-    """The headings, list items, paragraphs and lines of code among markdown-it's tokens."""
+    """The headings, blocks, paragraphs and lines of code among markdown-it's tokens."""
     headings: list[Heading] = []
-    top: list[Item] = []
+    top: list[Node] = []
     paragraphs: list[tuple[int, int, str]] = []
     fenced: set[int] = set()
-    open_items: list[Item] = []
+    open_items: list[Node] = []
     quotes = 0
     heading: Token | None = None
+
+    def add(node: Node) -> None:
+        (open_items[-1].children if open_items else top).append(node)
+
     for token in tokens:
         start, end = token.map or (0, 0)
         match token.type:
@@ -262,23 +256,25 @@ def _blocks(tokens: list[Token]) -> _Blocks:
             case "blockquote_open" | "blockquote_close":
                 quotes += token.nesting
             case "list_item_open":
-                item = Item(start, end)
-                if open_items:
-                    open_items[-1].children.append(item)
-                elif not quotes:
-                    top.append(item)
+                item = Node("item", start, end, is_quoted=quotes > 0)
+                add(item)
                 open_items.append(item)
             case "list_item_close":
                 open_items.pop()
             case "fence" | "code_block":
                 fenced.update(range(start, end))
+                add(Node("fence", start, end, token.content, start, end, [], quotes > 0, token.info.strip()))
             case "inline":
                 paragraphs.append((start, end, token.content))
                 if heading is not None:
                     if not (heading.markup in {"-", "="} and ("\n" in token.content or len(token.content) > _LONGEST_SETEXT)):
                         begin, after = heading.map or (start, end)
                         headings.append(Heading(begin, after, int(heading.tag[1]), token.content))
+                    else:
+                        add(Node("paragraph", start, end, token.content, start, end))
                     heading = None
-                elif open_items and open_items[-1].text_end < 0:
-                    open_items[-1].text, open_items[-1].text_end = token.content, end
+                elif open_items and open_items[-1].text_end < 0 and not open_items[-1].children:
+                    open_items[-1].text, open_items[-1].text_start, open_items[-1].text_end = token.content, start, end
+                else:
+                    add(Node("paragraph", start, end, token.content, start, end, [], quotes > 0))
     return tuple(headings), tuple(top), tuple(paragraphs), frozenset(fenced)

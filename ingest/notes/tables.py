@@ -6,10 +6,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ingest.notes.addresses import is_paper
 from ingest.notes.findings import Findings
-from ingest.notes.links import Link, is_label, is_paper, pieces
+from ingest.notes.inline import Link, scan
+from ingest.notes.labels import field_of, is_label
 from ingest.notes.page import Page, Region
-from ingest.notes.titles import Title, clean_title, split_people
+from ingest.notes.titles import Title, clean_title, is_titular, split_people, split_tags, venue_and_year
+from kb.papers import TitleSource
 
 _DELIMITER = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?")
 _NUMBER = re.compile(r"\s*(?:#?\d{1,4}\s*[.):]|#\d{1,4}\b)\s*")
@@ -21,14 +24,17 @@ _OPENER = re.compile(
     r"|Provides|Evaluates|(?:This|The) (?:paper|work|study|survey|report)|We (?:propose|introduce|present|show|study))\b)"
 )
 _LONGEST_TITLE = 200
-_COLUMNS = {
-    "title": re.compile(r"titles?|(?:paper |article )?title|papers?|articles?|publications?|names?|works?", re.IGNORECASE),
-    "year": re.compile(r"year|date|published", re.IGNORECASE),
-    "authors": re.compile(r"authors?", re.IGNORECASE),
-    "venue": re.compile(r"venue|conference|journal|where|publisher", re.IGNORECASE),
-}
+_TITLE_COLUMN = re.compile(
+    r"(?:paper |article )?titles?|papers?(?: ?/ ?(?:source|link|title))?|articles?|publications?|names?|paper names?|works?|references?"
+    r"|论文|文章|名字|名称|論文|논문|статья|работа|artikel|article|artículo",
+    re.IGNORECASE,
+)
 #: Headers that promise papers, even where a row has no link.
-_OF_PAPERS = re.compile(r"papers?|(?:paper )?titles?|articles?|publications?|preprints?", re.IGNORECASE)
+_OF_PAPERS = re.compile(
+    r"papers?(?: ?/ ?(?:source|link|title))?|(?:paper )?titles?|paper names?|articles?|publications?|preprints?"
+    r"|论文|论文标题|标题|论文题目|論文|論文名|論文タイトル|タイトル|논문|논문 제목|제목|статья|название",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +47,39 @@ class _Table:
 
     def column(self, name: str) -> int | None:
         """The position of a column by its meaning."""
-        pattern = _COLUMNS[name]
-        return next((i for i, cell in enumerate(self.header) if pattern.fullmatch(_bare_words(cell))), None)
+        return next((i for i, cell in enumerate(self.header) if _is_column(name, _bare_words(cell))), None)
 
     @property
     def is_of_papers(self) -> bool:
         return any(_OF_PAPERS.fullmatch(_bare_words(cell)) for cell in self.header)
 
 
+def _is_column(name: str, words: str) -> bool:
+    if name == "title":
+        return field_of(words) == "title" or _TITLE_COLUMN.fullmatch(words) is not None
+    return field_of(words) == name
+
+
 def is_table(text: str) -> bool:
-    """Whether a paragraph is a table: its second line says so."""
-    return text.count("\n") > 0 and _is_delimiter(text.split("\n", 2)[1])
+    """Whether a paragraph holds a table: a line below its first says so."""
+    return any(_is_delimiter(line) for line in text.split("\n")[1:])
+
+
+def labelled_rows(lines: list[str]) -> list[tuple[int, str, str]]:
+    """The rows of a table of two columns that describes one paper, each with its line, label and value; else none.
+
+    `| **Title** | Sparse Attention |`, with a header of any words or of the first label and value.
+    """
+    delimiter = next((i for i, line in enumerate(lines) if _is_delimiter(line)), None)
+    if delimiter is None or delimiter == 0:
+        return []
+    rows = [(i, _split(line, protect=True)) for i, line in enumerate(lines) if i != delimiter and i >= delimiter - 1 and "|" in line]
+    if len(rows) < 3 or any(len([c for c in cells if c.strip()]) > 2 for _, cells in rows):
+        return []
+    found = [(i, _plain(cells[0]).strip(" *_:："), cells[1].strip()) for i, cells in rows if len(cells) >= 2]
+    labelled = [(i, label, value) for i, label, value in found if field_of(label) is not None and value]
+    body = [row for row in labelled if row[0] > delimiter]
+    return labelled if len(body) >= 2 and 2 * len(body) >= len(rows) - 1 and len({label for _, label, _ in body}) > 1 else []
 
 
 def _is_delimiter(line: str) -> bool:
@@ -78,6 +106,8 @@ def read_tables(page: Page, region: Region, findings: Findings) -> None:
 
 
 def _is_of_papers(page: Page, table: _Table) -> bool:
+    if labelled_rows([page.visible[table.start], "|---|---|", *(page.visible[line] for line, _ in table.rows)]):
+        return False
     if table.is_of_papers:
         return True
     links = (k for line, cells in table.rows for cell in cells for k in _links(_cell(cell, line, page)))
@@ -105,7 +135,7 @@ def _tables(page: Page, region: Region, taken: frozenset[int] | set[int]) -> Ite
 
 
 def _title_position(names: tuple[str, ...]) -> int:
-    return next((i for i, name in enumerate(names) if _COLUMNS["title"].fullmatch(_bare_words(name))), 0)
+    return next((i for i, name in enumerate(names) if _is_column("title", _bare_words(name))), 0)
 
 
 def _cells(row: str, columns: int, widest: int) -> list[str]:
@@ -146,7 +176,7 @@ def _bare_words(cell: str) -> str:
 
 
 def _cell(cell: str, line: int, page: Page) -> list[str | Link]:
-    return pieces(cell, line + 1, page.references)
+    return scan(cell, line + 1, page.references).pieces()
 
 
 def _links(found: list[str | Link]) -> list[Link]:
@@ -157,17 +187,27 @@ def _read_row(page: Page, table: _Table, line: int, cells: tuple[str, ...], sect
     found = [_cell(cell, line, page) for cell in cells]
     column = _title_column(table, found)
     title, body, linked = _title_and_body(cells[column], found[column]) if column is not None else ("", "", None)
+    if not is_titular(title) and not linked:
+        title = ""
     links = [link for cell in found for link in _links(cell)]
     paper = linked if linked and is_paper(linked.href) else _paper_link(found, column)
     if paper is None and linked is None and not title:
         findings.skip(line + 1, "the table row has neither a title nor a link to a paper")
         findings.mentions.extend(findings.mentions_of(links))
         return
+    source: TitleSource = "link" if linked is not None else "item"
     paper = paper or linked or _page_link(found, column)
     year, authors, venue = (_text(found, table.column(name), column) for name in ("year", "authors", "venue"))
     used = {column, table.column("year"), table.column("authors"), table.column("venue")}
     rest = [cell for i, cell in enumerate(cells) if i not in used and not _is_of_links(found[i])]
-    year_match = _YEAR.search(year)
+    if not venue and not year:
+        for i, cell in enumerate(found):
+            if i != column and not (venue and year) and not any(isinstance(p, Link) for p in cell):
+                known, when = venue_and_year("".join(p.text if isinstance(p, Link) else p for p in cell).strip(" *_`()[]"))
+                venue, year = venue or known, year or str(when or "")
+    year_match = _YEAR.search(year) or _YEAR.search(venue)
+    tags_column = table.column("tags")
+    tags = split_tags(_text(found, tags_column, column)) if tags_column is not None else []
     findings.note(
         line + 1,
         Title(clean_title(title), venue=clean_title(venue)),
@@ -176,7 +216,9 @@ def _read_row(page: Page, table: _Table, line: int, cells: tuple[str, ...], sect
         section=section,
         year=int(year_match[0]) if year_match else None,
         authors=split_people(clean_title(authors)) if len(authors) < 2000 else (),
+        tags=tuple(tags),
         links=links,
+        source=source,
     )
 
 
@@ -203,7 +245,7 @@ def _paper_link(found: list[list[str | Link]], title_column: int | None) -> Link
     """The link that calls itself the paper, else the first that leads to one outside of the description."""
     links = [(i, link) for i, cell in enumerate(found) for link in _links(cell)]
     for _, link in links:
-        if link.text.strip().lower() in {"paper", "pdf", "arxiv", "paper 1", "preprint"} and _is_web(link):
+        if field_of(link.text) == "paper" and _is_web(link):
             return link
     outside = [link for i, link in links if i != title_column]
     return next((link for link in [*outside, *(link for _, link in links)] if is_paper(link.href)), None)
@@ -225,14 +267,18 @@ def _is_post(link: Link) -> bool:
     return link.text.strip().lower().startswith("tweet") or host in {"twitter.com", "x.com", "t.co", "threads.net"}
 
 
+def _without_brackets(title: str) -> str:
+    return title[1:-1] if title[:1] + title[-1:] in {"[]", '""'} else title
+
+
 def _title_and_body(cell: str, found: list[str | Link]) -> tuple[str, str, Link | None]:
     """The title in a cell, the Markdown behind it, and the link on the title if it has one."""
     number = _NUMBER.match(cell)
     text = (cell[number.end() :] if number else cell).lstrip()
     first = next((p for p in found if isinstance(p, Link) or not is_label(p)), None)
     if isinstance(first, Link) and not (first.is_labelled or first.is_bare):
-        end = text.find(")", text.find(first.href)) + 1
-        return first.text, _body(text[end:].lstrip("*_")), first
+        offset = len(cell) - len(text)
+        return _without_brackets(first.text), _body(text[first.end - offset :].lstrip("*_")), first
     bold = _BOLD.match(text)
     if bold:
         return _plain(bold["title"]), _body(text[bold.end() :]), None
@@ -260,7 +306,7 @@ def _cut(text: str) -> tuple[int, int] | None:
 
 
 def _plain(text: str) -> str:
-    return "".join(p.text if isinstance(p, Link) else p for p in pieces(text, 1, {}))
+    return scan(text, 1, {}).words()
 
 
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)

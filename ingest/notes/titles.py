@@ -6,18 +6,21 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from ingest.notes.links import is_label
+from ingest.notes.labels import is_label, is_section_word, state_of
 
 # Venues that no title ends with, and words that are a venue only together with a year.
 _VENUES = (
-    "3DV|AAAI|AAMAS|ACL|AISTATS|arXiv|ASPLOS|BMVC|CHI|CIKM|COLING|COLT|CoNLL|CoRL|CoRR|CVPR|EACL|ECCV|ECML|EMNLP|FAccT"
-    "|ICASSP|ICCV|ICDM|ICLR|ICML|ICRA|IJCAI|IJCNN|INTERSPEECH|IROS|ISCA|JAIR|JMLR|KDD|LREC|MICCAI|MLSys|NAACL|NeurIPS"
-    "|NIPS|NSDI|OSDI|PAMI|PNAS|RecSys|SIGGRAPH|SIGIR|SIGMOD|SOSP|TACL|TMLR|TPAMI|UAI|VLDB|WACV|WSDM"
+    "3DV|AAAI|AAMAS|ACCV|ACL|ACM ?MM|AISTATS|ALT|arXiv|ASPLOS|ASRU|BMVC|bioRxiv|CHI|CIKM|COLING|COLM|COLT|CoNLL|CoRL|CoRR|CVPR|CVPRW|EACL|EAMT|ECAI|ECCV|ECCVW"
+    "|ECIR|ECML|EMNLP|EuroSys|FAccT|ICASSP|ICCV|ICCVW|ICDAR|ICDE|ICDM|ICIP|ICLR|ICME|ICML|ICPR|ICRA|ICTIR|IJCAI|IJCNLP|IJCNN|IJCV|INLG|INTERSPEECH|IROS|ISBI|ISCA|ISSCC|ISWC"
+    "|IUI|IWSLT|JAIR|JMLR|KDD|L4DC|LREC|MedIA|medRxiv|MICCAI|MICRO|MIDL|MLHC|MLSys|MM|NAACL|NeurIPS|NIPS|NSDI|OSDI|PAMI|PAKDD|PNAS|PODC|PODS|PPoPP|RA-?L|RecSys|SDM|SIGCOMM|SIGDIAL"
+    "|SIGGRAPH(?: Asia)?|SIGIR|SIGMOD|SLT|SOSP|TACL|TASLP|TCSVT|TGRS|THMS|TIP|TITS|TKDE|TMI|TMLR|TMM|TNNLS|TOG|TOIS|TPAMI|T-PAMI|TSP|TVCG|UAI|UIST|USENIX|VLDB|WACV|WMT|WSDM|OpenReview|Preprint"
 )
+_YEAR_MARK = r"(?:\s*['’`]?\s*(?:(?:19|20)\d{2}|\d{2})\b)"
 _VENUE = re.compile(
-    rf"(?:(?:{_VENUES})(?:[ -](?:Findings|Workshops?))?|(?:Findings of )?(?:{_VENUES}))(?:[ ']*(?:\d{{4}}|\d{{2}}))?"
-    r"|(?:Nature|Science|Cell|RSS|SC|WWW|ISMIR)[ ']*(?:\d{4}|\d{2})"
-    r"|(?:Journal|Transactions|Proceedings|Proc\.|International Conference|Conference|Workshop) [^,]{2,80}",
+    rf"(?:(?:19|20)\d\d,?[ -])?(?:IEEE |ACM |Findings of |In |in |Proc(?:eedings|\.)? of )*(?:{_VENUES})(?:[ -]?(?:Findings|Workshops?|W|Demo|Datasets|D&B))?(?:,?[ -]?{_YEAR_MARK})?"
+    r"(?:[ ,/-]*\(?(?:Oral|Spotlight|Poster|Best Paper|Workshops?|Findings|Demo|Highlight|Outstanding|submission|under review|Honou?rable Mention|Long|Short|Award)\)?)*"
+    rf"|(?:Nature(?: [A-Z]\w+){{0,2}}|Science(?: Robotics| Advances)?|Cell|RSS|SC|WWW|ISMIR|The Web Conference|TheWebConf|PLOS \w+|Neurocomputing){_YEAR_MARK}"
+    r"|(?:Journal|Transactions|Proceedings|Proc\.|International Conference|Conference|Workshop|IEEE Transactions) [^,]{2,80}",
     re.IGNORECASE,
 )
 _YEAR = re.compile(r"(?:19|20)\d{2}")
@@ -67,6 +70,13 @@ _AMBIGUOUS = re.compile(
     r"(?:Meta|Apple|Amazon|Intel|IBM|Adobe|Mila|Cambridge|Columbia|Cohere|Mistral|Hugging ?Face|Allen|Stability|Yandex|Waymo)"
     r"(?: (?:AI|Research|AI Research|Labs?|Brain))?|(?:[A-Z]\w+ )?AI Research|[A-Z]\w+ Research"
 )
+_ANY_YEAR = re.compile(r"(?<!\d)(?:19[5-9]|20[0-4])\d(?!\d)")
+_DATE = re.compile(
+    r"(?:(?:\d{1,2}\.?\s+)?(?:jan|feb|mar|apr|may|jun|jul|aug|sep|sept|oct|nov|dec)[a-z]*\.?,?\s+(?:\d{1,2},?\s+)?)?(?P<year>(?:19[5-9]|20[0-4])\d)"
+    r"(?:[-./年]\s?\d{1,2}(?:[-./月]\s?\d{1,2}日?|月)?|年)?",
+    re.IGNORECASE,
+)
+_SHORT_YEAR = re.compile(r"['’`]\s?(\d\d)\b|[A-Za-z](\d\d)$")
 _INITIALS = re.compile(r"(?:[A-Z]\.[ -]?){1,4}(?:[\w'’-]+ ){0,2}[\w'’-]+")
 _PERSON = re.compile(r"[A-Z][\w'’.-]+(?: [A-Z][\w'’.-]*){1,2}")
 _NICKNAME = re.compile(r"\s+\(([^()]{1,60})\)$")
@@ -122,11 +132,13 @@ def split_title(text: str) -> Title:
             year = year or int(part)
         elif _INITIALS.fullmatch(part):
             authors.insert(0, part)
-        elif _is_venue(part) or _is_organisation(part) or (part.startswith("and ") and _ends_a_list(part, parts[-2])):
+        elif is_venue(part) or _is_organisation(part) or (part.startswith("and ") and _ends_a_list(part, parts[-2])):
             venues.insert(0, part)
         elif after_nickname and _PERSON.fullmatch(part):
             # After the bracket of a nickname the title is over: what follows says who wrote it.
             authors.insert(0, part)
+        elif re.search(r"\bet\.? al\.?$", part) and (names := authors_of(part)):
+            authors[:0] = names
         elif after_nickname and all(map(_is_name, _names(part))):
             venues.insert(0, part)
         else:
@@ -145,7 +157,7 @@ def aside(text: str) -> tuple[str, int | None, str]:
     parts = [part.strip() for part in match[1].split(",")]
     years = [int(part) for part in parts if _YEAR.fullmatch(part)]
     venues = [part for part in parts if not _YEAR.fullmatch(part)]
-    if not all(_is_venue(part) or _is_organisation(part) for part in venues):
+    if not all(is_venue(part) or _is_organisation(part) for part in venues):
         return "", None, text
     venue = ", ".join(venues)
     return venue, years[0] if years else _year_of(venue), text[match.end() :]
@@ -158,15 +170,117 @@ def _without_nickname(title: str) -> tuple[str, tuple[str, ...], str]:
         return title, (), ""
     inner = match[1].strip()
     bare = title[: len(title) - len(match[0])].rstrip(" ,")
-    if _is_venue(inner) or _YEAR.fullmatch(inner):
+    if is_venue(inner) or _YEAR.fullmatch(inner):
         return bare, (), inner
+    if is_label(inner) or state_of(inner):
+        return bare, (), ""
     if len(inner.split()) > 4 or _NO_NICKNAME.search(inner):
         return title, (), ""
     return bare, (inner.removeprefix("and "),), ""
 
 
-def _is_venue(text: str) -> bool:
-    return len(text) <= 100 and _VENUE.fullmatch(text) is not None
+def is_venue(text: str) -> bool:
+    """Whether a text is a venue, with or without a year: `ACL' 20`, `NeurIPS 2020 (Spotlight)`."""
+    return 0 < len(text) <= 100 and _VENUE.fullmatch(text) is not None
+
+
+
+
+
+def venue_and_year(text: str) -> tuple[str, int | None]:
+    """The venue and year that a text consists of; neither where it says anything else."""
+    words = " ".join(text.strip(" .,;:").split())
+    if not words or len(words) > 100:
+        return "", None
+    if date := _DATE.fullmatch(words):
+        return "", int(date["year"])
+    if not is_venue(words):
+        return "", None
+    year = next((int(y) for y in _ANY_YEAR.findall(words)), None)
+    if year is None and (short := _SHORT_YEAR.search(words)):
+        digits = int(short[1] or short[2])
+        year = digits + (2000 if digits < 50 else 1900)
+    venue = re.sub(r"\s*['’`]\s*(?=\d)", " ", words).strip(" ,")
+    return venue, year
+
+
+_CITED = re.compile(
+    r"[\[(]?(?:[^\W\d_][\w'’-]+(?:,? (?:and|&|et) [^\W\d_][\w'’-]+| et\.? al\.?)?,?\s*)\(?(?:19|20)\d\d[a-z]?\)?[\])]?|[^\W\d_][\w'’-]+ et\.? al\.?"
+)
+
+
+def is_citation(text: str) -> bool:
+    """Whether linked words only cite: `Byron et al., 2020`, `(Byron and Weber 2019)`."""
+    return len(text) <= 80 and _CITED.fullmatch(text.strip()) is not None
+
+
+def is_titular(text: str) -> bool:
+    """Whether words may be a title at all: no label, address, state, section, venue or citation."""
+    bare = clean_title(text).strip(" .,:;|()[]")
+    if not bare or len(bare) > 400 or not re.search(r"[^\W\d_]", bare):
+        return False
+    if is_label(bare) or state_of(bare) or is_venue(bare) or is_citation(bare):
+        return False
+    return not (is_section_word(bare) and len(bare.split()) <= 3)
+
+
+_NAME_WORD = r"(?:[A-ZÀ-ÞŁŠŽĐĆČĞİŞА-Я][\w'’.-]*|van|von|der|den|de|del|della|di|da|la|le|el|al|bin|ibn|ten|ter|dos|du|zu)"
+_FULL_NAME = re.compile(rf"{_NAME_WORD}(?: {_NAME_WORD}){{1,4}}")
+_REVERSED = re.compile(r"[A-ZÀ-ÞŁŠŽĐĆČА-Я][\w'’ -]+, (?:[A-ZÀ-ÞА-Я][\w'’-]*\.? ?){1,3}")
+_CJK_NAME = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff·]{2,8}|[\uac00-\ud7a3]{2,4}")
+_ET_AL = re.compile(r"\s*,?\s*(?:\bet\.?\s+al\b\.?|\band others\b|等人?|ら$|외$|и др\.?|u\. ?a\.)", re.IGNORECASE)
+
+
+def authors_of(text: str, *, is_set_apart: bool = False, is_before: bool = False) -> tuple[str, ...]:
+    """The names in a text that holds nothing else; none where it may as well be a title.
+
+    Set apart, in italics, two names suffice; else it takes `et al.`, initials, `by …`, or three names. Before a title names
+    may stand as `Byron, Ada, et al.`
+    """
+    bare = text.strip().strip("*_`()[]").strip(" .,;:")
+    if not bare or len(bare) > 1500:
+        return ()
+    said = re.match(r"(?:by|von|par|por|authors?|作者|著者|저자|авторы?)\s*[:：]?\s+(?=\S)", bare, re.IGNORECASE)
+    if said:
+        bare = bare[said.end() :]
+    bare = re.sub(r"\s*[,(]?\s*\(?(?:19|20)\d\d\)?\.?$", "", bare)
+    cut = _ET_AL.search(bare)
+    has_others = cut is not None
+    if cut is not None:
+        if cut.end() < len(bare.rstrip(" .,")) and not re.fullmatch(r"[\s,.]*(?:\(?(?:19|20)\d\d\)?)?[\s.,]*", bare[cut.end() :]):
+            return ()
+        bare = bare[: cut.start()].rstrip(" ,")
+    if not bare:
+        return ()
+    if _REVERSED.fullmatch(bare) and (is_before or has_others):
+        family, _, given = bare.partition(", ")
+        return (f"{given.strip()} {family}",) if len(given.split()) <= 3 else ()
+    pairs = re.split(r"\s*;\s*|\s+and\s+|\s+&\s+|(?<=\.),\s+", bare)
+    if len(pairs) > 1 and all(_REVERSED.fullmatch(p.strip(" ,")) for p in pairs):
+        return tuple(" ".join(reversed(p.strip(" ,").split(", ", 1))) for p in pairs)
+    if is_before and "," in bare and re.search(r"[,&]\s*(?:and\s+|&\s*)?[A-Z]\.", bare):  # Byron, A., Weber, C.
+        found = re.findall(r"([A-ZÀ-ÞА-Я][\w'’-]+(?: [A-ZÀ-ÞА-Я][\w'’-]+)?), ((?:[A-ZÀ-ÞА-Я]\.[ -]?)+)", bare)
+        if found:
+            return tuple(f"{given.strip()} {family}" for family, given in found)
+    names = [
+        name.strip(" *_")
+        for name in re.split(r"\s*[,;、，]\s*(?:and\s+|&\s*)?|\s+and\s+|\s+&\s+|\s+und\s+|\s+et\s+|\s+y\s+|\s+и\s+", bare)
+    ]
+    names = [name for name in names if name]
+    initialled = sum(bool(_INITIALS.fullmatch(name)) for name in names)
+    if not all(
+        _FULL_NAME.fullmatch(n) or _INITIALS.fullmatch(n) or _CJK_NAME.fullmatch(n) or (has_others and n.istitle()) for n in names
+    ):
+        return ()
+    if any(_is_known(n) or is_label(n) for n in names):
+        return ()
+    enough = (
+        has_others
+        or said
+        or initialled
+        or len(names) >= (1 if is_set_apart and len(names[0].split()) == 2 else 2 if is_set_apart else 3)
+    )
+    return tuple(names) if enough else ()
 
 
 def _is_organisation(text: str) -> bool:
@@ -181,7 +295,7 @@ def _names(text: str) -> list[str]:
 
 def _ends_a_list(text: str, before: str) -> bool:
     """Whether `and Xi’an Jiaotong` ends a list of organisations."""
-    return _is_name(text.removeprefix("and ")) and (_is_organisation(before.strip()) or _is_venue(before.strip()))
+    return _is_name(text.removeprefix("and ")) and (_is_organisation(before.strip()) or is_venue(before.strip()))
 
 
 def _is_name(text: str) -> bool:
@@ -205,3 +319,31 @@ def split_people(text: str) -> tuple[str, ...]:
     text = re.sub(r"[,.]?\s*\bet\.?\s+al\b\.?|\s*\band others\b", "", text.strip().removesuffix("."), flags=re.IGNORECASE)
     names = (" ".join(name.split()) for name in re.split(r"\s*[,;]\s*(?:and\s+)?|\s+and\s+|\s+&\s+", text))
     return tuple(name.rstrip(".") if len(name.rstrip(".").split()[-1]) > 1 else name for name in names if name.strip("."))
+
+
+def split_authors(text: str) -> tuple[str, ...]:
+    """The names in the value of a label, whatever parts them; `Byron, Ada` is turned round."""
+    bare = re.sub(r"\(.*?\)|\d+(?=[,;\s]|$)|[†‡§¶*∗]", "", text[:3000]).strip(" *_")
+    bare = re.sub(r"[\[\]]{2}|[()]", "", bare)
+    if not bare:
+        return ()
+    if ";" in bare or (" and " in bare and bare.count(",") <= bare.count(" and ") + 1 and re.match(r"[^,]+, [^,]+ and ", bare)):
+        names = [name.strip(" ,") for name in re.split(r"\s*;\s*|\s+and\s+", bare)]
+        return tuple(_in_reading_order(name) for name in names if name and not re.fullmatch(r"et al\.?", name))
+    if "、" in bare or "，" in bare:
+        return tuple(name.strip(" *_") for name in re.split(r"[、，,]\s*|\s+and\s+", bare) if name.strip(" *_等"))
+    return tuple(name.strip(" *_") for name in split_people(bare) if name.strip(" *_"))
+
+
+def _in_reading_order(name: str) -> str:
+    family, _, given = name.partition(", ")
+    return f"{given} {family}" if given and "," not in given else name
+
+
+def split_tags(text: str) -> list[str]:
+    """The tags in a value: parted by commas, semicolons, bars, or as `#words` by blanks."""
+    text = re.sub(r"[\[\]]{1,2}", "", text.strip())
+    parts = re.split(r"[,;，；、|/]" if re.search(r"[,;，；、|]", text) else r"\s+(?=#)", text)
+    if len(parts) == 1 and "#" not in text and "/" in text:
+        parts = text.split("/")
+    return [tag for part in parts if (tag := part.strip().lstrip("#").strip(" `*_\"'")) and len(tag) <= 80]

@@ -61,7 +61,8 @@ _ARXIV_MIRROR = re.compile(
 _DOI = re.compile(r"10\.\d{4,9}/\S+")
 # A DOI in a publisher's address, and what may follow it there.
 _DOI_IN_PATH = re.compile(
-    r"/(?:doi|articles?|chapter|book|content(?:/pdf|/early)?|abstract|prl|pra|prb|pre|prx|protocol|referencework|reference|lookup)"
+    r"/(?:doi|articles?|chapter|book|content(?:/pdf|/early)?|abstract|prl|pra|prb|pre|prx|protocol|referencework|reference"
+    r"|lookup)"
     r"/(?:\w+/)?(?:\w+/)?(10\.\d{4,9}/[^\s?#]+)",
     re.IGNORECASE,
 )
@@ -212,8 +213,8 @@ def _paper_id_of_url(text: str) -> str:
         return f"doi:10.1038/{article[1]}"
     query = dict(parse_qsl(parts.query))
     in_query = next((query[name] for name in ("id", "doi") if _DOI.fullmatch(query.get(name, ""))), "")
-    if in_query or (publisher := _DOI_IN_PATH.search(path)):
-        doi = in_query or publisher[1]
+    publisher = _DOI_IN_PATH.search(path)
+    if doi := in_query or (publisher[1] if publisher else ""):
         # Only where a DOI is known to end there: some hold `/full` or `.pdf` themselves, none of these publishers' does.
         return _doi_paper_id(_AFTER_DOI.sub("", doi) or doi)
     if page := _publishers_page(host, path, query):
@@ -229,7 +230,8 @@ _PUBLISHERS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
          "url:https://pubmed.ncbi.nlm.nih.gov/{}"),
         (r"(?:(?:pmc\.)?ncbi\.nlm\.nih\.gov(?:/pmc)?|europepmc\.org)/articles?/(?:pmc/)?pmc(\d+)", "url:https://pmc.ncbi.nlm.nih.gov/articles/PMC{}"),
         (r"ieeexplore\.ieee\.org/(?:abstract/)?(?:document|abstract)/(\d+)", "url:https://ieeexplore.ieee.org/document/{}"),
-        (r"(?:aclanthology\.(?:org|info)|aclweb\.org/anthology|aclanthology\.coli\.uni-saarland\.de)(?:/papers)?/(?:[a-z]/[a-z]\d\d/)?"
+        (r"(?:aclanthology\.(?:org|info)|aclweb\.org/anthology"
+         r"|aclanthology\.coli\.uni-saarland\.de)(?:/papers)?/(?:[a-z]/[a-z]\d\d/)?"
          r"([a-z]\d\d-\d{4}|\d{4}\.[a-z0-9]+-[a-z0-9]+\.\d+)(?:v\d)?(?:/.*|\.(?:pdf|bib))?$", "url:https://aclanthology.org/{}"),
         (r"proceedings\.mlr\.press/(v\d+)/([a-z0-9-]+?)(?:/.*|\.(?:html|pdf))?$", "url:https://proceedings.mlr.press/{}/{}.html"),
         (r"(?:papers|proceedings)\.n(?:eur)?ips\.cc/paper(?:_files/paper)?/(\d{4})/(?:hash|file)/([0-9a-f]{32})",

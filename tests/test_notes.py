@@ -290,6 +290,7 @@ def test_front_matter_that_names_the_one_paper() -> None:
                 Mention("repository", "https://github.com/example/deep", "code", 13),
                 Mention("paper", "arxiv:1505.00387", "Highway", 15),
             ),
+            title_source="metadata",
         ),
     )
 
@@ -567,7 +568,9 @@ def test_what_cannot_be_read_is_reported_with_its_line(text: str, line: int, rea
     assert any(s.line == line and reason in s.reason and s.source == "x" for s in document.skipped), document.skipped
 
 
-@pytest.mark.parametrize(("text", "reason"), [("", "the document is empty"), ("just text\n", "no paper was found in the document")])
+@pytest.mark.parametrize(
+    ("text", "reason"), [("", "the document is empty"), ("just text\n", "no paper was found in the document")]
+)
 def test_a_document_without_a_paper_is_no_failure(text: str, reason: str) -> None:
     document = parse_document(text, "x")
     assert (document.notes, document.skipped, document.no_paper) == ((), (), reason)

@@ -13,21 +13,32 @@ from kb.papers import MentionKind
 
 #: Sites whose every page under a path is a paper, beyond those that kb.identifiers knows by identifier.
 _PROCEEDINGS = re.compile(
-    r"(?:[\w-]+\.)*(?:aclanthology\.(?:org|info)|aclweb\.org/anthology(?:-new)?|papers\.n(?:eur)?ips\.cc|(?:proceedings\.)?(?:neurips\.cc|nips\.cc|mlr\.press)"
-    r"|openaccess\.thecvf\.com/content\w*|ecva\.net/papers|jmlr\.org|jair\.org|tmlr\.org|nature\.com/(?:articles|nature|ncomms|nmeth)|science(?:mag)?\.org/(?:doi|content)"
-    r"|pnas\.org|cell\.com|peerj\.com/articles|distill\.pub/\d|ieeexplore\.ieee\.org/(?:document|abstract|stamp|iel\d|xpl)|dl\.acm\.org|(?:portal|doi)\.acm\.org"
-    r"|link\.springer\.com|sciencedirect\.com/science|ojs\.aaai\.org|aaai\.org/(?:ocs|papers|library|ojs)|ijcai\.org/proceedings|(?:bio|med|chem)rxiv\.org/content"
-    r"|semanticscholar\.org/(?:paper|reader)|direct\.mit\.edu|mitpressjournals\.org|roboticsproceedings\.org|isca-(?:speech|archive)\.org"
-    r"|usenix\.org/(?:conference|system)|ssrn\.com/(?:abstract|sol3)|hal\.science|hal\.archives-ouvertes\.fr|paperswithcode\.com/paper|pubmed\.ncbi\.nlm\.nih\.gov"
-    r"|ncbi\.nlm\.nih\.gov/(?:pmc|pubmed|m/pubmed|articles)|europepmc\.org|frontiersin\.org/(?:articles?|journals)|(?:journals\.)?plos\.org|mdpi\.com/\d"
-    r"|onlinelibrary\.wiley\.com|tandfonline\.com|academic\.oup\.com|journals\.aps\.org|iopscience\.iop\.org|journals\.sagepub\.com|epubs\.siam\.org"
-    r"|projecteuclid\.org|jstor\.org/stable|psyarxiv\.com|osf\.io/preprints|elifesciences\.org/articles|bmcbioinformatics\.biomedcentral\.com|biomedcentral\.com/articles"
-    r"|researchgate\.net/publication|citeseerx\.ist\.psu\.edu|zenodo\.org/record|eprint\.iacr\.org|openreview\.net/(?:forum|pdf|attachment)|vldb\.org/pvldb"
+    r"(?:[\w-]+\.)*(?:aclanthology\.(?:org|info)|aclweb\.org/anthology(?:-new)?|papers\.n(?:eur)?ips\.cc"
+    r"|(?:proceedings\.)?(?:neurips\.cc|nips\.cc|mlr\.press)"
+    r"|openaccess\.thecvf\.com/content\w*|ecva\.net/papers|jmlr\.org|jair\.org|tmlr\.org|nature\.com/(?:articles|nature"
+    r"|ncomms|nmeth)|science(?:mag)?\.org/(?:doi|content)"
+    r"|pnas\.org|cell\.com|peerj\.com/articles|distill\.pub/\d|ieeexplore\.ieee\.org/(?:document|abstract|stamp|iel\d|xpl)"
+    r"|dl\.acm\.org|(?:portal|doi)\.acm\.org"
+    r"|link\.springer\.com|sciencedirect\.com/science|ojs\.aaai\.org|aaai\.org/(?:ocs|papers|library|ojs)"
+    r"|ijcai\.org/proceedings|(?:bio|med|chem)rxiv\.org/content"
+    r"|semanticscholar\.org/(?:paper|reader)|direct\.mit\.edu|mitpressjournals\.org|roboticsproceedings\.org|isca-(?:speech"
+    r"|archive)\.org"
+    r"|usenix\.org/(?:conference|system)|ssrn\.com/(?:abstract|sol3)|hal\.science|hal\.archives-ouvertes\.fr"
+    r"|paperswithcode\.com/paper|pubmed\.ncbi\.nlm\.nih\.gov"
+    r"|ncbi\.nlm\.nih\.gov/(?:pmc|pubmed|m/pubmed|articles)|europepmc\.org|frontiersin\.org/(?:articles?|journals)"
+    r"|(?:journals\.)?plos\.org|mdpi\.com/\d"
+    r"|onlinelibrary\.wiley\.com|tandfonline\.com|academic\.oup\.com|journals\.aps\.org|iopscience\.iop\.org"
+    r"|journals\.sagepub\.com|epubs\.siam\.org"
+    r"|projecteuclid\.org|jstor\.org/stable|psyarxiv\.com|osf\.io/preprints|elifesciences\.org/articles"
+    r"|bmcbioinformatics\.biomedcentral\.com|biomedcentral\.com/articles"
+    r"|researchgate\.net/publication|citeseerx\.ist\.psu\.edu|zenodo\.org/record|eprint\.iacr\.org|openreview\.net/(?:forum"
+    r"|pdf|attachment)|vldb\.org/pvldb"
     r"|bmvc2?\d*\.\w+|interspeech\d*\.org|lrec-conf\.org|ismir\.net|core\.ac\.uk|deepai\.org/publication)(?:/|$)",
     re.IGNORECASE,
 )
 _WITHOUT_SCHEME = re.compile(
-    r"(?:www\.)?(?:arxiv\.org|openreview\.net|doi\.org|github\.com|gitlab\.com|huggingface\.co|aclanthology\.org|dl\.acm\.org)/\w",
+    r"(?:www\.)?(?:arxiv\.org|openreview\.net|doi\.org|github\.com|gitlab\.com|huggingface\.co|aclanthology\.org"
+    r"|dl\.acm\.org)/\w",
     re.IGNORECASE,
 )
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,11 +39,15 @@ _IDENTIFIERS = {
 _ADDRESSES = ("paper", "paperurl", "paperlink", "url", "link", "links", "pdf", "source", "externalurl", "href", "uri")
 # What serves the program that shows the page, and says nothing of the paper.
 _OF_THE_PAGE = frozenset(
-    "layout permalink comments toc mathjax math katex published draft cssclass cssclasses aliases alias slug sidebar weight header image "
-    "teaser author_profile share related excerpt_separator output bibliography csl editor jupyter knit id type categories category "
-    "lang locale redirect_from nav_order parent has_children modified updated created date collapsed showtoc cover thumbnail "
-    "disable_comments outputs filters execute format number_sections public iscjklanguage lastmod aliases".split()
+    "layout permalink comments toc mathjax math katex published draft cssclass cssclasses aliases alias slug "
+    "sidebar weight header image teaser authorprofile share related excerptseparator output bibliography csl editor "
+    "jupyter knit id type categories category lang locale redirectfrom navorder parent haschildren modified updated "
+    "created date collapsed showtoc cover thumbnail disablecomments outputs filters execute format numbersections "
+    "public iscjklanguage lastmod".split()
 )
+
+# Values as they were found, and 1-based lines with what is wrong there.
+_Read = tuple[object, tuple[tuple[int, str], ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +91,10 @@ class FrontMatter:
     def is_bibliographic(self) -> bool:
         """Whether it describes a paper and not only the page: authors, an identifier, a venue, or a kind of item."""
         keys = {_bare(key) for key in self.values}
-        return bool(keys & {*_IDENTIFIERS, "authors", "venue", "journal", "conference", "booktitle", "itemtype", "citekey", "containertitle"}) or (
-            isinstance(self.values.get("author"), list) and any(isinstance(a, dict) for a in self.values["author"])
-        )
+        return bool(
+            keys
+            & {*_IDENTIFIERS, "authors", "venue", "journal", "conference", "booktitle", "itemtype", "citekey", "containertitle"}
+        ) or (isinstance(self.values.get("author"), list) and any(isinstance(a, dict) for a in self.values["author"]))
 
     @property
     def link(self) -> Link | None:
@@ -171,7 +176,7 @@ class FrontMatter:
         for key, value in self.values.items():
             kind: FieldKind | None = field_of(_spaced(key))
             name = _bare(key)
-            if name in {_bare(k) for k in _OF_THE_PAGE} or name in _IDENTIFIERS or name in _ADDRESSES:
+            if name in _OF_THE_PAGE or name in _IDENTIFIERS or name in _ADDRESSES:
                 continue
             if kind in {"title", "authors", "year", "venue", "tags"}:
                 continue
@@ -181,7 +186,7 @@ class FrontMatter:
         return "\n".join(kept)
 
 
-def _between(lines: Sequence[str], start: int, ends: tuple[str, ...], read: Any) -> FrontMatter:
+def _between(lines: Sequence[str], start: int, ends: tuple[str, ...], read: Callable[[Sequence[str], int], _Read]) -> FrontMatter:
     end = next((i for i in range(start + 1, len(lines)) if lines[i].rstrip() in ends), None)
     if end is None:
         if len(lines) > start + 1 and re.match(r"[A-Za-z_-]+\s*[:=](\s|$)", lines[start + 1]):
@@ -189,8 +194,7 @@ def _between(lines: Sequence[str], start: int, ends: tuple[str, ...], read: Any)
         return FrontMatter()
     if sum(map(len, lines[start + 1 : end])) > _LONGEST:
         return FrontMatter({}, end + 1, ((1, "the front matter is too long to be read"),))
-    found: tuple[Any, tuple[tuple[int, str], ...]] = read(lines[start + 1 : end], start + 2)
-    values, problems = found
+    values, problems = read(lines[start + 1 : end], start + 2)
     if values is None or values == "":
         return FrontMatter({}, end + 1, problems)
     if not isinstance(values, dict):
@@ -198,7 +202,7 @@ def _between(lines: Sequence[str], start: int, ends: tuple[str, ...], read: Any)
     return FrontMatter({str(key).lower(): value for key, value in values.items()}, end + 1, problems)
 
 
-def _yaml(lines: Sequence[str], first: int) -> tuple[Any, tuple[tuple[int, str], ...]]:
+def _yaml(lines: Sequence[str], first: int) -> _Read:
     try:
         # BaseLoader leaves scalars as text: `arxiv: 2005.14160` must not lose its zero.
         return yaml.load("\n".join(lines), Loader=yaml.BaseLoader), ()
@@ -229,7 +233,7 @@ def _line_by_line(lines: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def _toml(lines: Sequence[str], first: int) -> tuple[Any, tuple[tuple[int, str], ...]]:
+def _toml(lines: Sequence[str], first: int) -> _Read:
     try:
         found = tomllib.loads("\n".join(lines))
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
@@ -245,7 +249,7 @@ def _toml(lines: Sequence[str], first: int) -> tuple[Any, tuple[tuple[int, str],
     return flat, ()
 
 
-def _plain_value(value: Any) -> Any:
+def _plain_value(value: object) -> object:
     """A value with every scalar as text."""
     if isinstance(value, list):
         return [_plain_value(one) for one in value]
@@ -274,7 +278,7 @@ def _spaced(key: str) -> str:
     return key.replace("_", " ").replace("-", " ")
 
 
-def _words(value: Any) -> str:
+def _words(value: object) -> str:
     """A value as one text; of a list the first."""
     if isinstance(value, str):
         return value.strip()
@@ -285,7 +289,7 @@ def _words(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _each(value: Any) -> list[str]:
+def _each(value: object) -> list[str]:
     if isinstance(value, list):
         return [words for one in value if (words := _words(one))]
     words = _words(value)
@@ -299,7 +303,7 @@ def _is_identifier(text: str) -> bool:
         return False
 
 
-def _authors(value: Any) -> tuple[str, ...]:
+def _authors(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         value = re.sub(r"\[\[|\]\]", "", value)
         if " and " in value and ", " in value and value.count(",") <= value.count(" and ") + 1:
@@ -320,7 +324,9 @@ def _names(values: Iterable[Any]) -> Iterable[str]:
     for value in values:
         if isinstance(value, dict):
             parts = {str(key).lower(): _words(one) for key, one in value.items()}
-            family = " ".join(filter(None, [parts.get("non-dropping-particle", ""), parts.get("family") or parts.get("last", "")]))
+            family = " ".join(
+                filter(None, [parts.get("non-dropping-particle", ""), parts.get("family") or parts.get("last", "")])
+            )
             given = parts.get("given") or parts.get("first", "")
             yield " ".join(filter(None, [given, family])) or parts.get("name", "") or parts.get("literal", "")
         elif isinstance(value, str):

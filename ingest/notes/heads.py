@@ -30,8 +30,10 @@ Resolve = Callable[[Link], Address | None]
 
 _TASK = re.compile(r"\s*\[(?P<mark>[ xX/<>!?-])\]\s+")
 _LEAD = re.compile(
-    r"(?P<number>[*_]{0,2}(?:\[\d{1,4}\]|\(\d{1,4}\)|#?\d{1,4}(?:[.)、]|:(?=\s))|#\d{1,4}\b)[*_]{0,2}(?=[\s*_\[\"“]|[^\x00-\x7f])[.:]?\s*)"
-    r"|(?P<date>[*_`]{0,2}[\[(]?(?:19|20)\d\d(?:[-./年]\d{1,2}(?:[-./月]\d{1,2}日?|月)?)?[\])]?[*_`]{0,2}(?:\s*[:：,|–—-]+\s+|\s+(?=[\"“\[*\w])))"
+    r"(?P<number>[*_]{0,2}(?:\[\d{1,4}\]|\(\d{1,4}\)|#?\d{1,4}(?:[.)、]|:(?=\s))|#\d{1,4}\b)[*_]{0,2}(?=[\s*_\[\"“]"
+    r"|[^\x00-\x7f])[.:]?\s*)"
+    r"|(?P<date>[*_`]{0,2}[\[(]?(?:19|20)\d\d(?:[-./年]\d{1,2}(?:[-./月]\d{1,2}日?|月)?)?[\])]?[*_`]{0,2}(?:\s*[:：,|–—-]+\s+"
+    r"|\s+(?=[\"“\[*\w])))"
     r"|(?P<group>(?:\*\*|__|`)?(?:\[(?P<square>[^\[\]\n]{1,40})\]|【(?P<lenticular>[^【】\n]{1,40})】)(?:\*\*|__|`)?\s*[:：]?\s*)"
     r"|(?P<kbd><kbd>(?P<key>[^<>\n]{1,40})</kbd>\s*)"
     r"|(?P<code>`(?P<ticked>[^`\n]{1,40})`\s*[:：]?\s*)"
@@ -144,7 +146,7 @@ def read_head(inline: Inline, resolve: Resolve, *, is_heading: bool = False) -> 
             break
         position = lead.end()
     papers = [link for link in inline.links if link.start >= begin and _is_paper(resolve, link)]
-    best = _best_title(inline, visible, position, papers, resolve, is_heading)
+    best = _best_title(inline, visible, position, papers, is_heading)
     tags += [match["tag"] for match in _HASHTAG.finditer(visible, begin)]
     if best is None:
         return Head(Title(""), 0, _primary(papers, resolve, None), _without_lead(inline, position, papers), False, tuple(tags))
@@ -160,7 +162,7 @@ def read_head(inline: Inline, resolve: Resolve, *, is_heading: bool = False) -> 
     is_prose = bool(before) and not names and not is_label(before) and not _is_fact(before)
     if not names:
         names = _authors_after(inline, visible, end)
-    body = source[begin:].strip() if before and not is_label(before) else _rest(inline, visible, end, title, names)
+    body = source[begin:].strip() if before and not is_label(before) else _rest(inline, end, names)
     title = Title(
         title.text,
         tuple(dict.fromkeys([*nicknames, *title.tags])),
@@ -188,8 +190,6 @@ def _is_paper(resolve: Resolve, link: Link) -> bool:
 def _primary(papers: list[Link], resolve: Resolve, link: Link | None) -> Link | None:
     """The paper's own address: an identifier before a page, among the title's link and those with labels."""
     own = [k for k in papers if k is link or k.is_labelled or k.is_bare]
-    if link is not None and link not in papers:
-        own = own or []
     candidates = own or papers
     if not candidates:
         return None
@@ -206,9 +206,7 @@ def _primary(papers: list[Link], resolve: Resolve, link: Link | None) -> Link | 
 Candidate = tuple[int, int, Title, int, Link | None]
 
 
-def _best_title(
-    inline: Inline, visible: str, position: int, papers: list[Link], resolve: Resolve, is_heading: bool
-) -> Candidate | None:
+def _best_title(inline: Inline, visible: str, position: int, papers: list[Link], is_heading: bool) -> Candidate | None:
     """Start, end, title, score and link of the best candidate; `None` where no words are a title."""
     found: list[Candidate] = []
     first_paper = papers[0].start if papers else len(visible)
@@ -413,10 +411,10 @@ def _further(inline: Inline, papers: list[Link], first: Link, resolve: Resolve) 
     return found
 
 
-def _rest(inline: Inline, visible: str, end: int, title: Title, names: tuple[str, ...]) -> str:
+def _rest(inline: Inline, end: int, names: tuple[str, ...]) -> str:
     """The source behind the title, as written; nothing where it only holds links by their labels, a venue and a year."""
     source = inline.source
-    if not is_telling(inline, visible, end, names):
+    if not is_telling(inline, end, names):
         return ""
     start = end
     while start < len(source) and source[start] in SEPARATORS + ")]>.":
@@ -439,7 +437,7 @@ def _rest(inline: Inline, visible: str, end: int, title: Title, names: tuple[str
     return source[start:].strip()
 
 
-def is_telling(inline: Inline, visible: str, start: int, names: tuple[str, ...] = ()) -> bool:
+def is_telling(inline: Inline, start: int, names: tuple[str, ...] = ()) -> bool:
     """Whether the text from a place on says more than labels of links, venue, year, stars and authors."""
     text = _HASHTAG.sub(" ", _STARS.sub(" ", inline.text(start)))
     if any(not (k.is_labelled or k.is_bare) for k in inline.links if k.start >= start):
@@ -459,12 +457,11 @@ def is_telling(inline: Inline, visible: str, start: int, names: tuple[str, ...] 
 
 def _without_lead(inline: Inline, position: int, papers: list[Link]) -> str:
     """The text of an entry without a title: what stands around the address."""
-    visible = inline.visible()
     source = inline.source
     start = position
     while start < len(source) and source[start] in SEPARATORS:
         start += 1
     link = next((k for k in papers if k.start <= start + 1), None)
     if link is not None:
-        return _rest(inline, visible, link.end, Title(""), ())
-    return source[start:].strip() if is_telling(inline, visible, start) else ""
+        return _rest(inline, link.end, ())
+    return source[start:].strip() if is_telling(inline, start) else ""

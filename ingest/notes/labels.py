@@ -1,6 +1,7 @@
 """The words with which people label things in their notes: fields of a paper, kinds of links, sections, reading states.
 
-`**Authors**: …`, `论文：…`, `[code](…)`, `## 요약` and `TODO read` name no paper. The words of eleven languages are in `labels.toml`.
+`**Authors**: …`, `论文：…`, `[code](…)`, `## 요약` and `TODO read` name no paper. The words of eleven languages are in
+`labels.toml`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ _PARENTHESIS = re.compile(r"\s*[(（\[][^()（）\[\]]{0,40}[)）\]]\s*$")
 _NOT_LETTERS = re.compile(r"[\W_]+|\b\d+|\d+\b")
 _WORD = re.compile(r"[^\W\d_](?:[^\W_]*[^\W\d_])?")
 _IDENTIFIER = re.compile(
-    r"(?:ar\s?xiv\s*[:：]?\s*)?(?:\d{4}\.\d{4,5}|[a-z-]+(?:\.[a-z]{2})?/\d{7})(?:v\d+)?(?:\.pdf)?|(?:doi\s*[:：]?\s*)?10\.\d{4,9}/\S+"
+    r"(?:ar\s?xiv\s*[:：]?\s*)?(?:\d{4}\.\d{4,5}|[a-z-]+(?:\.[a-z]{2})?/\d{7})(?:v\d+)?(?:\.pdf)?"
+    r"|(?:doi\s*[:：]?\s*)?10\.\d{4,9}/\S+"
     r"|https?://\S+|(?:www\.)?[\w-]+(?:\.[\w-]+)*\.(?:org|com|net|cc|io|edu)(?:/\S*)?|[A-Z]\d\d-\d{4}(?:\.pdf)?",
     re.IGNORECASE,
 )

@@ -35,7 +35,8 @@ _FURNITURE = re.compile(
 #: No repository has as many: such a number was no number of stars.
 MOST_STARS = 100_000_000
 _REPOSITORY = re.compile(
-    r"\W*(?P<name>[A-Za-z0-9][\w.-]{0,62}/[\w.-]{1,100})\s*(?:\|\s*)?(?:⭐|★|🌟)[\s\ufe0f]*(?P<stars>\d[\d.,]*)\s*(?P<unit>[kKmM]?)\b"
+    r"\W*(?P<name>[A-Za-z0-9][\w.-]{0,62}/[\w.-]{1,100})\s*(?:\|\s*)?(?:⭐|★"
+    r"|🌟)[\s\ufe0f]*(?P<stars>\d[\d.,]*)\s*(?P<unit>[kKmM]?)\b"
 )
 _REMARK = "👉"
 _TITLE_END = re.compile(r"[.!:;,…→]$")

@@ -17,12 +17,14 @@ from kb.papers import TitleSource
 
 # Files that repositories and vaults have beside the notes.
 _NO_NOTES = re.compile(
-    r"(?:readme|contributing|license|licence|changelog|index|_index|home|todo|code_of_conduct|security|template\w*|summary|toc|about|credits|authors|sidebar|_sidebar|moc)(?:[._-]\w{2,7})?",
+    r"(?:readme|contributing|license|licence|changelog|index|_index|home|todo|code_of_conduct|security|template\w*|summary"
+    r"|toc|about|credits|authors|sidebar|_sidebar|moc)(?:[._-]\w{2,7})?",
     re.IGNORECASE,
 )
 _CITE_KEY = re.compile(r"@?[a-z][a-z'-]+(?:etal|_et_al)?[_-]?(?:19|20)\d\d[a-z]{0,20}", re.IGNORECASE)
 _SPEAKS_OF_PAPER = re.compile(
-    r"\b(?:th(?:is|e) paper|the authors|authors propose|in this work|paper proposes|this work|we propose)\b|论文|本文|作者|論文|著者|本研究|이 논문|논문|저자"
+    r"\b(?:th(?:is|e) paper|the authors|authors propose|in this work|paper proposes|this work|we propose)\b"
+    r"|论文|本文|作者|論文|著者|本研究|이 논문|논문|저자"
     r"|\b(?:статья|статье|авторы|Autoren|dieser Arbeit|auteurs|cet article|autores|este artículo)\b",
     re.IGNORECASE,
 )
@@ -85,7 +87,8 @@ def note_without_link(outline: Outline, page: Page, findings: Findings, source: 
     fields = [f for section in outline.sections.values() for f in section.fields]
     facts = Facts.of(fields)
     below = list(_first_lines(page, named.start))
-    authors, venue, year = (), "", None
+    authors: tuple[str, ...] = ()
+    venue, year = "", None
     for line in below[:3]:
         authors, venue, year = names_in(line)
         if not authors:
@@ -136,7 +139,9 @@ def _title(outline: Outline, page: Page, stem: str) -> _Named | None:
 
 
 def _without_kind(words: str) -> str:
-    return re.sub(r"^\W*(?:paper|article|review|notes?|论文笔记|论文阅读|论文|論文|논문|статья)\s*[:：]\s*", "", words, flags=re.IGNORECASE)
+    return re.sub(
+        r"^\W*(?:paper|article|review|notes?|论文笔记|论文阅读|论文|論文|논문|статья)\s*[:：]\s*", "", words, flags=re.IGNORECASE
+    )
 
 
 def _name_of_file(stem: str) -> str:

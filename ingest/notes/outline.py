@@ -17,7 +17,17 @@ from ingest.notes.inline import Inline, Link
 from ingest.notes.labels import is_list_word, is_reference_word, is_section_word
 from ingest.notes.page import Heading, Page, Region, trim
 from ingest.notes.parts import Claim, Entry, Parts, Section, assemble, rank_of_claim
-from ingest.notes.titles import Title, aside, authors_of, clean_title, is_titular, split_authors, split_tags, split_title, venue_and_year
+from ingest.notes.titles import (
+    Title,
+    aside,
+    authors_of,
+    clean_title,
+    is_titular,
+    split_authors,
+    split_tags,
+    split_title,
+    venue_and_year,
+)
 from kb.identifiers import normalised
 from kb.papers import TitleSource
 
@@ -185,7 +195,9 @@ class Outline:
         found: list[tuple[int, Title, TitleSource]] = []
         for named in section.fields:
             if named.kind == "title" and is_titular(named.value):
-                found.append((100 if place < 0 or is_section_word(self.words[place]) else 99, Title(clean_title(named.value)), "metadata"))
+                found.append(
+                    (100 if place < 0 or is_section_word(self.words[place]) else 99, Title(clean_title(named.value)), "metadata")
+                )
         if subject.head is not None and subject.head.title.text and subject.head.score >= 70:
             own = subject.head
             found.append((62, own.title, "metadata" if own.score >= 95 else "link"))
@@ -197,7 +209,9 @@ class Outline:
             score = 60 + 4 * min(6, len(words.split()) if words.isascii() else max(len(words.split()), len(words) // 3))
             if is_list_word(words):
                 score -= 35
-            title = split_title(re.sub(r"^\W*(?:paper|article|review|notes?|论文|論文|논문|статья)\s*[:：]\s*", "", words, flags=re.IGNORECASE))
+            title = split_title(
+                re.sub(r"^\W*(?:paper|article|review|notes?|论文|論文|논문|статья)\s*[:：]\s*", "", words, flags=re.IGNORECASE)
+            )
             found.append((score, title, "heading"))
         return found
 
@@ -297,7 +311,7 @@ def _linked_heading(page: Page, heading: Heading) -> HeadingPaper | None:
         # `## Title ([paper](…))`: the words beside the link are the title.
         if not leads_to_paper:
             return None
-        title = _title_beside(inline, link, before[leading.end() :] if leading else before)
+        title = _title_beside(inline, before[leading.end() :] if leading else before)
         return HeadingPaper(title, link, year or title.year, True, shares_body) if title.text and is_titular(title.text) else None
     title = split_title(link.text)
     venue, venue_year, rest = aside(after)
@@ -308,14 +322,18 @@ def _linked_heading(page: Page, heading: Heading) -> HeadingPaper | None:
     if not venue:
         head = read_head(inline, resolve, is_heading=True)
         if head.title.text == title.text:
-            title = replace(title, tags=tuple(dict.fromkeys([*title.tags, *head.title.tags])), authors=title.authors or head.title.authors)
-            venue, venue_year = (head.title.venue, head.title.year) if head.title.venue not in title.venue else ("", head.title.year)
+            title = replace(
+                title, tags=tuple(dict.fromkeys([*title.tags, *head.title.tags])), authors=title.authors or head.title.authors
+            )
+            venue, venue_year = (
+                (head.title.venue, head.title.year) if head.title.venue not in title.venue else ("", head.title.year)
+            )
     if venue:
         title = replace(title, venue=", ".join(filter(None, [title.venue, venue])))
     return HeadingPaper(title, link, year or venue_year, True, shares_body)
 
 
-def _title_beside(inline: Inline, link: Link, before: str) -> Title:
+def _title_beside(inline: Inline, before: str) -> Title:
     """The title in a heading whose link is a label."""
     head = read_head(inline, resolve, is_heading=True)
     if head.title.text and head.score >= 70:
@@ -323,7 +341,9 @@ def _title_beside(inline: Inline, link: Link, before: str) -> Title:
     plain = before.rstrip(" \t([:–—|-").lstrip(" \t#-–—:*|")
     title = split_title(plain)
     if head.title.text:
-        title = replace(head.title, text=title.text if title.text.endswith(head.title.text) and not head.title.tags else head.title.text)
+        title = replace(
+            head.title, text=title.text if title.text.endswith(head.title.text) and not head.title.tags else head.title.text
+        )
     return title
 
 
@@ -393,12 +413,16 @@ def _add_notes(outline: Outline, findings: Findings, run: range, stop: int, sect
     own = outline.papers[last]
     if own is not None and not own.is_linked and own.link.is_bare:
         line = page.visible[own.link.line - 1]
-        if line.replace(own.link.href, "").strip(" <>-*") == "" and not any(x.strip() for x in page.visible[start : own.link.line - 1]):
+        if line.replace(own.link.href, "").strip(" <>-*") == "" and not any(
+            x.strip() for x in page.visible[start : own.link.line - 1]
+        ):
             start = own.link.line  # the line with the address alone is no text
     end = outline.headings[stop].start if stop < len(outline.headings) else len(page.lines)
     body = page.body(start, end)
     links = page.links(start, end)
-    fields = [f for i in range(run[0], stop) if not is_reference_word(outline.words[i]) or i in run for f in outline.sections[i].fields]
+    fields = [
+        f for i in range(run[0], stop) if not is_reference_word(outline.words[i]) or i in run for f in outline.sections[i].fields
+    ]
     facts = Facts.of(fields)
     authors, venue, year = names_in(body.partition("\n")[0])
     for index in run:
@@ -555,4 +579,3 @@ def _entry_text(page: Page, entry: Entry) -> str:
 def _dedented(lines: Sequence[str]) -> list[str]:
     depth = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
     return [line[depth:] if line[:depth].strip() == "" else line.lstrip() for line in lines]
-

@@ -165,7 +165,18 @@ def read_page(text: str) -> Page:
     tokens: list[Token] = []
     parser.block.parse("\n".join(visible), parser, environment, tokens)
     headings, blocks, paragraphs, fenced = _blocks(tokens)
-    return Page(tuple(lines), tuple(visible), meta, start, headings, blocks, paragraphs, fenced, environment.get("references", {}), tuple(problems))
+    return Page(
+        tuple(lines),
+        tuple(visible),
+        meta,
+        start,
+        headings,
+        blocks,
+        paragraphs,
+        fenced,
+        environment.get("references", {}),
+        tuple(problems),
+    )
 
 
 def _markdown() -> MarkdownIt:

@@ -1,6 +1,6 @@
 """What the blocks below a heading are: entries on papers, addresses that lack a title, labelled values, and text.
 
-    block → field (`Authors: …`), head of an entry, or text → groups: a title above its links, a run of labelled values
+block → field (`Authors: …`), head of an entry, or text → groups: a title above its links, a run of labelled values
 """
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ from ingest.notes.tables import is_table, labelled_rows
 from ingest.notes.titles import Title, is_titular, split_title
 from kb.papers import TitleSource
 
-_IDENTIFIER = re.compile(r"(?:arxiv\s*[:：]\s*)?(?P<arxiv>\d{4}\.\d{4,5}(?:v\d+)?|[a-z-]+(?:\.[A-Z]{2})?/\d{7})|(?:doi\s*[:：]\s*)?(?P<doi>10\.\d{4,9}/\S+)", re.IGNORECASE)
+_IDENTIFIER = re.compile(
+    r"(?:arxiv\s*[:：]\s*)?(?P<arxiv>\d{4}\.\d{4,5}(?:v\d+)?|[a-z-]+(?:\.[A-Z]{2})?/\d{7})"
+    r"|(?:doi\s*[:：]\s*)?(?P<doi>10\.\d{4,9}/\S+)",
+    re.IGNORECASE,
+)
 _BOLD_ONLY = re.compile(r"\s*(?:[#\d.()\[\]]{0,6}\s*)?(\*\*|__)[^\n]{3,400}\1[\s.:]*")
 _NUMBERED = re.compile(r"\s*[*_]{0,2}(?:\[\d{1,4}\]|\(\d{1,4}\)|\d{1,4}[.)])")
 _FOOTNOTE = re.compile(r"\s*\[\^[^\]\n]{1,40}\]:\s*")
@@ -111,7 +115,10 @@ class Parts:
         if node.is_quoted and head.paper and head.title.text:
             return below
         if head.paper is not None and head.title.text:
-            return [*self._entry(node, head, inline, text_end, below), *(p for p in below if isinstance(p, Entry) and _stands_alone(p))]
+            return [
+                *self._entry(node, head, inline, text_end, below),
+                *(p for p in below if isinstance(p, Entry) and _stands_alone(p)),
+            ]
         if head.paper is not None:
             return [self._claim(head, node.start, node.end, inline), *below]
         if gathered := _gather(below):
@@ -146,7 +153,9 @@ class Parts:
         where = resolve(head.paper)
         assert where is not None
         around = inline.text().strip(" \t\n.,:;()[]<>*_-–—|")
-        return Claim(head.paper, where.paper_id, start, end, head.paper.is_labelled and not head.paper.is_bare, head, is_lone=not around)
+        return Claim(
+            head.paper, where.paper_id, start, end, head.paper.is_labelled and not head.paper.is_bare, head, is_lone=not around
+        )
 
     def _field(self, inline: Inline, start: int, end: int, line: int) -> Part | None:
         found = read_field(inline, line)
@@ -177,7 +186,9 @@ class Parts:
             return None
         if found.kind == "title" and papers:
             link, where = _best(papers)
-            words = link.text if not (link.is_labelled or link.is_bare) else inline.text().partition(":")[2].strip() or found.value
+            words = (
+                link.text if not (link.is_labelled or link.is_bare) else inline.text().partition(":")[2].strip() or found.value
+            )
             title = split_title(words if is_titular(words) else found.value)
             return Claim(link, where.paper_id, start, end, True, Head(title, 95, link, ""))
         if found.kind in {"text"} and papers and not found.label:
@@ -194,8 +205,7 @@ class Parts:
             return parts
         if len(lines) > 1 and not node.is_quoted:
             if all(self._begins_with_link(line, node.text_start + i) for i, line in enumerate(lines)):
-                parts = [p for i, line in enumerate(lines) for p in self._line(line, node.text_start + i, node, 1)]
-                return parts
+                return [p for i, line in enumerate(lines) for p in self._line(line, node.text_start + i, node, 1)]
             if all(_NUMBERED.match(line) or _FOOTNOTE.match(line) for line in lines):
                 return [p for i, line in enumerate(lines) for p in self._line(line, node.text_start + i, node, 1)]
         return self._line(node.text, node.text_start, node, node.end - node.start)
@@ -275,7 +285,17 @@ class Parts:
             if not is_titular(head.title.text) or len(lines[0]) > _LONGEST_TITLE + 150:
                 return []
             if head.paper is not None:
-                return [Entry(node.start, node.end, head, head.paper, "item", node.start + 1, [p for ps in parts for p in ps if isinstance(p, Field)])]
+                return [
+                    Entry(
+                        node.start,
+                        node.end,
+                        head,
+                        head.paper,
+                        "item",
+                        node.start + 1,
+                        [p for ps in parts for p in ps if isinstance(p, Field)],
+                    )
+                ]
             if node.kind == "item":
                 gathered = _gather([p for ps in parts for p in ps])
                 if gathered:
@@ -365,7 +385,9 @@ def assemble(parts: Sequence[Part], end: int) -> Section:
                 last = part_start(parts[following]) if following < len(parts) else end
                 if not part.is_bold:  # a line that only may be a title takes no more than the links below it
                     last = max(part_end(p) for p in parts[position:stop])
-                section.entries.append(Entry(part.start, last, part.head, claims[0].link, "item", part.end, fields, is_titled_above=True))
+                section.entries.append(
+                    Entry(part.start, last, part.head, claims[0].link, "item", part.end, fields, is_titled_above=True)
+                )
                 position = stop
                 continue
             position += 1
@@ -405,9 +427,17 @@ def _split_by_titles(section: Section, end: int) -> None:
     for number, titled in enumerate(titles):
         first, last = starts[number], starts[number + 1]
         if number == 0:
-            first = min([first, *(c.start for c in section.claims if c.start < first), *(f.line for f in section.fields if f.line < first)])
+            first = min(
+                [
+                    first,
+                    *(c.start for c in section.claims if c.start < first),
+                    *(f.line for f in section.fields if f.line < first),
+                ]
+            )
         fields = [f for f in section.fields if first <= f.line < last]
         claims = sorted((c for c in section.claims if first <= c.start < last), key=rank_of_claim)
         head = Head(Title(titled.value), 95, claims[0].link if claims else None, "")
-        section.entries.append(Entry(first, last, head, claims[0].link if claims else None, "metadata", first, fields, whole=True))
+        section.entries.append(
+            Entry(first, last, head, claims[0].link if claims else None, "metadata", first, fields, whole=True)
+        )
     section.claims, section.fields = [], []

@@ -25,7 +25,8 @@ _OPENER = re.compile(
 )
 _LONGEST_TITLE = 200
 _TITLE_COLUMN = re.compile(
-    r"(?:paper |article )?titles?|papers?(?: ?/ ?(?:source|link|title))?|articles?|publications?|names?|paper names?|works?|references?"
+    r"(?:paper |article )?titles?|papers?(?: ?/ ?(?:source|link|title))?|articles?|publications?|names?|paper names?|works?"
+    r"|references?"
     r"|论文|文章|名字|名称|論文|논문|статья|работа|artikel|article|artículo",
     re.IGNORECASE,
 )
@@ -73,7 +74,9 @@ def labelled_rows(lines: list[str]) -> list[tuple[int, str, str]]:
     delimiter = next((i for i, line in enumerate(lines) if _is_delimiter(line)), None)
     if delimiter is None or delimiter == 0:
         return []
-    rows = [(i, _split(line, protect=True)) for i, line in enumerate(lines) if i != delimiter and i >= delimiter - 1 and "|" in line]
+    rows = [
+        (i, _split(line, protect=True)) for i, line in enumerate(lines) if i != delimiter and i >= delimiter - 1 and "|" in line
+    ]
     if len(rows) < 3 or any(len([c for c in cells if c.strip()]) > 2 for _, cells in rows):
         return []
     found = [(i, _plain(cells[0]).strip(" *_:："), cells[1].strip()) for i, cells in rows if len(cells) >= 2]

@@ -10,16 +10,22 @@ from ingest.notes.labels import is_label, is_section_word, state_of
 
 # Venues that no title ends with, and words that are a venue only together with a year.
 _VENUES = (
-    "3DV|AAAI|AAMAS|ACCV|ACL|ACM ?MM|AISTATS|ALT|arXiv|ASPLOS|ASRU|BMVC|bioRxiv|CHI|CIKM|COLING|COLM|COLT|CoNLL|CoRL|CoRR|CVPR|CVPRW|EACL|EAMT|ECAI|ECCV|ECCVW"
-    "|ECIR|ECML|EMNLP|EuroSys|FAccT|ICASSP|ICCV|ICCVW|ICDAR|ICDE|ICDM|ICIP|ICLR|ICME|ICML|ICPR|ICRA|ICTIR|IJCAI|IJCNLP|IJCNN|IJCV|INLG|INTERSPEECH|IROS|ISBI|ISCA|ISSCC|ISWC"
-    "|IUI|IWSLT|JAIR|JMLR|KDD|L4DC|LREC|MedIA|medRxiv|MICCAI|MICRO|MIDL|MLHC|MLSys|MM|NAACL|NeurIPS|NIPS|NSDI|OSDI|PAMI|PAKDD|PNAS|PODC|PODS|PPoPP|RA-?L|RecSys|SDM|SIGCOMM|SIGDIAL"
-    "|SIGGRAPH(?: Asia)?|SIGIR|SIGMOD|SLT|SOSP|TACL|TASLP|TCSVT|TGRS|THMS|TIP|TITS|TKDE|TMI|TMLR|TMM|TNNLS|TOG|TOIS|TPAMI|T-PAMI|TSP|TVCG|UAI|UIST|USENIX|VLDB|WACV|WMT|WSDM|OpenReview|Preprint"
+    "3DV|AAAI|AAMAS|ACCV|ACL|ACM ?MM|AISTATS|ALT|arXiv|ASPLOS|ASRU|BMVC|bioRxiv|CHI|CIKM|COLING|COLM|COLT|CoNLL|CoRL"
+    "|CoRR|CVPR|CVPRW|EACL|EAMT|ECAI|ECCV|ECCVW|ECIR|ECML|EMNLP|EuroSys|FAccT|ICASSP|ICCV|ICCVW|ICDAR|ICDE|ICDM|ICIP"
+    "|ICLR|ICME|ICML|ICPR|ICRA|ICTIR|IJCAI|IJCNLP|IJCNN|IJCV|INLG|INTERSPEECH|IROS|ISBI|ISCA|ISSCC|ISWC|IUI|IWSLT"
+    "|JAIR|JMLR|KDD|L4DC|LREC|MedIA|medRxiv|MICCAI|MICRO|MIDL|MLHC|MLSys|MM|NAACL|NeurIPS|NIPS|NSDI|OSDI|PAMI|PAKDD"
+    "|PNAS|PODC|PODS|PPoPP|RA-?L|RecSys|SDM|SIGCOMM|SIGDIAL|SIGGRAPH(?: Asia)?|SIGIR|SIGMOD|SLT|SOSP|TACL|TASLP"
+    "|TCSVT|TGRS|THMS|TIP|TITS|TKDE|TMI|TMLR|TMM|TNNLS|TOG|TOIS|TPAMI|T-PAMI|TSP|TVCG|UAI|UIST|USENIX|VLDB|WACV|WMT"
+    "|WSDM|OpenReview|Preprint"
 )
 _YEAR_MARK = r"(?:\s*['’`]?\s*(?:(?:19|20)\d{2}|\d{2})\b)"
 _VENUE = re.compile(
-    rf"(?:(?:19|20)\d\d,?[ -])?(?:IEEE |ACM |Findings of |In |in |Proc(?:eedings|\.)? of )*(?:{_VENUES})(?:[ -]?(?:Findings|Workshops?|W|Demo|Datasets|D&B))?(?:,?[ -]?{_YEAR_MARK})?"
-    r"(?:[ ,/-]*\(?(?:Oral|Spotlight|Poster|Best Paper|Workshops?|Findings|Demo|Highlight|Outstanding|submission|under review|Honou?rable Mention|Long|Short|Award)\)?)*"
-    rf"|(?:Nature(?: [A-Z]\w+){{0,2}}|Science(?: Robotics| Advances)?|Cell|RSS|SC|WWW|ISMIR|The Web Conference|TheWebConf|PLOS \w+|Neurocomputing){_YEAR_MARK}"
+    rf"(?:(?:19|20)\d\d,?[ -])?(?:IEEE |ACM |Findings of |In |in |Proc(?:eedings|\.)? of )*(?:{_VENUES})(?:[ -]?(?:Findings"
+    rf"|Workshops?|W|Demo|Datasets|D&B))?(?:,?[ -]?{_YEAR_MARK})?"
+    r"(?:[ ,/-]*\(?(?:Oral|Spotlight|Poster|Best Paper|Workshops?|Findings|Demo|Highlight|Outstanding|submission|under review"
+    r"|Honou?rable Mention|Long|Short|Award)\)?)*"
+    rf"|(?:Nature(?: [A-Z]\w+){{0,2}}|Science(?: Robotics| Advances)?|Cell|RSS|SC|WWW|ISMIR|The Web Conference|TheWebConf"
+    rf"|PLOS \w+|Neurocomputing){_YEAR_MARK}"
     r"|(?:Journal|Transactions|Proceedings|Proc\.|International Conference|Conference|Workshop|IEEE Transactions) [^,]{2,80}",
     re.IGNORECASE,
 )
@@ -72,7 +78,8 @@ _AMBIGUOUS = re.compile(
 )
 _ANY_YEAR = re.compile(r"(?<!\d)(?:19[5-9]|20[0-4])\d(?!\d)")
 _DATE = re.compile(
-    r"(?:(?:\d{1,2}\.?\s+)?(?:jan|feb|mar|apr|may|jun|jul|aug|sep|sept|oct|nov|dec)[a-z]*\.?,?\s+(?:\d{1,2},?\s+)?)?(?P<year>(?:19[5-9]|20[0-4])\d)"
+    r"(?:(?:\d{1,2}\.?\s+)?(?:jan|feb|mar|apr|may|jun|jul|aug|sep|sept|oct|nov"
+    r"|dec)[a-z]*\.?,?\s+(?:\d{1,2},?\s+)?)?(?P<year>(?:19[5-9]|20[0-4])\d)"
     r"(?:[-./年]\s?\d{1,2}(?:[-./月]\s?\d{1,2}日?|月)?|年)?",
     re.IGNORECASE,
 )
@@ -184,9 +191,6 @@ def is_venue(text: str) -> bool:
     return 0 < len(text) <= 100 and _VENUE.fullmatch(text) is not None
 
 
-
-
-
 def venue_and_year(text: str) -> tuple[str, int | None]:
     """The venue and year that a text consists of; neither where it says anything else."""
     words = " ".join(text.strip(" .,;:").split())
@@ -205,7 +209,8 @@ def venue_and_year(text: str) -> tuple[str, int | None]:
 
 
 _CITED = re.compile(
-    r"[\[(]?(?:[^\W\d_][\w'’-]+(?:,? (?:and|&|et) [^\W\d_][\w'’-]+| et\.? al\.?)?,?\s*)\(?(?:19|20)\d\d[a-z]?\)?[\])]?|[^\W\d_][\w'’-]+ et\.? al\.?"
+    r"[\[(]?(?:[^\W\d_][\w'’-]+(?:,? (?:and|&|et) [^\W\d_][\w'’-]+| et\.? al\.?)?,?\s*)\(?(?:19|20)\d\d[a-z]?\)?[\])]?"
+    r"|[^\W\d_][\w'’-]+ et\.? al\.?"
 )
 
 

@@ -93,9 +93,11 @@ def entry_of_note(note: Note) -> Entry:
     facts = _FACTS.search(body)
     written_here = bool(match or facts)
     title = note.title.removeprefix(_UNKNOWN) if note.title == _UNKNOWN + note.paper_id else note.title
-    if written_here and note.tags:  # the notes parser reads brackets at the end of a title as the paper's nickname
-        title = f"{title} ({note.tags[0]})"
     found = dict(line[2:].split(": ", 1) for line in facts[0].strip().splitlines()) if facts else {}
+    tags = tuple(tag.removeprefix("#") for tag in found.get("Tags", "").split())
+    # The notes parser reads brackets at the end of a title as the paper's nickname, and puts it before the other tags.
+    if written_here and note.tags and note.tags[0] not in tags:
+        title = f"{title} ({note.tags[0]})"
     remark = body[: facts.start()] if facts else body
     return Entry(
         note.paper_id,
@@ -104,7 +106,7 @@ def entry_of_note(note: Note) -> Entry:
         note.year,
         _unescape(found.get("Venue", "")) or note.venue,
         remark.strip(),
-        tuple(tag.removeprefix("#") for tag in found.get("Tags", "").split()) if written_here else note.tags,
+        tags if written_here else note.tags,
         read=_day(found.get("Read", "")),
     )
 

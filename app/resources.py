@@ -161,9 +161,6 @@ class _LazyEncoder:
     def encode(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> Vectors:
         return encoder(self._name).encode(texts, progress)
 
-    def encode_query(self, texts: Sequence[str]) -> Vectors:
-        return encoder(self._name).encode_query(texts)
-
 
 @st.cache_resource(max_entries=1, show_spinner=False, on_release=_Shared.retire)
 def _searcher(path: str, name: str) -> _Shared:  # noqa: ARG001  # its name makes a new generation another entry

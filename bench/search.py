@@ -74,12 +74,12 @@ def _latency(home: Home, texts: Sequence[str], encoder: Encoder) -> list[Row]:
         dense, lexical = searcher.index, LexicalIndex.read(searcher.generation.subfolder(LEXICAL_FOLDER))
         exact = faiss.IndexFlatIP(vectors.shape[1])
         exact.add(vectors)
-        peer = _txtai(encoder.encode_query, keys, documents, vectors)
+        peer = _txtai(encoder.encode, keys, documents, vectors)
         searches: dict[str, Callable[[str], object]] = {
             "ranking": lambda text: final_scores(*searcher.candidates(Query(text=text), 10)),
             "hits": searcher.search,
-            "scan": lambda text: exact.search(encoder.encode_query([text]), 10),
-            "dense": lambda text: dense.search(encoder.encode_query([text]), 10),
+            "scan": lambda text: exact.search(encoder.encode([text]), 10),
+            "dense": lambda text: dense.search(encoder.encode([text]), 10),
             "lexical": lambda text: lexical.search(text, 10),
         }
         if peer is not None:

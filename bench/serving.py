@@ -137,7 +137,7 @@ def measure(home: Path, snapshot: Path) -> list[Row]:
     """Benchmark over a copy of an indexed knowledge base, to which records of a snapshot file (.zst) are added."""
     known = list(itertools.islice(records(snapshot), _CHANGED))
     encoder = load_encoder()
-    queries = {text: encoder.encode_query([text])[0] for text in questions()}
+    queries = {text: encoder.encode([text])[0] for text in questions()}
     with TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
         place = copied(home, Path(folder))
         os.environ["KB_HOME"] = str(place.path)

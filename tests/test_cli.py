@@ -37,7 +37,20 @@ def test_from_notes_to_a_hit(kb: Kb, tmp_path: Path) -> None:
     found = kb("search", "training split over many accelerators", "-k", "2", "--json")
     assert found.returncode == 0, found.stderr
     hits: list[dict[str, Any]] = json.loads(found.stdout)
-    assert hits[0].keys() == {"rank", "id", "title", "authors", "year", "url", "score", "scores", "code", "notes", "matched"}
+    assert hits[0].keys() == {
+        "rank",
+        "id",
+        "title",
+        "authors",
+        "year",
+        "url",
+        "score",
+        "scores",
+        "code",
+        "notes",
+        "matched",
+        "fits",
+    }
     assert (hits[0]["id"], hits[0]["rank"], hits[0]["year"]) == ("arxiv:1811.06965", 1, 2018)
     assert hits[0]["url"] == "https://arxiv.org/abs/1811.06965"
     shown = json.loads(kb("show", "1706.03762v3", "--json").stdout)

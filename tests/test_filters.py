@@ -33,9 +33,6 @@ class RandomEncoder:
         vectors = np.stack([np.random.default_rng(seed).normal(size=self.dimension) for seed in seeds]).astype(np.float32)
         return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
-    def encode_query(self, texts: Sequence[str]) -> Vectors:
-        return self.encode(texts)
-
 
 def paper(number: int) -> Paper:
     """One whose attributes tell which of the filters it passes."""

@@ -183,11 +183,73 @@ def test_words_that_nobody_has(index: LexicalIndex) -> None:
         assert keys.shape == scores.shape == (0,)
 
 
-def test_a_long_query_is_answered_by_its_rarest_words(tmp_path: Path) -> None:
-    papers = [*many(300), paper(301, "", "unheard of")]
+def test_a_long_query_counts_each_term_as_often_as_it_has_it(tmp_path: Path) -> None:
+    """Against BM25 worked out by hand: k1 1.2, b 0.75, the query's frequency as a factor (Robertson and Zaragoza 2009)."""
+    texts = ["alpha beta beta", "alpha gamma gamma gamma", "beta gamma", "delta"]
+    papers = [paper(number, "", text) for number, text in enumerate(texts, start=1)]
     build(tmp_path / "lexical", papers)
-    query = " ".join(p.card.paper.abstract for p in papers)
-    assert 301 in LexicalIndex.read(tmp_path / "lexical").search(query, 50)[0]
+    query = " ".join(["alpha beta beta gamma"] + [f"unheardof{number}" for number in range(60)])
+    found, scores = LexicalIndex.read(tmp_path / "lexical").search(query, 5)
+    mean = sum(len(text.split()) for text in texts) / len(texts)
+
+    def bm25(text: str) -> float:
+        words, value = text.split(), 0.0
+        for term, asked in (("alpha", 1), ("beta", 2), ("gamma", 1)):
+            n = sum(term in other.split() for other in texts)
+            tf = words.count(term)
+            idf = np.log(1 + (len(texts) - n + 0.5) / (n + 0.5))
+            value += asked * idf * tf * 2.2 / (tf + 1.2 * (0.25 + 0.75 * len(words) / mean))
+        return value
+
+    expected = {number: bm25(text) for number, text in enumerate(texts, start=1)}
+    assert found.tolist() == sorted([1, 2, 3], key=lambda number: -expected[number])
+    np.testing.assert_allclose(scores, [expected[number] for number in found.tolist()], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("query", "best"),
+    [
+        ("oversmoothing", {1, 2}),  # written as one word, and with a hyphen
+        ("over-smoothing", {1, 2}),
+        ("over smoothing", {1, 2}),
+        ("regularisation", {3, 4}),  # British and American
+        ("regularization", {3, 4}),
+        ("behaviour", {5, 6}),
+        ("poincare", {7}),  # an accent in TeX
+        ("Poincaré", {7}),
+    ],
+)
+def test_variants_of_a_word_are_one_word(tmp_path: Path, query: str, best: set[int]) -> None:
+    texts = [
+        "Oversmoothing in deep networks", "Over-smoothing of nodes", "Regularisation by noise", "Regularization by dropout",
+        "The behaviour of agents", "Human behavior in games", "Embeddings in the Poincar\\'e ball", "Beyond the hills",
+    ]  # fmt: skip
+    build(tmp_path / "lexical", [paper(number, "", text) for number, text in enumerate(texts * 3, start=1)])
+    index = LexicalIndex.read(tmp_path / "lexical")
+    found = index.search(query, 3 * len(best))[0]
+    assert {(key - 1) % len(texts) + 1 for key in found.tolist()} == best
+
+
+def test_acronyms_and_their_long_forms_are_learned_from_the_papers(tmp_path: Path) -> None:
+    defining = [paper(number, "", f"Graph neural networks (GNNs) for task {number}") for number in range(1, 4)]
+    others = [
+        paper(4, "", "A graph neural network that scales"),
+        paper(5, "", "GNN layers"),
+        paper(6, "", "A graph of neural cells, no network"),
+        paper(7, "", "A network of roads"),
+    ]
+    build(tmp_path / "lexical", [*defining, *others])
+    index = LexicalIndex.read(tmp_path / "lexical")
+    assert set(index.search("GNN", 10)[0].tolist()) == {1, 2, 3, 4, 5, 6}
+    assert set(index.search("gnns", 10)[0].tolist()) == {1, 2, 3, 4, 5, 6}
+    assert 5 in index.search("graph neural networks", 10)[0].tolist()
+    scores = dict(zip(*map(np.ndarray.tolist, index.search("GNN", 10)), strict=True))
+    np.testing.assert_allclose(index.scores("GNN", np.array([4, 7])), [scores[4], 0], rtol=1e-5)
+
+
+def test_one_paper_alone_makes_no_acronym(tmp_path: Path) -> None:
+    build(tmp_path / "lexical", [paper(1, "", "Graph neural networks (GNNs)"), paper(2, "", "A graph neural network")])
+    assert LexicalIndex.read(tmp_path / "lexical").search("GNN", 10)[0].tolist() == [1]
 
 
 def test_only_what_changed_is_read_and_old_files_stay_as_they_are(tmp_path: Path) -> None:
@@ -273,7 +335,7 @@ def test_an_index_of_an_earlier_version_is_searched_and_built_anew(tmp_path: Pat
     """It has no cards, and another name for its list of documents."""
     folder = tmp_path / "lexical"
     build(folder, PAPERS)
-    documents = np.load(folder / "documents-2.npy")
+    documents = np.load(folder / "documents-3.npy")
     former = make_former(folder)
     np.save(folder / "documents-1.npy", documents)
     index = LexicalIndex.read(folder)

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from kb.errors import ModelError
-from kb.search.rerank import CrossEncoderReranker, FeedbackReranker
+from kb.models.ranker.training import RankedQuery, fit
+from kb.models.ranker.weights import FEATURES, RankerWeights
+from kb.search.ranker import LearnedReranker
+from kb.search.rerank import CrossEncoderReranker
 from kb.search.rerankers import load_reranker
 from kb.search.retriever import Candidates, Query, fuse, z_scores
 
@@ -21,7 +24,7 @@ def candidates(number: int) -> Candidates:
 
 def test_fusion_is_a_weighted_mean_of_standard_scores() -> None:
     dense, lexical = np.float32([0.2, 0.4, 0.6]), np.float32([9, 0, 3])
-    expected = 0.65 * (dense - 0.4) / dense.std() + 0.35 * (lexical - 4) / lexical.std()
+    expected = 0.4 * (dense - 0.4) / dense.std() + 0.6 * (lexical - 4) / lexical.std()
     np.testing.assert_allclose(fuse(dense, lexical), expected, rtol=1e-5)
 
 
@@ -34,30 +37,59 @@ def test_where_one_side_finds_nothing_the_other_decides() -> None:
     assert z_scores(np.float32([5])).tolist() == [0]
 
 
-def test_feedback_adds_the_closeness_to_the_best_five() -> None:
+def test_the_ranker_is_a_weighted_sum_of_features_worked_out_by_hand() -> None:
     found = candidates(30)
-    vectors = found.vectors.astype(float)
-    weights = np.exp(found.fused[:5].astype(float))
-    mean = (vectors[:5] * weights[:, None]).sum(axis=0)
-    cosine = vectors @ mean / np.linalg.norm(mean)
-    expected = found.fused + 0.4 * (cosine - cosine.mean()) / cosine.std()
-    np.testing.assert_allclose(FeedbackReranker().rerank(Query("text"), found), expected, rtol=1e-4, atol=1e-5)
+    vectors, fused = found.vectors.astype(float), found.fused.astype(float)
+    cosines = vectors @ vectors.T
+    centroid = (vectors[:5] * np.exp(fused[:5])[:, None]).sum(axis=0)
+    neighbours = []
+    for row in range(30):
+        nearest = sorted((n for n in range(30) if n != row), key=lambda n: -cosines[row, n])[:10]
+        weights = np.maximum(cosines[row, nearest], 1e-6)
+        neighbours.append((weights * fused[nearest]).sum() / weights.sum())
+    columns = [found.dense, found.lexical, vectors @ centroid / np.linalg.norm(centroid), neighbours, cosines.mean(axis=1)]
+    expected = np.stack([(np.asarray(x) - np.mean(x)) / np.std(x) for x in columns], axis=1)
+    phrase, example = np.float32([0.4, 0.5, 0.8, 0.1, -0.1]), np.float32([1, 0, 0, 0, 0])
+    ranker = LearnedReranker(RankerWeights(phrase, example))
+    np.testing.assert_allclose(ranker.features(found), expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(ranker.rerank(Query("text"), found), expected @ phrase, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(ranker.rerank(Query(like=(1,)), found), expected[:, 0], rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("number", [0, 1, 5])
-def test_too_few_candidates_keep_their_scores(number: int) -> None:
-    found = candidates(number)
-    np.testing.assert_array_equal(FeedbackReranker().rerank(Query("text"), found), found.fused)
+@pytest.mark.parametrize("number", [0, 1])
+def test_one_candidate_has_nothing_to_be_told_apart_from(number: int) -> None:
+    ranker = LearnedReranker(RankerWeights.read())
+    np.testing.assert_array_equal(ranker.rerank(Query("text"), candidates(number)), np.zeros(number))
 
 
-def test_the_environment_names_the_reranker(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_finds_the_feature_that_tells_relevant_papers(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    queries = []
+    for _ in range(50):
+        features = random.normal(size=(40, len(FEATURES))).astype(np.float32)
+        relevance = (features[:, 2] > 1.5).astype(np.float32)  # by feedback alone
+        queries.append(RankedQuery(features, relevance))
+    weights = fit([(1.0, queries)], np.zeros(len(FEATURES), dtype=np.float32))
+    assert weights.argmax() == 2
+    assert np.abs(np.delete(weights, 2)).max() < 0.1 * weights[2]
+    RankerWeights(weights, weights).write(tmp_path / "ranker.json", {"trained on": "made-up queries"})
+    np.testing.assert_allclose(RankerWeights.read(tmp_path / "ranker.json").example, weights, atol=1e-4)
+
+
+def test_a_damaged_ranker_names_its_file(tmp_path: Path) -> None:
+    (tmp_path / "ranker.json").write_text('{"phrase": {"dense": 1}}')
+    with pytest.raises(ModelError, match=r"ranker\.json"):
+        RankerWeights.read(tmp_path / "ranker.json")
+
+
+def test_the_environment_names_the_reranker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("KB_RERANKER", raising=False)
-    assert isinstance(load_reranker(lambda _: {}), FeedbackReranker)
+    assert isinstance(load_reranker(lambda _: {}, tmp_path), LearnedReranker)
     monkeypatch.setenv("KB_RERANKER", "none")
-    assert load_reranker(lambda _: {}) is None
+    assert load_reranker(lambda _: {}, tmp_path) is None
     monkeypatch.setenv("KB_RERANKER", "/no/such/model")
     with pytest.raises(ModelError, match="KB_RERANKER"):
-        load_reranker(lambda _: {})
+        load_reranker(lambda _: {}, tmp_path)
 
 
 def test_a_cross_encoder_by_folder(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_scores_are_those_of_brute_force(searcher: Searcher, encoder: Encoder) -
     ids = [catalogue.papers([key])[key].id for key in keys]
     vectors = encoder.encode([embedding_text(*texts[key]) for key in keys])
     for text in ("energy of molecules", "speech with little supervision", "chess engines"):
-        exact = dict(zip(ids, vectors @ encoder.encode_query([text])[0], strict=True))
+        exact = dict(zip(ids, vectors @ encoder.encode([text])[0], strict=True))
         hits = searcher.search(text, 200)
         assert [hit.rank for hit in hits] == list(range(1, 201))
         assert {hit.paper.id for hit in hits} == set(ids)
@@ -339,7 +339,7 @@ def test_a_second_hop_adds_what_lies_near_to_the_best(searcher: Searcher, monkey
 def test_an_abstract_counts_as_an_example(searcher: Searcher) -> None:
     """The vector of a long text says more of it than its words do."""
     phrase = "a tree search plays chess"
-    for text, share in ((phrase, 0.65), (" ".join([phrase] * 12), 0.7)):
+    for text, share in ((phrase, 0.4), (" ".join([phrase] * 12), 0.5)):
         found, _ = searcher.candidates(Query(text), 10)
         np.testing.assert_allclose(found.fused, fuse(found.dense, found.lexical, share), rtol=1e-5)
 
@@ -351,8 +351,6 @@ class _OtherModel:
 
     def encode(self, *_: object) -> Vectors:
         raise AssertionError("must not be used")
-
-    encode_query = encode
 
 
 def test_another_model_than_the_index_is_refused(base: Home) -> None:

@@ -19,7 +19,8 @@ from kb.encode.vector_store import VectorStore
 from kb.index.dense import DENSE_FILE, DenseIndex
 from kb.index.lexical import LEXICAL_FOLDER, LexicalIndex
 from kb.jobs.background import Background
-from kb.search.rerank import FeedbackReranker
+from kb.models.ranker.weights import RankerWeights
+from kb.search.ranker import LearnedReranker
 from kb.search.retriever import Retriever
 from kb.search.searcher import Searcher
 from kb.store import Generation, Home
@@ -39,7 +40,7 @@ def editions(home: Home, write_snapshot: Callable[..., Path], encoder: Encoder) 
 
 
 def faults(home: Home, encoder: Encoder, answers: list[Answer]) -> list[str]:
-    queries = {text: encoder.encode_query([text])[0] for text in questions()}
+    queries = {text: encoder.encode([text])[0] for text in questions()}
     store = VectorStore.for_encoder(home.vectors, encoder)
     return [found for answer in answers if (found := fault(answer, queries, store, CHANGING))]
 
@@ -91,7 +92,7 @@ def test_an_answer_of_two_generations_is_noticed(
         searcher = Searcher(catalogue, encoder)
         index, words = DenseIndex.read(dense.file(DENSE_FILE)), LexicalIndex.read(lexical.subfolder(LEXICAL_FOLDER))
         searcher._retriever = Retriever(index, words, lambda: encoder, searcher._titles, searcher.relevance.adapt)
-        searcher._reranker = FeedbackReranker()
+        searcher._reranker = LearnedReranker(RankerWeights.read())
         return [Answer(text, "", 0.0, 0.0, searcher.search(text)) for text in questions()]
 
     try:

@@ -24,7 +24,7 @@ from kb.search.searcher import Searcher
 from kb.store import Home
 
 
-def evaluate_folder(home: Home, folder: Path, binary: bool, hops: int, progress: Progress) -> Evaluation:
+def evaluate_folder(home: Home, folder: Path, binary: bool, hops: int, judged_only: bool, progress: Progress) -> Evaluation:
     """Measure on a judged collection: in a knowledge base of its documents, or in `home` if they are arXiv papers without text.
 
     Raises SourceError if the folder cannot be read, or nothing that it judges relevant is in `home`.
@@ -34,14 +34,14 @@ def evaluate_folder(home: Home, folder: Path, binary: bool, hops: int, progress:
         with Searcher.open(home) as searcher:
             asked = judged_queries_in_library(judgements, searcher.catalogue)
             names = searcher.catalogue.identifiers()
-            found = evaluate(searcher, asked, names.__getitem__, progress, hops)
+            found = evaluate(searcher, asked, names.__getitem__, progress, hops, judged_only)
         return replace(found, unanswerable=len(judgements.queries) - len(asked))
     encoder = load_encoder()
     with tempfile.TemporaryDirectory(prefix="kb-eval-") as place:
         made = build_collection(judgements, Path(place) / "kb", _cache() / "vectors", encoder, progress)
         with Searcher.open(made, encoder) as searcher:
             asked = judged_queries(judgements, searcher.catalogue)
-            return evaluate(searcher, asked, document_ids(judgements.documents, searcher.catalogue), progress, hops)
+            return evaluate(searcher, asked, document_ids(judgements.documents, searcher.catalogue), progress, hops, judged_only)
 
 
 def evaluate_lists(searcher: Searcher, library: Library, hops: int, progress: Progress) -> Evaluation:

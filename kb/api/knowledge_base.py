@@ -19,6 +19,7 @@ from kb.api.results import (
     MargeTraining,
     PaperDetails,
     PossiblePaper,
+    RankerTraining,
     ScheduledJob,
     Status,
     UntitledNoteMatches,
@@ -681,7 +682,9 @@ class KnowledgeBase:
 
     # Measuring and training -----------------------------------------------------------------------------------------
 
-    def eval(self, folder: _PathLike | None = None, *, binary: bool = False, hops: int = 1) -> Evaluation:
+    def eval(
+        self, folder: _PathLike | None = None, *, binary: bool = False, hops: int = 1, judged_only: bool = False
+    ) -> Evaluation:
         """Measure the search on judged queries, stage by stage; without a folder, on the user's own reading lists.
 
         The folder has `corpus.jsonl`, `queries.jsonl` (plain or .gz) and `qrels/*.tsv`. Its documents become a knowledge
@@ -692,6 +695,7 @@ class KnowledgeBase:
             folder: The judged collection.
             binary: Count every grade above 0 alike.
             hops: As in `search`.
+            judged_only: Leave documents that nobody judged out of the runs before measuring; for a folder.
 
         Raises:
             SourceError: The folder cannot be read, or nothing that it judges relevant is here.
@@ -700,9 +704,23 @@ class KnowledgeBase:
         from kb.api.evaluation import evaluate_folder, evaluate_lists
 
         if folder is not None:
-            return evaluate_folder(self._home, Path(folder), binary, hops, self._progress)
+            return evaluate_folder(self._home, Path(folder), binary, hops, judged_only, self._progress)
         with self._searching() as searcher:
             return evaluate_lists(searcher, self._library, hops, self._progress)
+
+    def train_ranker(self) -> RankerTraining:
+        """Fit the ranker's weights for examples to the reading lists: each paper is to be found by the others of its list.
+
+        They are learned from one half of the papers, beginning with the weights that come along, and kept in the knowledge base's
+        folder only if they find the other half better.
+
+        Raises:
+            QueryError: No reading list has two papers of the knowledge base.
+        """
+        from kb.api.ranker_training import train_ranker_on_lists
+
+        with self._searching() as searcher:
+            return train_ranker_on_lists(searcher, self._library, self._home, self._progress)
 
     def train_marge(
         self,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kb.library.recommend import Recommendation
     from kb.models.marge.quality import Comparison
     from kb.papers import CodeLink, Skipped
+    from kb.search.evaluate import Interval
     from kb.search.explain import Explanation
     from kb.search.searcher import Hit
     from kb.store import History, Manifest, NoteMatch, Run, UntitledNote
@@ -211,6 +212,26 @@ class Examination:
         ]
         coverage = self.coverage.as_json() if self.coverage else {}
         return {"findings": findings, "repaired": list(self.repaired)} | coverage
+
+
+@dataclass(frozen=True, slots=True)
+class RankerTraining:
+    """What training the ranker did."""
+
+    queries: int
+    """Papers of reading lists, each of which was to be found."""
+    before: float
+    """Mean reciprocal rank of the held-out half with the weights in use."""
+    after: float
+    """The same with the new weights."""
+    gain: Interval
+    """Their difference, with its 95 % interval."""
+    installed: bool
+    """True if the new weights are in use from now on."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The result in the form that `kb train ranker --json` prints."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)

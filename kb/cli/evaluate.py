@@ -26,6 +26,9 @@ def evaluate(
     ] = False,
     run_out: Annotated[Path | None, typer.Option("--run-out", help="Write the last stage's run in TREC's format.")] = None,
     binary: Annotated[bool, typer.Option("--binary", help="Count every grade above 0 as 1.")] = False,
+    judged_only: Annotated[
+        bool, typer.Option("--judged-only", help="Leave out documents that nobody judged, as where judgements are few.")
+    ] = False,
     hops: Hops = 1,
     as_json: Json = False,
 ) -> None:
@@ -40,7 +43,7 @@ def evaluate(
     if (folder is None) == (not lists):
         raise QueryError("Give a folder of judgements, or --lists for your own reading lists.")
     with bars() as progress, knowledge_base(progress) as base:
-        found = base.eval(folder, binary=binary, hops=hops)
+        found = base.eval(folder, binary=binary, hops=hops, judged_only=judged_only)
     if found.unanswerable:
         say(f"{found.queries} of {found.queries + found.unanswerable} queries have an answer in {base.path}.")
     if run_out:

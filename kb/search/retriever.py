@@ -63,31 +63,29 @@ class Candidates:
 
 #: Returns the encoder. Not called for a query without text, so that no model is loaded for it.
 LoadEncoder = Callable[[], Encoder]
-#: Titles by paper key: the lexical query of an example.
-Titles = Callable[[Sequence[int]], dict[int, str]]
+#: Texts by paper key, as a model reads them.
+Texts = Callable[[Sequence[int]], dict[int, str]]
 #: Maps stored vectors to those that papers are compared with each other by; both of shape (n, d).
 Adapt = Callable[[Vectors], Vectors]
 
 # Weight of negative against positive examples: Rocchio's usual ratio of γ to β, 0.15 to 0.75
 # (Manning, Raghavan, Schütze: Introduction to Information Retrieval, section 9.1.1).
 _NEGATIVE_WEIGHT = 0.2
-# Weight of the dense score for phrases; between the best values for held-out training claims of SciFact (0.75), titles of citing
-# papers (0.6) and their first sentences (0.7): see kb/models/query_adapter/MODEL_CARD.md.
-_DENSE_WEIGHT = 0.65
-# Weight of the dense score for examples, whose titles have fewer words than a question; chosen on papers left out of
-# bibliographies. It is better for abstracts as queries too: by 0.6 points of nDCG@10 for those of citing papers.
-_EXAMPLE_DENSE_WEIGHT = 0.7
+# Weight of the dense score before ranking, for phrases and for examples. It decides which candidates are the best ones that
+# feedback starts from; the ranker weighs the scores anew.
+_DENSE_WEIGHT = 0.4
+_EXAMPLE_DENSE_WEIGHT = 0.5
 _MIN_ABSTRACT_WORDS = 60  # a text of so many words is taken for an abstract
 
 
 class Retriever:
     """Hybrid retrieval over a dense and a lexical index of the same papers. Safe to share between threads."""
 
-    def __init__(self, dense: DenseIndex, lexical: LexicalIndex, load_encoder: LoadEncoder, titles: Titles, adapt: Adapt) -> None:
+    def __init__(self, dense: DenseIndex, lexical: LexicalIndex, load_encoder: LoadEncoder, texts: Texts, adapt: Adapt) -> None:
         self.dense = dense
         self.lexical = lexical
         self._load_encoder = load_encoder
-        self._titles = titles
+        self._texts = texts
         self._adapt = adapt
         # Kept between searches: a new thread allocates a heap of its own, which costs a millisecond.
         self._executor = ThreadPoolExecutor(thread_name_prefix="lexical")
@@ -134,11 +132,7 @@ class Retriever:
 
     def _query_vectors(self, query: Query) -> Vectors:
         """Vectors of the text and of the embedded positive examples, shape (queries, d)."""
-        text = []
-        if query.text:
-            # The query adapter is trained for phrases; an abstract, or a text beside examples, is encoded as a paper is.
-            encode = self._load_encoder().encode if query.by_example else self._load_encoder().encode_query
-            text = [encode([query.text])]
+        text = [self._load_encoder().encode([query.text])] if query.text else []
         return np.concatenate([*text, self.dense.vectors(embedded_keys(query.like, self.dense))])
 
     def _comparable(self, query: Query, vectors: Vectors) -> Vectors:
@@ -157,12 +151,12 @@ class Retriever:
         return np.asarray(scores, dtype=np.float32)
 
     def _lexical_texts(self, query: Query) -> list[str]:
-        """What is searched for in the lexical index: the text, and the title of each positive example."""
-        titles = self._titles(query.like) if query.like else {}
-        return [text for text in (query.text, *titles.values()) if text]
+        """What is searched for in the lexical index: the text, and title and abstract of each positive example."""
+        examples = self._texts(query.like) if query.like else {}
+        return [text for text in (query.text, *examples.values()) if text]
 
     def _lexical_scores(self, texts: Sequence[str], results: Sequence[tuple[Keys, Vectors]], keys: Keys) -> Vectors:
-        """BM25 of one text, shape (n,); of several the mean, each divided by its maximum, so that no long title dominates."""
+        """BM25 of one text, shape (n,); of several the mean, each divided by its maximum, so that no long text dominates."""
         if not texts or not len(keys):
             return np.zeros(len(keys), dtype=np.float32)
         scores = np.stack([self._bm25(text, *result, keys) for text, result in zip(texts, results, strict=True)])

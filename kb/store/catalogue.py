@@ -201,6 +201,11 @@ class Catalogue:
         """Canonical id of every paper, by key."""
         return {int(key): identifier for key, identifier in self.connection.read("SELECT key, id FROM papers")}
 
+    def known_from_notes_alone(self) -> frozenset[int]:
+        """Keys of the papers without an abstract that only notes tell of."""
+        rows = self.connection.read("SELECT key FROM papers WHERE origin = 'notes' AND abstract = ''")
+        return frozenset(int(key) for (key,) in rows)
+
     def withdrawn(self) -> frozenset[int]:
         """Keys of the papers that were withdrawn."""
         return frozenset(int(key) for (key,) in self.connection.read("SELECT key FROM papers WHERE withdrawn"))

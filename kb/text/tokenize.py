@@ -8,6 +8,8 @@ from functools import cache
 
 import tantivy
 
+from kb.text.variants import american_spelling, compounds, singular_acronyms, without_hyphens
+
 _GREEK = (
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau upsilon phi chi psi omega"
 ).split()
@@ -20,10 +22,15 @@ _FOLDED = re.compile(r"[^\w+#]|_")
 
 
 def normalize_text(text: str) -> str:
-    """Normalise compatibility characters (NFKC) and TeX: `O(n²)`, `$O(n^2)$` → `O(n2)`; `$\\mu$P`, `µP` → `μP`."""
+    """Normalise compatibility characters (NFKC) and TeX: `O(n²)`, `$O(n^2)$` → `O(n2)`; `$\\mu$P`, `µP` → `μP`; `\\'e` → `é`."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
     if "\\" in text:
+        from kb.text.latex import (
+            accents_to_unicode,  # only here: a query hardly ever has a backslash, and pylatexenc is slow to load
+        )
+
+        text = accents_to_unicode(text)
         text = _COMMAND.sub(lambda match: _LETTERS.get(match[1].lower(), " "), text)
     return _WRAPPED.sub("", text)
 
@@ -43,9 +50,18 @@ def word_analyzer() -> tantivy.TextAnalyzer:
     return builder.build()
 
 
+def analyzed_text(text: str) -> str:
+    """A normalised text as it is given to `word_analyzer`: American spelling, and hyphenated words once more as one word.
+
+    Acronyms lose their plural s.
+    """
+    text = singular_acronyms(american_spelling(text))
+    return " ".join([text, *(without_hyphens(word) for word in compounds(text))])
+
+
 def index_terms(text: str) -> list[str]:
-    """The terms under which a text is indexed, in order."""
-    return list(word_analyzer().analyze(normalize_text(text)))
+    """The terms under which a text is indexed, in order; those of `analyzed_text` last."""
+    return list(word_analyzer().analyze(analyzed_text(normalize_text(text))))
 
 
 @cache

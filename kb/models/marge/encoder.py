@@ -39,10 +39,6 @@ class MargeEncoder:
         """See Encoder.encode."""
         return self.derive(self.base.encode(texts, progress))
 
-    def encode_query(self, texts: Sequence[str]) -> Vectors:
-        """See Encoder.encode_query: the base encoder's query vectors, adapted."""
-        return self.derive(self.base.encode_query(texts))
-
     def derive(self, vectors: Vectors) -> Vectors:
         """Adapt the base encoder's vectors; both have shape (n, d)."""
         return interpolate(vectors, apply_adapter(vectors, self._adapter), self._mix)

@@ -92,6 +92,19 @@ def test_ids_and_addresses_find_the_like_of_their_papers(app: str, new_page: New
     assert titles(page).first.inner_text() == "Attention Is All You Need"
 
 
+def test_operators_narrow_the_query_and_are_told_in_words(app: str, new_page: NewPage, library: Searcher) -> None:
+    page = new_page()
+    query = 'language models -"fine-tuning" year:2017.. author:*Vaswani*'
+    page.goto(app)
+    ask(page, query)
+    expect_titles(page, found(library, query))
+    assert [title.inner_text() for title in titles(page).all()] == ["Attention Is All You Need"]
+    page.get_by_text("Understood as: without “fine-tuning” · author *Vaswani* · years 2017–").wait_for()
+    ask(page, "language models")
+    expect_titles(page, found(library, "language models"))
+    assert not page.get_by_text("Understood as").count()
+
+
 def test_ones_own_note_shows_under_the_paper_as_plain_text(app: str, new_page: NewPage) -> None:
     page = new_page()
     page.goto(search_url(app, q="1706.03762 2305.14314"))

@@ -168,7 +168,7 @@ def test_indexes_and_vectors_that_are_whole_but_wrong(damaged: Home, encoder: En
 
 def test_a_lexical_index_of_an_earlier_version_is_told_and_built_anew(damaged: Home, load: Callable[[str], Encoder]) -> None:
     with damaged.draft() as draft:
-        (draft.folder / "lexical" / "documents-3.npy").rename(draft.folder / "lexical" / "documents-1.npy")
+        (draft.folder / "lexical" / "documents-3.npy").rename(draft.folder / "lexical" / "documents-2.npy")
         draft.publish()
     (finding,) = examine(damaged, load)
     assert (finding.part, finding.place) == (Part.INDEX, f"generations/{damaged.current_name()}/lexical")

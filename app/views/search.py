@@ -51,6 +51,7 @@ def _search(searcher: Searcher) -> None:
         _examples()
         return
     _chips(searcher.catalogue, address)
+    _understood(searcher, address)
     hits = resources.answer(searcher, address)
     if not hits:
         st.info("Nothing passes these filters.", icon=":material/filter_alt:")
@@ -70,7 +71,8 @@ def _box(address: Address) -> None:
         key="q",
         placeholder="A phrase, a title, an abstract, an arXiv id or address …",
         help="Describe it in your own words, or paste a title or a whole abstract. An arXiv id or address, "
-        "or several of them, finds papers like those. Press Enter to search.",
+        'or several of them, finds papers like those. Operators narrow it down: "exact phrase", -word, author:LeCun, '
+        "year:2019..2023, title:word, category:cs.CL, code:yes. Press Enter to search.",
         icon=":material/search:",
         on_change=changed,
         args=("q", lambda address, value: replace(address, text=value)),
@@ -99,6 +101,12 @@ def _chips(catalogue: Catalogue, address: Address) -> None:
                     help="Take this example out",
                     on_click=address.without(identifier).go,
                 )
+
+
+def _understood(searcher: Searcher, address: Address) -> None:
+    """The operators of the query in words."""
+    if conditions := searcher.parse(address.text).conditions.describe():
+        st.caption(f"Understood as: {' · '.join(map(escape, conditions))}")
 
 
 def _title(catalogue: Catalogue, identifier: str) -> str:

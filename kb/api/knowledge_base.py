@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from kb.library.backup import Restoration
     from kb.library.recommend import Recommendation
     from kb.search.evaluate import Evaluation
+    from kb.search.query_syntax import ParsedQuery, Sort
     from kb.search.searcher import Hit, Searcher
     from kb.text.facets import Facet
 
@@ -245,11 +246,13 @@ class KnowledgeBase:
         list_name: str = "",
         facet: Facet | None = None,
         hops: int = 1,
+        sort: Sort = "relevance",
     ) -> list[Hit]:
         """Find the k papers that answer best to a phrase, an abstract, a title, an id or an address.
 
         Args:
-            text: What is searched for.
+            text: What is searched for; operators such as `"exact phrase"`, `-word` and `author:NAME` restrict it, see
+                `kb.search.query_syntax`.
             k: How many papers, 1 to 1000.
             categories: Only papers of any of these; `cs` stands for every `cs.…`.
             author: Only papers with an author whose name contains this.
@@ -259,6 +262,7 @@ class KnowledgeBase:
             list_name: Only papers of this reading list.
             facet: Alike in `background`, `method` or `result` only.
             hops: 2 searches again, near to the best of what was found.
+            sort: The order of the k best papers: `relevance`, `date` (newest first) or `stars` of their code.
 
         >>> [hit.paper.id for hit in base.search("generative adversarial networks", k=1, years="2014")]
         ['arxiv:1406.2661']
@@ -269,7 +273,7 @@ class KnowledgeBase:
         """
         filters = self._filters(categories, author, years, has_code, source, list_name)
         with self._searching() as searcher:
-            return searcher.search(text, k, filters, facet, hops)
+            return searcher.search(text, k, filters, facet, hops, sort)
 
     def like(
         self,
@@ -286,6 +290,7 @@ class KnowledgeBase:
         list_name: str = "",
         facet: Facet | None = None,
         hops: int = 1,
+        sort: Sort = "relevance",
     ) -> list[Hit]:
         """Find the k papers most like some, unlike others, and near to a text; the other parameters are those of `search`.
 
@@ -299,7 +304,16 @@ class KnowledgeBase:
         """
         filters = self._filters(categories, author, years, has_code, source, list_name)
         with self._searching() as searcher:
-            return searcher.like(ids, not_like, text, k, filters, facet, hops)
+            return searcher.like(ids, not_like, text, k, filters, facet, hops, sort)
+
+    def parse_query(self, text: str) -> ParsedQuery:
+        """How `search` understands a query: its text, and the conditions that its operators set.
+
+        >>> base.parse_query('"language models" -survey year:2019..').conditions.describe()
+        ['phrase “language models”', 'without “survey”', 'years 2019–']
+        """
+        with self._searching() as searcher:
+            return searcher.parse(text)
 
     def show(self, identifier: str) -> PaperDetails:
         """Everything known of one paper, by its id or address.

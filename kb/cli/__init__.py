@@ -26,7 +26,7 @@ cli = typer.Typer(
 )
 cli.add_typer(ingest.commands, name="ingest")
 cli.command()(ingest.index)
-cli.command()(search.search)
+cli.command(cls=search.QueryCommand)(search.search)
 cli.command()(search.like)
 cli.command()(search.show)
 cli.command()(match.match)

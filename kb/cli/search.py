@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.core import TyperCommand
 
 from kb.cli.console import Json, knowledge_base, print_json, say
 from kb.cli.console import show as line
+from kb.search.query_syntax import Sort
 from kb.text.facets import Facet
 
 if TYPE_CHECKING:
@@ -26,10 +29,30 @@ Source = Annotated[
 FacetName = Annotated[Facet | None, typer.Option("--facet", help="Compare papers in this respect only; slower.")]
 Hops = Annotated[int, typer.Option("--hops", min=1, max=2, help="2: search again, near to the best papers found.")]
 ListName = Annotated[str, typer.Option("--list", help="Only papers of this reading list.")]
+SortOrder = Annotated[
+    Sort, typer.Option("--sort", help="The order of the papers found: by relevance, date (newest first) or stars of their code.")
+]
+# A word to exclude, `-survey`: no option, which has two hyphens or is -k with a number.
+_EXCLUDED_WORD = re.compile(r"-(?!k\d+$)(?=\d*[^\W\d_])\w.+", re.DOTALL)
+
+
+class QueryCommand(TyperCommand):
+    """A command whose argument may begin with a hyphen: a word to exclude, as in `-survey`."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Parse the arguments; words to exclude are no options."""
+        # What begins with a blank is no option for click.
+        return super().parse_args(ctx, [f" {arg}" if _EXCLUDED_WORD.fullmatch(arg) else arg for arg in args])
 
 
 def search(
-    text: Annotated[str, typer.Argument(help="A phrase, an abstract, a title, an id or an address.")],
+    text: Annotated[
+        str,
+        typer.Argument(
+            help="A phrase, an abstract, a title, an id or an address. Operators restrict the results: "
+            '"exact phrase", -word, author:NAME, year:2019..2023, title:WORD, category:cs.CL, code:yes.'
+        ),
+    ],
     k: K = 10,
     category: Category = None,
     author: AuthorName = "",
@@ -39,10 +62,13 @@ def search(
     list_name: ListName = "",
     facet: FacetName = None,
     hops: Hops = 1,
+    sort: SortOrder = "relevance",
     as_json: Json = False,
 ) -> None:
     """Find papers by what they are about."""
     with knowledge_base() as base:
+        if understood := base.parse_query(text).conditions.describe():
+            say(f"Understood as: {' · '.join(understood)}")
         hits = base.search(
             text,
             k,
@@ -54,6 +80,7 @@ def search(
             list_name=list_name,
             facet=facet,
             hops=hops,
+            sort=sort,
         )
     _print_hits(hits, as_json)
 
@@ -71,6 +98,7 @@ def like(
     list_name: ListName = "",
     facet: FacetName = None,
     hops: Hops = 1,
+    sort: SortOrder = "relevance",
     as_json: Json = False,
 ) -> None:
     """Find papers like the given ones."""
@@ -88,6 +116,7 @@ def like(
             list_name=list_name,
             facet=facet,
             hops=hops,
+            sort=sort,
         )
     _print_hits(hits, as_json)
 

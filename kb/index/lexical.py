@@ -39,7 +39,7 @@ from kb.text.variants import acronym_definitions, compounds, without_hyphens
 
 LEXICAL_FOLDER = "lexical"
 _DOCUMENTS_FILE = "documents-3.npy"  # the version of fields, analysis and cards; an index of another version is rebuilt
-# Earlier versions, which are searched until a job rebuilds them: 1 has no cards, 2 no variants.
+# Earlier versions, which are searched until a job rebuilds them: 1 has no cards, 2 no variants and no positions of words.
 _EARLIER_DOCUMENTS_FILES = ("documents-2.npy", "documents-1.npy")
 _WRITER_HEAP_BYTES = 128_000_000  # the writer's buffer; a segment is written when it is full
 #: Weight of each field's BM25 in the score. For notes, names and authors there are no judgements: half the weight of the text
@@ -209,6 +209,43 @@ class LexicalIndex:
             author = (*self._phrase(people), *self._phrase([*people[1:], people[0]]))
         return NameMatches(title, self._all("short_name", [whole]), exact, folded, author)
 
+    def having_phrase(self, forms: Iterable[Sequence[str]], *, in_abstract: bool = True) -> Keys:
+        """Keys of the papers that have one of these word sequences in the title or the abstract, shape (n,), sorted.
+
+        Words are those of `name_analyzer`: neither stemmed nor left out. Raises StoreError if the index is of an earlier version.
+        """
+        fields = ("title_words", "abstract_words") if in_abstract else ("title_words",)
+        try:
+            return self._matching([self._sequence(field, words) for words in forms for field in fields])
+        except ValueError as error:  # tantivy raises it for a field that the schema lacks
+            raise StoreError(
+                "This index is of an earlier version without exact phrases. Run `kb index`: it is built again."
+            ) from error
+
+    def having_title_term(self, words: Iterable[str]) -> Keys:
+        """Keys of the papers that have one of these words, or another form of it, in the title, shape (n,), sorted."""
+        terms = dict.fromkeys(term for word in words for term in index_terms(word))
+        return self._matching([self._term("title", term) for term in terms])
+
+    def having_author(self, name: str) -> Keys:
+        """Keys of the papers with an author of this name, in reading order or family name first, shape (n,), sorted.
+
+        A family name alone will do; an initial stands for any name that begins with it, and middle names may be left out.
+        """
+        words = list(name_analyzer().analyze(normalize_text(name)))
+        known = [word for word in words if len(word) > 1]
+        if len(words) < 2 or not known:
+            return self._matching([self._sequence("families", [word]) for word in words])
+        query = tantivy.Query.boolean_query([(tantivy.Occur.Must, self._sequence("authors", [word])) for word in known])
+        cards = self.cards(self._matching([query]).tolist())
+        orders = (words, [*words[1:], words[0]])
+        found = [
+            key
+            for key, card in cards.items()
+            if any(_is_abbreviation(order, author.name) for author in card.paper.authors for order in orders)
+        ]
+        return np.sort(np.asarray(found, dtype=np.int64))
+
     def term_weights(self, text: str) -> dict[str, float]:
         """The terms of a text with their inverse document frequency as in BM25: ln(1 + (N − n + 0.5) / (n + 0.5)).
 
@@ -320,6 +357,19 @@ class LexicalIndex:
         keys = self._searcher.fast_field_values("key", [address for _, address in hits])
         return np.asarray(keys, dtype=np.int64), np.asarray([score for score, _ in hits], dtype=np.float32)
 
+    def _sequence(self, field: str, words: Sequence[str]) -> tantivy.Query:
+        """A query for papers with these words one after the other in a field."""
+        if len(words) == 1:
+            return tantivy.Query.term_query(self._schema, field, words[0], "basic")
+        return tantivy.Query.phrase_query(self._schema, field, list(words))
+
+    def _matching(self, queries: Sequence[tantivy.Query]) -> Keys:
+        """Keys of all papers that match one of the queries, shape (n,), sorted."""
+        if not queries:
+            return np.empty(0, dtype=np.int64)
+        any_of = tantivy.Query.boolean_query([(tantivy.Occur.Should, query) for query in queries])
+        return np.unique(self._top(tantivy.Query.const_score_query(any_of, 0.0), self._count)[0])
+
     def _all(self, field: str, terms: Sequence[str]) -> tuple[int, ...]:
         query = tantivy.Query.boolean_query([(tantivy.Occur.Must, self._term(field, term)) for term in terms])
         return tuple(self._top(query, _MAX_NAME_MATCHES)[0].tolist())
@@ -346,6 +396,12 @@ class LexicalIndex:
         """True if a word is more often an author's family name than a word of a text."""
         authors = self._frequency("families", word)
         return bool(authors) and authors >= self._text_frequency(word)
+
+
+def _is_abbreviation(words: Sequence[str], name: str) -> bool:
+    """True if the words, or initials, occur in a name in this order."""
+    rest = iter(name_analyzer().analyze(normalize_text(name)))
+    return all(any(part.startswith(word) if len(word) == 1 else part == word for part in rest) for word in words)
 
 
 _VARIANT_FIELDS = ("text", "title")
@@ -381,7 +437,8 @@ def _schema() -> tantivy.Schema:
     builder.add_unsigned_field("key", indexed=True, fast=True)
     for field in ("title", "text", "notes"):
         builder.add_text_field(field, tokenizer_name="words", index_option="freq")
-    builder.add_text_field("authors", tokenizer_name="people", index_option="position")
+    for field in ("authors", "title_words", "abstract_words"):
+        builder.add_text_field(field, tokenizer_name="people", index_option="position")
     builder.add_text_field("families", tokenizer_name="people", index_option="freq")
     builder.add_text_field("names", tokenizer_name="blanks", index_option="freq")
     builder.add_text_field("variants", tokenizer_name="blanks", index_option="basic")
@@ -421,6 +478,8 @@ def _document(text: IndexDocument) -> dict[str, object]:
         "title": analyzed_text(title),
         "text": analyzed_text(whole),
         "notes": analyzed_text(notes),
+        "title_words": title,
+        "abstract_words": abstract,
         "authors": [author.name for author in paper.authors],
         "families": [author.family for author in paper.authors],
         "names": " ".join(form for name in names for form in (name, _FOLDED_MARK + fold(name))),

@@ -11,6 +11,7 @@ import numpy as np
 from kb.encode.encoder import Encoder, Vectors
 from kb.index.dense import DenseIndex
 from kb.index.lexical import LexicalIndex
+from kb.search.query_syntax import MIN_ABSTRACT_WORDS, Conditions
 from kb.store import Filters, Keys
 from kb.text.facets import Facet
 
@@ -35,11 +36,13 @@ class Query:
     """Ranks by similarity of the background, the method or the result only."""
     hops: int = 1
     """Rounds of retrieval; each further round adds the neighbours of the best papers so far."""
+    conditions: Conditions = field(default_factory=Conditions)
+    """What results must fulfil beside the filters."""
 
     @property
     def by_example(self) -> bool:
         """True for examples or a text of at least 60 words, which are compared as papers are; False for a phrase."""
-        return bool(self.like) or len(self.text.split()) >= _MIN_ABSTRACT_WORDS
+        return bool(self.like) or len(self.text.split()) >= MIN_ABSTRACT_WORDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,6 @@ _NEGATIVE_WEIGHT = 0.2
 # feedback starts from; the ranker weighs the scores anew.
 _DENSE_WEIGHT = 0.4
 _EXAMPLE_DENSE_WEIGHT = 0.5
-_MIN_ABSTRACT_WORDS = 60  # a text of so many words is taken for an abstract
 
 
 class Retriever:

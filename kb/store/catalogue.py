@@ -267,6 +267,18 @@ class Catalogue:
         sql = f"SELECT key FROM papers WHERE {' AND '.join(conditions)} ORDER BY key"
         return self.connection.read_columns(sql, parameters)["key"].astype(np.int64)
 
+    def keys_by_date(self) -> Keys:
+        """Keys of all papers, the newest first, those without a date and withdrawn ones last."""
+        return self._ordered_keys("withdrawn, published DESC NULLS LAST, year DESC NULLS LAST, key DESC")
+
+    def keys_by_stars(self) -> Keys:
+        """Keys of all papers, those whose code has the most stars first, of equals the newest; withdrawn ones last."""
+        stars = "(SELECT max(stars) FROM paper_code WHERE paper_id = papers.id)"
+        return self._ordered_keys(f"withdrawn, {stars} DESC NULLS LAST, published DESC NULLS LAST, key DESC")
+
+    def _ordered_keys(self, order: str) -> Keys:
+        return self.connection.read_columns(f"SELECT key FROM papers ORDER BY {order}")["key"].astype(np.int64)
+
     def categories(self) -> list[tuple[str, int]]:
         """Every category with its number of papers, the largest first."""
         return [

@@ -9,7 +9,7 @@ from kb.models.ranker.weights import FEATURES, RankerWeights
 from kb.search.retriever import Candidates, Query, rocchio_centroid, z_scores
 
 _NEIGHBOURS = 10
-_RANKED = 400  # candidates that are ranked; the similarities of all pairs are computed
+_RANKED = 600  # candidates that are ranked; the similarities of all pairs are computed
 
 
 class LearnedReranker:

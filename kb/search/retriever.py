@@ -16,7 +16,7 @@ from kb.store import Filters, Keys
 from kb.text.facets import Facet
 
 #: Least number of candidates that each index contributes; the reranker scores the union of both.
-CANDIDATE_DEPTH = 200
+CANDIDATE_DEPTH = 300
 #: Best candidates that pseudo-relevance feedback averages. Chosen on SciFact's training claims and the titles and first
 #: sentences of citing papers, from 3 to 20.
 FEEDBACK_DEPTH = 5

@@ -76,7 +76,7 @@ def examine(home: Home, encoder: Callable[[str], Encoder]) -> list[Finding]:
     no knowledge base at all, and NewerError if a newer version wrote it.
     """
     library = home.path / LIBRARY_FILE
-    found = [Finding(Part.LIBRARY, LIBRARY_FILE, problem, "`kb restore FILE`") for problem in LibraryFile(library).problems()]
+    found = list(_library(library))
     if not home.numbers() and library.exists():
         return found
     found += _current(home)
@@ -166,15 +166,28 @@ def _remove_damaged_vectors(home: Home, found: list[Finding]) -> int:
 # What is looked at ---------------------------------------------------------------------------------------------------
 
 
+def _library(path: Path) -> Iterator[Finding]:
+    """Check the user's own file."""
+    try:
+        for problem in LibraryFile(path).problems():
+            yield Finding(Part.LIBRARY, LIBRARY_FILE, problem, "`kb restore FILE`")
+    except NewerError:
+        raise
+    except StoreError as error:
+        yield Finding(Part.LIBRARY, LIBRARY_FILE, str(error), "look at the disk and the folder's permissions")
+
+
 def _current(home: Home) -> Iterator[Finding]:
     """Check that CURRENT names an existing generation."""
     pointer = home.path / "CURRENT"
     try:
         named = pointer.read_bytes().decode("utf-8", "replace").strip()
+        problem = f"names {named!r}, which is no generation here" if named else "is empty"
     except FileNotFoundError:
-        named = ""
-    if named != home.current_name() or not (home.generations / named).is_dir():
-        problem = f"names {named!r}, which is no generation here" if named else "is missing"
+        named, problem = "", "is missing"
+    except OSError as error:
+        named, problem = "", f"cannot be read: {error.strerror}"
+    if named != home.current_name():
         yield Finding(Part.POINTER, "CURRENT", problem, f"{_REPAIR}: lets it name the newest whole generation")
 
 

@@ -6,6 +6,8 @@ KnowledgeBaseError
 ├── SourceError          a file or feed that cannot be read at all
 ├── StoreError           the knowledge base's own files are missing, damaged or newer than this program
 │   ├── BusyError        another job is writing to the knowledge base
+│   ├── DamagedError     the user's own file is damaged
+│   ├── DiskFullError    there is no room to write
 │   └── NewerError       a newer version of this program wrote it
 ├── ModelError           a model that cannot be loaded, or is not the one the index was built with
 ├── ClusterError         machines that cannot be reached, or that lost the work
@@ -35,6 +37,14 @@ class StoreError(KnowledgeBaseError):
 
 class BusyError(StoreError):
     """Another job holds the knowledge base open for writing."""
+
+
+class DamagedError(StoreError):
+    """The user's own file is damaged; it cannot be made again, only restored."""
+
+
+class DiskFullError(StoreError):
+    """There is no room on the disk, or the user's quota is used up; what is there can still be read."""
 
 
 class NewerError(StoreError):

@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from kb.errors import BusyError, StoreError
+from kb.files import make_private
 
 
 @contextmanager
@@ -20,7 +21,7 @@ def holding(path: Path, busy: str, wait: float = 0.0) -> Iterator[None]:
     """
     lock = FileLock(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path.parent)
         lock.acquire(timeout=wait)
     except Timeout:
         raise BusyError(busy) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import subprocess
+import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import duckdb
 import pytest
 
 from kb.errors import NewerError, QueryError, SourceError, StoreError
-from kb.library import LIBRARY_FILE, Choices, Entry, Library, backup
+from kb.library import LIBRARY_FILE, Choices, Entry, Library, LibraryFile, backup
 from kb.library import database as library_file
 from kb.store import Home
 from kb.store.schema import _migrations, newest_schema
@@ -282,3 +283,117 @@ def test_a_backup_of_a_newer_version_is_refused(home: Home, library: Library, tm
     with pytest.raises(NewerError):
         backup.back_up(home, tmp_path / "mine.zip")
     assert not (tmp_path / "mine.zip").exists()
+
+
+# Hostile and damaged ---------------------------------------------------------------------------------------------------
+
+
+def packed(archive: Path, members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(archive, "w", method) as target:
+        for name, data in members.items():
+            target.writestr(name, data)
+    return archive
+
+
+def told(files: dict[str, str], made: str = "2026-01-02T03:04:05") -> bytes:
+    return json.dumps({"format": 1, "made": made, "files": files}).encode()
+
+
+BOMB = bytes((256 << 20) + 1)
+
+
+@pytest.mark.parametrize("how", ["deep", "zone", "bomb", "encrypted", "garbled lzma", "other form of sums"])
+def test_an_archive_made_to_break_its_reader_is_refused(home: Home, library: Library, tmp_path: Path, how: str) -> None:  # noqa: ARG001
+    before = contents(home)
+    archive = tmp_path / "mine.zip"
+    match how:
+        case "deep":
+            packed(archive, {"backup.json": b"[" * 200_000})
+        case "zone":  # a time with a zone cannot be compared with one without
+            packed(archive, {"backup.json": told({}, "2026-01-02T03:04:05+00:00")})
+        case "bomb":
+            packed(archive, {"backup.json": told({"config.toml": "0"}), "config.toml": BOMB})
+            assert archive.stat().st_size < 1 << 20
+        case "encrypted":
+            packed(archive, {"backup.json": told({})})
+            data = bytearray(archive.read_bytes())
+            for header, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+                data[data.index(header) + flags] |= 1
+            archive.write_bytes(data)
+        case "garbled lzma":
+            packed(archive, {"backup.json": told({})}, zipfile.ZIP_LZMA)
+            data = bytearray(archive.read_bytes())
+            data[50:60] = bytes(255 - byte for byte in data[50:60])
+            archive.write_bytes(data)
+        case "other form of sums":
+            packed(
+                archive,
+                {"backup.json": b'{"format": 1, "made": "2026-01-02T03:04:05", "files": {"config.toml": 5}}', "config.toml": b""},
+            )
+    with pytest.raises(SourceError, match=r"is no backup that can be read|is not what was backed up"):
+        backup.restore(home, archive)
+    assert contents(home) == before
+
+
+def test_a_backup_made_while_lists_are_edited_is_of_one_moment(home: Home, tmp_path: Path) -> None:
+    """Every edit puts as many papers on one list as on the other; so has every backup."""
+    library = Library(home.path / LIBRARY_FILE)
+    for name in ("One", "Other"):
+        library.create(name)
+    done = threading.Event()
+
+    def edit() -> None:
+        for number in range(1, 60):
+            with LibraryFile(home.path / LIBRARY_FILE).writing() as file:
+                for at in (1, 2):
+                    file.execute(
+                        "INSERT INTO entries (list, paper_id, position, title, authors, venue, remark, tags, added) "
+                        "VALUES (?, ?, ?, 'T', '[]', '', '', '[]', '2026-01-01T00:00:00')",
+                        [at, f"arxiv:2001.{number:05d}", number],
+                    )
+        done.set()
+
+    editor = threading.Thread(target=edit)
+    editor.start()
+    made = 0
+    while not done.is_set() or not made:
+        archive = tmp_path / f"{made}.zip"
+        backup.back_up(home, archive)
+        made += 1
+        restored = Home(tmp_path / f"restored {made}")
+        backup.restore(restored, archive)
+        one, other = Library(restored.path / LIBRARY_FILE).lists()
+        assert one.papers == other.papers
+    editor.join()
+    assert [summary.papers for summary in library.lists()] == [59, 59]
+
+
+# What a library can be --------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_library_is_a_damaged_one(home: Home, library: Library) -> None:
+    archive = home.path.parent / "mine.zip"
+    backup.back_up(home, archive)
+    before = contents(home)
+    (home.path / LIBRARY_FILE).write_bytes(b"")
+    with pytest.raises(StoreError, match=r"is damaged \(it is empty\)"):
+        library.lists()
+    backup.restore(home, archive)
+    assert contents(home) == before
+
+
+def test_a_link_to_a_library_that_is_not_there_is_told(home: Home, library: Library, tmp_path: Path) -> None:
+    elsewhere, path = tmp_path / "drive" / "mine.sqlite", home.path / LIBRARY_FILE
+    elsewhere.parent.mkdir()
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+    before = [summary.name for summary in library.lists()]
+    assert before
+    elsewhere.rename(tmp_path / "away")
+    for ask in (library.lists, lambda: library.create("New")):
+        with pytest.raises(StoreError, match=r"is a link to .*mine\.sqlite, which is not there"):
+            ask()
+    (tmp_path / "away").rename(elsewhere)
+    library.create("New")
+    assert [summary.name for summary in library.lists()] == [*before, "New"]
+    assert path.is_symlink()

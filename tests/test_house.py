@@ -91,3 +91,20 @@ def test_the_library_never_imports_streamlit() -> None:
 def test_the_app_and_ingest_leave_the_command_line_alone() -> None:
     for path in modules("app") + modules("ingest"):
         assert not any(name.startswith("kb.cli") for name in imports(path)), path
+
+
+def test_files_are_replaced_and_locks_held_in_one_way() -> None:
+    for package in MAY_IMPORT:
+        for path in modules(package):
+            text = path.read_text(encoding="utf-8")
+            if path != ROOT / "kb" / "files.py":
+                assert "fsync" not in text and "os.replace(" not in text, f"{path}: see kb/files.py"
+            if path not in {ROOT / "kb" / "locks.py", ROOT / "ingest" / "arxiv" / "http.py"}:  # there it is held between calls
+                assert not any(name.split(".")[0] == "filelock" for name in imports(path)), f"{path}: see kb/locks.py"
+
+
+def test_no_class_of_the_store_reads_another_ones_private_members() -> None:
+    for path in sorted((ROOT / "kb" / "store").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
+                assert isinstance(node.value, ast.Name) and node.value.id in {"self", "cls"}, f"{path}:{node.lineno}: {node.attr}"

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 
+from ingest.jobs.configuration import follow
 from kb.errors import QueryError, StoreError
-from kb.library import Choices, Entry, Library
+from kb.jobs.uploads import save_upload
+from kb.library import LIBRARY_FILE, Choices, Entry, Library
+from kb.library.backup import back_up
 from kb.papers import Author, Paper
+from kb.store import Home
 
 ATTENTION = Entry("arxiv:1706.03762", "Attention Is All You Need", (Author("Vaswani", "Ashish"), Author("Shazeer", "Noam")), 2017)
 BERT = Entry("arxiv:1810.04805", "BERT", (Author("Devlin", "Jacob"),), 2018, remark="encoder", tags=("nlp", "classic"))
@@ -295,3 +302,30 @@ def test_a_killed_process_loses_nothing_it_had_done(file: Path) -> None:
     with sqlite3.connect(file) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_what_is_the_users_own_is_for_the_user_alone(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        home = Home(tmp_path / "new" / "kb")
+        Library(home.path / LIBRARY_FILE).create("Thesis")
+        follow(home, ["cs.CL"])
+        upload = save_upload(home, "notes.md", b"text")
+        back_up(home, tmp_path / "mine.zip")
+    finally:
+        os.umask(before)
+    files = (home.path / LIBRARY_FILE, home.configuration, upload, tmp_path / "mine.zip")
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in files} == {path.name: 0o600 for path in files}
+    assert stat.S_IMODE(home.path.stat().st_mode) == 0o700
+    with closing(sqlite3.connect(home.path / LIBRARY_FILE)) as elsewhere:
+        elsewhere.execute("SELECT * FROM lists").fetchall()
+        Library(home.path / LIBRARY_FILE).create("Other")
+        beside = list(home.path.glob(f"{LIBRARY_FILE}-*"))
+        assert len(beside) == 2
+        assert {stat.S_IMODE(path.stat().st_mode) for path in beside} == {0o600}
+
+
+def test_a_folder_that_is_there_keeps_its_permissions(tmp_path: Path) -> None:
+    (tmp_path / "kb").mkdir(mode=0o750)
+    Library(tmp_path / "kb" / LIBRARY_FILE).create("Thesis")
+    assert stat.S_IMODE((tmp_path / "kb").stat().st_mode) == 0o750

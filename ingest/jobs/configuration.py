@@ -24,7 +24,7 @@ from tomlkit.items import Array
 
 from ingest.arxiv.api import category_query
 from kb.errors import QueryError, StoreError
-from kb.files import replace_file
+from kb.files import make_private, replace_file
 from kb.store import Home
 
 _DAY = "(?:mon|tue|wed|thu|fri|sat|sun)"
@@ -110,7 +110,7 @@ def follow(home: Home, categories: Sequence[str]) -> None:
         category_query(category)
     present = Configuration.of(home).categories
     path = home.configuration
-    home.path.mkdir(parents=True, exist_ok=True)
+    make_private(home.path)
     document = tomlkit.parse(path.read_text(encoding="utf-8") if path.exists() else "")
     if present:
         stored = document["categories"]
@@ -126,7 +126,7 @@ def follow(home: Home, categories: Sequence[str]) -> None:
         text["categories"] = list(categories)
         # Before the first table: what stands below one belongs to it.
         document = tomlkit.parse(tomlkit.dumps(text) + tomlkit.dumps(document))
-    replace_file(path, tomlkit.dumps(document))
+    replace_file(path, tomlkit.dumps(document), mode=0o600)
 
 
 class _Reader:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ingest.jobs.configuration import Configuration, Job
 from kb.errors import StoreError
-from kb.files import replace_file
+from kb.files import make_private, replace_file
 from kb.jobs.background import program
 from kb.locks import holding, is_held
 from kb.store import Home
@@ -57,7 +57,7 @@ class JobHistory:
 
     def __init__(self, home: Home) -> None:
         self._folder = home.path / "schedule"
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_private(self._folder)
 
     def record(self, job: Job) -> JobRecord:
         """Record of a job; a new job is recorded as seen now. Raises StoreError if the file is damaged."""

@@ -24,7 +24,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from kb.errors import BusyError, StoreError
-from kb.files import replace_file
+from kb.files import make_private, replace_file
 from kb.locks import holding, is_held
 from kb.progress import PROGRESS_VARIABLE, ProgressState
 from kb.store import Home
@@ -71,7 +71,7 @@ class Background:
         """Start a job; returns when its process is running. Raises BusyError if another job is running."""
         if self.running():
             raise BusyError("A job is running already. Wait for it, or stop it.")
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_private(self._folder)
         number = uuid4().hex
         arguments = json.dumps([str(self._home.path.resolve()), number, title, [list(command) for command in commands]])
         subprocess.run(

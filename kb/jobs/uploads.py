@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from kb.errors import SourceError
-from kb.files import replace_file
+from kb.files import make_private, replace_file
 from kb.store import Home
 
 #: Ends of the names that can be read.
@@ -27,8 +27,8 @@ def save_upload(home: Home, name: str, data: bytes) -> Path:
     if not str(path).lower().endswith((*NOTES, *BIBLIOGRAPHIES, *SNAPSHOTS)):
         known = ", ".join((*NOTES, *BIBLIOGRAPHIES, *SNAPSHOTS))
         raise SourceError(f"{path.name} is of no kind that is read here; these are: {known}.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, data)
+    make_private(path.parent)
+    replace_file(path, data, mode=0o600)
     return path
 
 

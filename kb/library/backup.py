@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -17,12 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from kb.errors import QueryError, SourceError, StoreError
-from kb.files import replace_file, replacing
+from kb.files import make_private, replace_file, replacing
 from kb.library import LIBRARY_FILE, LibraryFile
 from kb.store import Home
 
 _MANIFEST = "backup.json"
-_MAX_FILE_BYTES = 1 << 30  # bytes of one file unpacked; ten thousand lists have some megabytes
+_MAX_FILE_BYTES = 256 << 20  # bytes of one file unpacked; ten thousand lists have some megabytes
+# What zipfile raises for a file that is damaged, encrypted (RuntimeError), or made to break its reader.
+_UNREADABLE = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, KeyError, ValueError, EOFError, RuntimeError, OSError, struct.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +69,7 @@ def back_up(home: Home, archive: Path) -> list[str]:
                 raise QueryError(f"There is nothing to keep in {home.path} yet: no reading list and no config.toml.")
             sums = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
             contents = {"format": 1, "made": _now().isoformat(), "files": sums}
-            with replacing(archive) as packed, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target:
+            with replacing(archive, mode=0o600) as packed, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target:
                 target.writestr(_MANIFEST, json.dumps(contents, indent=1))
                 for name in names:
                     target.write(folder / name, name)
@@ -81,7 +87,7 @@ def restore(home: Home, archive: Path) -> Restoration:
     """
     stamp = _now()
     try:
-        home.path.mkdir(parents=True, exist_ok=True)
+        make_private(home.path)
         with tempfile.TemporaryDirectory(prefix=".restore-", dir=home.path) as place:
             folder = Path(place)
             contents = _unpack(archive, folder)
@@ -112,16 +118,16 @@ def _unpack(archive: Path, folder: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(archive) as source:
             contents = _checked_contents(json.loads(_member(source, _MANIFEST)))
-            for name, digest in contents["files"].items():
-                data = _member(source, name)
-                if hashlib.sha256(data).hexdigest() != digest:
-                    raise SourceError(f"{archive}: {name} is not what was backed up. Take another backup.")
-                (folder / name).write_bytes(data)
+            files = {name: _member(source, name) for name in contents["files"]}
     except FileNotFoundError:
         raise SourceError(f"{archive}: there is no such file.") from None
-    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, NotImplementedError, IsADirectoryError) as error:
+    except _UNREADABLE as error:
         raise SourceError(f"{archive} is no backup that can be read ({error}). Take another one.") from error
-    if LIBRARY_FILE in contents["files"] and (problems := LibraryFile(folder / LIBRARY_FILE).problems()):
+    for name, data in files.items():
+        if hashlib.sha256(data).hexdigest() != contents["files"][name]:
+            raise SourceError(f"{archive}: {name} is not what was backed up. Take another backup.")
+        (folder / name).write_bytes(data)
+    if LIBRARY_FILE in files and (problems := LibraryFile(folder / LIBRARY_FILE).problems()):
         raise SourceError(f"{archive}: {LIBRARY_FILE} is damaged ({problems[0]}). Take another backup.")
     return contents
 
@@ -132,7 +138,8 @@ def _checked_contents(contents: Any) -> dict[str, Any]:  # noqa: ANN401
         raise ValueError(f"{_MANIFEST} is of another form")
     if not contents["files"].keys() <= {LIBRARY_FILE, "config.toml"}:
         raise ValueError(f"{_MANIFEST} names files that are none of the user's")
-    datetime.fromisoformat(str(contents.get("made")))
+    if datetime.fromisoformat(str(contents.get("made"))).tzinfo is not None:
+        raise ValueError(f"{_MANIFEST} has a time of another form")
     return contents
 
 
@@ -171,7 +178,7 @@ def _keep(present: Path, target: Path) -> None:
                 beside.rename(target.with_name(target.name + suffix))
         present.rename(target)
         return
-    replace_file(target, present.read_bytes())
+    replace_file(target, present.read_bytes(), mode=0o600)
 
 
 def _put(new: Path, present: Path) -> None:
@@ -179,7 +186,7 @@ def _put(new: Path, present: Path) -> None:
         # Into the file that is there, in one transaction: the app may have it open.
         LibraryFile(present).restore_from(new)
     else:
-        replace_file(present, new.read_bytes())
+        replace_file(present, new.read_bytes(), mode=0o600)
 
 
 def _now() -> datetime:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
+from kb.errors import DiskFullError
 from kb.identifiers import paper_id
 from kb.library.database import LibraryFile, now
 
@@ -20,13 +23,16 @@ class Choices:
         """Citation keys by canonical id, given pairs of canonical id and preferred key.
 
         A key once assigned stays with its paper; one that another paper has gets the suffix `-2`, `-3` and so on. Without
-        `remember`, or if the folder cannot be written, nothing is stored. Raises StoreError if the file is damaged or newer.
+        `remember`, or if the folder cannot be written or the disk is full, nothing is stored. Raises StoreError if the file
+        is damaged or newer.
         """
-        remember = remember and not self._file.read_only
-        with self._file.writing() if remember else self._file.reading() as file:
-            known: dict[str, str] = dict(file.execute("SELECT paper_id, key FROM citation_keys").fetchall()) if file else {}
-            new = _new_keys(known, wished)
-            if file and remember:
+        with self._file.reading() as file:
+            known = _known_keys(file) if file else {}
+        new = _new_keys(known, wished)
+        if new and remember and not self._file.read_only:
+            with suppress(DiskFullError), self._file.writing() as file:
+                known = _known_keys(file)  # another process may have given some meanwhile
+                new = _new_keys(known, wished)
                 file.executemany("INSERT INTO citation_keys VALUES (?, ?)", list(new.items()))
         keys = known | new
         return {identifier: keys[identifier] for identifier, _ in wished}
@@ -75,6 +81,10 @@ class Choices:
         """Note id to paper id, as the user said it."""
         with self._file.reading() as file:
             return dict(file.execute("SELECT note_id, paper_id FROM note_matches").fetchall()) if file else {}
+
+
+def _known_keys(file: sqlite3.Connection) -> dict[str, str]:
+    return dict(file.execute("SELECT paper_id, key FROM citation_keys").fetchall())
 
 
 def _new_keys(known: Mapping[str, str], wished: Sequence[tuple[str, str]]) -> dict[str, str]:

@@ -19,6 +19,7 @@ import sqlite3
 import sys
 import threading
 import time
+import zipfile
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +86,10 @@ DAY = (
     Command("bibliography", "list import Zotero {}/zotero.bib"),
     Command("export", "export Thesis --format bibtex -o {}/thesis.bib", 2),
     Command("export again", "export Zotero --format bibtex -o {}/thesis.bib", 2),
+    Command("backup", "backup {}/mine.zip", 1, True),
+    Command("code archive", "ingest code {}/archive.json"),
     Command("delete", "list delete Zotero", 1, True),
+    Command("restore", "restore {}/mine.zip"),
 )
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = frozenset({"os.rename", "os.remove", "os.mkdir", "os.link", "os.rmdir", "sqlite3.connect"})
@@ -209,6 +213,9 @@ def assert_whole(place: Path, encoder: Encoder, before: dict[str, Any], after: d
     assert LibraryFile(home.path / LIBRARY_FILE).problems() == []
     for summary in Library(home.path / LIBRARY_FILE).lists():
         Library(home.path / LIBRARY_FILE).read_list(summary.name)
+    if (place / "mine.zip").exists():
+        with zipfile.ZipFile(place / "mine.zip") as archive:
+            assert archive.testzip() is None
     exported = (place / "thesis.bib").read_bytes() if (place / "thesis.bib").exists() else None
     assert exported in (before["export"], after["export"])
 
@@ -240,6 +247,8 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Undisturbed]:
     )
     references = [f"@article{{key{n}, title={{Title {n}}}, year={{20{n}}}}}\n" for n in range(10, 30)]
     (place / "zotero.bib").write_text("".join(references))
+    listed = {"paper_arxiv_id": record(5)["id"], "repo_url": "https://github.com/example/archived", "is_official": True}
+    (place / "archive.json").write_text(json.dumps([listed]))
     found: dict[str, Undisturbed] = {}
     for number, command in enumerate(DAY):
         before = base / f"before {number}"
@@ -247,7 +256,8 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Undisturbed]:
         at_first = state(place)
         changes, seconds = finish(command, place)
         found[command.name] = Undisturbed(before, at_first, state(place), changes, seconds)
-        assert found[command.name].at_last != at_first or command.name == "code"  # its links are those of the import
+        # The links are those of the import; a backup changes nothing.
+        assert found[command.name].at_last != at_first or command.name in {"code", "backup"}
     return found
 
 

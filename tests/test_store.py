@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import duckdb
 import numpy as np
 import pytest
 
+from kb.doctor import Part, examine
 from kb.errors import BusyError, QueryError, StoreError
 from kb.papers import Author, Card, CodeLink, Mention, Note, Paper, Skipped, Version
 from kb.store import Catalogue, CodeCatalogue, Filters, Home, IndexDocument, IndexDocuments, PaperChanges, Run, StagedPapers
@@ -484,3 +486,57 @@ def test_runs_are_recorded(home: Home) -> None:
         draft.publish()
     (found,) = home.open().catalogue.runs()
     assert (found.job, found.counts, found.outcome, found.started, found.number) == ("snapshot", run.counts, "partial", at, 1)
+
+
+@pytest.mark.parametrize("how", ["lost", "empty", "bytes", "of no generation", "path", "folder", "link", "circle of links"])
+def test_a_damaged_pointer_leads_to_the_newest_generation(home: Home, how: str) -> None:
+    for _ in range(2):
+        with home.draft() as draft:
+            draft.publish()
+    pointer = home.path / "CURRENT"
+    pointer.unlink()
+    match how:
+        case "empty" | "bytes" | "of no generation" | "path":
+            said = {"empty": b"", "bytes": b"\xff\x00", "of no generation": b"000099\n", "path": b"../../etc\n"}
+            pointer.write_bytes(said[how])
+        case "folder":
+            pointer.mkdir()
+            (pointer / "file").write_text("not ours")
+        case "link":
+            pointer.symlink_to(home.path / "nowhere" / "CURRENT")
+        case "circle of links":
+            pointer.symlink_to(pointer)
+    assert home.current_name() == "000002"
+    home.open().close()
+    (finding,) = examine(home, lambda name: pytest.fail(name))
+    assert (finding.part, finding.place) == (Part.POINTER, "CURRENT")
+    home.set_current(home.current_name())
+    assert (pointer.is_symlink(), pointer.read_text()) == (False, "000002\n")
+    assert examine(home, lambda name: pytest.fail(name)) == []
+    assert [path.read_text() for path in home.backups.rglob("file")] == (["not ours"] if how == "folder" else [])
+
+
+def test_temporary_files_of_killed_processes_are_swept(home: Home) -> None:
+    with home.draft() as draft:
+        draft.publish()
+    for folder in (home.path, home.path / "job", home.vectors / "model"):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (".old.0123456789ab.tmp", ".new.0123456789ab.tmp", "notes.tmp"):
+            (folder / name).write_text("x")
+        os.utime(folder / ".old.0123456789ab.tmp", (0, 0))
+        os.utime(folder / "notes.tmp", (0, 0))  # not made by this program
+    with home.draft():
+        pass
+    assert {path.name for path in home.path.rglob("*.tmp")} == {".new.0123456789ab.tmp", "notes.tmp"}
+
+
+def test_where_every_generation_is_gone_a_new_one_can_be_made(home: Home) -> None:
+    with home.draft() as draft:
+        draft.publish()
+    shutil.rmtree(home.generations)
+    assert not home.exists()
+    with pytest.raises(StoreError, match=r"holds no generation\. Ingest again"):
+        home.open()
+    with home.draft() as draft:
+        draft.publish()
+    assert home.current_name() == "000001"

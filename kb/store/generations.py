@@ -20,10 +20,11 @@ import logging
 import os
 import re
 import shutil
+import time
 import uuid
 import zlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -42,6 +43,7 @@ _OWN_CHECKSUM = "crc32"  # of all the rest of the manifest
 _KEPT_GENERATIONS = 2  # generations kept, so that whoever opened the last one can still read its files
 _GENERATION_NAME = re.compile(r"\d{6,}")
 _MIGRATION_WAIT = 600.0  # seconds: a job that is writing migrates too, and then there is nothing left to do
+_STALE = 3600.0  # seconds after which nobody is writing to a temporary file any more
 _CHUNK_BYTES = 1 << 20
 _log = logging.getLogger(__name__)
 # What DuckDB raises if the disk or the memory is full, as opposed to a wrong statement.
@@ -224,28 +226,31 @@ class Home:
         self._pointer = path / "CURRENT"
 
     def exists(self) -> bool:
-        return self._pointer.is_file() or self.newest() > 0
+        """Whether there is a generation. Raises StoreError if the user may not read which."""
+        return bool(self._current())
 
     def current_name(self) -> str:
         """Name of the current generation; cheap enough to call on every page run. Raises StoreError if there is none."""
+        if name := self._current():
+            return name
+        if self._pointer.exists():
+            raise StoreError(f"{self._pointer} is damaged and {self.generations} holds no generation. Ingest again.")
+        raise StoreError(
+            f"There is no knowledge base in {self.path} yet. Make one: `kb ingest notes FILE`, or `kb ingest snapshot FILE`."
+        )
+
+    def _current(self) -> str:
+        """Name of the generation that CURRENT names, else of the newest; '' if there is none."""
         try:
             name = self._pointer.read_text(encoding="utf-8").strip()
-        except FileNotFoundError:
-            if newest := self.newest():  # a first job that was killed just before its last step, or a lost file
-                return f"{newest:06d}"
-            raise StoreError(
-                f"There is no knowledge base in {self.path} yet. Make one: `kb ingest notes FILE`, or `kb ingest snapshot FILE`."
-            ) from None
-        except UnicodeDecodeError:
-            name = ""
-        except OSError as error:
+        except PermissionError as error:
             raise StoreError(f"{self._pointer} cannot be read: {error.strerror}. Check the folder's permissions.") from error
-        if not _GENERATION_NAME.fullmatch(name):
-            newest = self.newest()
-            if not newest:
-                raise StoreError(f"{self._pointer} is damaged and {self.generations} holds no generation. Ingest again.")
-            return f"{newest:06d}"
-        return name
+        except (OSError, UnicodeDecodeError):  # lost, damaged, or a first job was killed just before its last step
+            name = ""
+        if _GENERATION_NAME.fullmatch(name) and (self.generations / name).is_dir():
+            return name
+        newest = self.newest()
+        return f"{newest:06d}" if newest else ""
 
     def open(self) -> Generation:
         """Open the current generation; one of an older schema is migrated first and kept in `backups`.
@@ -318,6 +323,12 @@ class Home:
         return sorted(int(path.name) for path in self.generations.iterdir() if _GENERATION_NAME.fullmatch(path.name))
 
     def set_current(self, name: str) -> None:
+        """Make this generation the current one, by one atomic rename. Raises OSError where that cannot be."""
+        if self._pointer.is_symlink():  # nothing that this program made
+            self._pointer.unlink()
+        elif self._pointer.is_dir():
+            self.backups.mkdir(exist_ok=True)
+            self._pointer.rename(self.backups / f"damaged-CURRENT-{uuid.uuid4().hex[:6]}")
         replace_file(self._pointer, f"{name}\n")
 
     @contextmanager
@@ -381,13 +392,18 @@ class Home:
         return manifest
 
     def _sweep(self) -> None:
-        """Remove unpublished drafts, and generations older than those kept."""
+        """Remove unpublished drafts, generations older than those kept, and temporary files of an hour ago."""
         newest = self.newest()
         for path in self.generations.glob("*"):  # nothing where a full disk has no room for the folder
             unpublished = path.name.startswith(".draft-")
             superseded = bool(_GENERATION_NAME.fullmatch(path.name)) and int(path.name) <= newest - _KEPT_GENERATIONS
             if unpublished or (superseded and path.name != self.current_name()):
                 shutil.rmtree(path, ignore_errors=True)
+        for pattern in (".*.tmp", "*/.*.tmp", "*/*/.*.tmp"):  # what a killed process was about to rename
+            for path in self.path.glob(pattern):
+                with suppress(OSError):
+                    if time.time() - path.stat().st_mtime > _STALE:
+                        path.unlink()
 
 
 def _files(folder: Path) -> list[tuple[str, Path]]:

@@ -35,6 +35,7 @@ from ingest.arxiv.snapshot import ingest_snapshot
 from ingest.code.papers_with_code import ingest_archive
 from ingest.jobs.configuration import Configuration
 from ingest.notes.ingest import ingest_notes
+from kb.cli import main
 from kb.errors import KnowledgeBaseError
 from kb.formats.read import read_bibliography
 from kb.identifiers import ArxivId
@@ -428,3 +429,30 @@ def test_oai_pmh(catalogue: Catalogue, far_side: dict[str, bytes], choose: st.Da
             page = request()
             kept(catalogue, page.papers)
             assert len(page.papers) <= len(page.headers)
+
+
+# The command line ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments", [["list", "new", "\udcff"], ["ingest", "notes", "/tmp/\udce9.md"], ["--home", "/tmp/\udcff", "lists"]]
+)
+def test_an_argument_of_other_bytes_is_one_error(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Python hands on bytes that are no UTF-8 as halves of characters, which nothing can store or print."""
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "\\x" in said
+    assert "is no UTF-8" in said
+
+
+def test_a_note_whose_name_is_no_utf_8_is_reported_and_the_rest_goes_in(home: Home, tmp_path: Path) -> None:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "good.md").write_text("- [One](https://arxiv.org/abs/1706.03762)\n")
+    (folder / os.fsdecode(b"caf\xe9.md")).write_text("- [Two](https://arxiv.org/abs/1810.04805)\n")
+    with home.draft() as draft:
+        report = ingest_notes(draft.catalogue, [folder], NoProgress())
+        assert draft.catalogue.counts()["notes"] == 1
+    assert [(Path(s.source).name, s.reason) for s in report.skipped] == [("caf?.md", "the name is no UTF-8; rename the file")]

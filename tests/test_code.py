@@ -21,6 +21,7 @@ from app.widgets.cards import found_in
 from ingest.code.evidence import Judgement, judge_listed, judge_mention
 from ingest.code.extract import SOURCES
 from ingest.code.papers_with_code import SOURCE as ARCHIVE
+from ingest.code.papers_with_code import read_archive
 from ingest.jobs.run import run_code, run_code_archive, run_snapshot
 from kb.errors import SourceError
 from kb.identifiers import repositories_in
@@ -237,6 +238,21 @@ def test_what_is_no_archive_is_refused(stocked: Home, tmp_path: Path, data: byte
     with pytest.raises(SourceError, match=message):
         run_code_archive(stocked, file)
     assert stocked.current_name() == before
+
+
+@pytest.mark.parametrize("form", ["plain", "gzip", "zstd", "parquet"])
+def test_an_archive_unpacks_to_so_much_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    rows = json.dumps([row("https://github.com/a/b", "x" * 100_000)] * 20).encode()
+    file = tmp_path / "archive"
+    if form == "parquet":
+        pyarrow.parquet.write_table(pa.Table.from_pylist(json.loads(rows)), file)
+    else:
+        pack = {"plain": bytes, "gzip": gzip.compress, "zstd": zstandard.compress}[form]
+        file.write_bytes(pack(rows))
+    assert len(read_archive(file)) == 20
+    monkeypatch.setattr("ingest.code.papers_with_code._MAX_BYTES", 1 << 20)
+    with pytest.raises(SourceError, match="holds more than 1 MiB"):
+        read_archive(file)
 
 
 # What is shown ---------------------------------------------------------------------------------------------------------

@@ -5,9 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import shutil
+import stat
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 
@@ -16,6 +20,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 from ingest.notes import parse_document
+from kb.cli.export import write_output
+from kb.errors import SourceError
 from kb.formats import WRITERS, Reference
 from kb.formats.markdown import entry_of_note
 from kb.formats.read import read_bibliography
@@ -330,3 +336,55 @@ def test_hostile_text_stays_text() -> None:
     assert item["URL"] == "https://example.org/p?a=%7Bb%7D"
     links = re.findall(r'(?:href|src)="([^"]*)"', MarkdownIt().render(WRITERS["markdown"]("x", hostile)))
     assert links == ["https://example.org/p?a=%7Bb%7D"]
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_hidden_characters_do_not_pass(form: str) -> None:
+    """What turns the direction of writing, or is not seen, would show another text than the one that a program reads."""
+    hidden = "\u202e\u2066\u200b\ufeff\u00ad\x1b\x9b\x00\U000e0041"
+    paper = replace(
+        PAPERS[0], title=f"Atten{hidden}tion", abstract=f"An{hidden} abstract", authors=(Author(f"Li{hidden}u", f"W{hidden}ei"),)
+    )
+    entry = Entry.of(paper, f"read{hidden} this \u200cمی\u200cخواهم", (f"ta{hidden}g",))
+    text = WRITERS[form](f"A{hidden} list", [make_reference(entry, paper, (), "key")])
+    assert not set(text) & set(hidden)
+    assert "Attention" in text
+    if form in {"markdown", "obsidian", "csv"}:
+        assert "read this \u200cمی\u200cخواهم" in text  # joiners belong to the spelling of Persian
+
+
+# The file ------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_is_there_keeps_its_permissions_and_its_link(tmp_path: Path) -> None:
+    (tmp_path / "dotfiles").mkdir()
+    target, link = tmp_path / "dotfiles" / "refs.bib", tmp_path / "refs.bib"
+    target.write_text("old")
+    target.chmod(0o600)
+    link.symlink_to(target)
+    write_output(link, "new")
+    assert (link.is_symlink(), target.read_text(), stat.S_IMODE(target.stat().st_mode)) == (True, "new", 0o600)
+    inode = target.stat().st_ino
+    write_output(link, "new")
+    assert target.stat().st_ino == inode  # an equal file is left alone
+
+
+def test_a_pipe_is_written_to(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as reader:
+        read = reader.submit(pipe.read_text)
+        write_output(pipe, "content")
+        assert read.result(timeout=60) == "content"
+    assert stat.S_ISFIFO(pipe.lstat().st_mode)
+
+
+def test_a_device_is_written_to() -> None:
+    write_output(Path("/dev/null"), "content")
+    assert stat.S_ISCHR(os.lstat("/dev/null").st_mode)
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="cannot be written: Is a directory"):
+        write_output(tmp_path, "content")
+    assert list(tmp_path.iterdir()) == []

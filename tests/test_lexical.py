@@ -380,3 +380,12 @@ def test_texts_made_plain() -> None:
     assert fold("GPT-J") == fold("gpt j") == "gptj"
     assert short_name("LoRA: Low-Rank Adaptation") == "lora"
     assert short_name("What we talk about when: a study") == ""
+
+
+def test_every_file_can_be_read_by_whoever_can_read_the_others(tmp_path: Path) -> None:
+    """tantivy writes `.managed.json` for its user alone, whatever the umask."""
+    build(tmp_path, PAPERS)
+    (tmp_path / "plain").write_text("")
+    modes = {path.name: path.stat().st_mode for path in tmp_path.iterdir()}
+    assert ".managed.json" in modes
+    assert set(modes.values()) == {modes["plain"]}

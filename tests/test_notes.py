@@ -595,6 +595,14 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_document(tmp_path / "missing.md")
 
 
+def test_a_file_of_notes_has_a_limit(tmp_path: Path) -> None:
+    path = tmp_path / "notes.md"
+    with path.open("wb") as file:
+        file.truncate((32 << 20) + 1)  # takes no room
+    with pytest.raises(SourceError, match=r"has 32 MiB, more than the 32 that notes can have; split it"):
+        read_document(path)
+
+
 def test_the_source_is_the_path_unless_given(tmp_path: Path) -> None:
     file = tmp_path / "a.md"
     file.write_text("- https://arxiv.org/abs/1706.03762\n", encoding="utf-8")

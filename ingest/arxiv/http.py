@@ -32,7 +32,7 @@ _DELAY = 3.0
 _MAX_ATTEMPTS = 8
 _MAX_BACKOFF = 100  # the pause between attempts grows to so many times the delay: five minutes for arXiv
 _MAX_RETRY_AFTER = 3600.0  # seconds; a server that asks for more is to be asked another time
-_MAX_RESPONSE_BYTES = 256 << 20  # a page of 3,500 records is some 10 MB
+_MAX_RESPONSE_BYTES = 64 << 20  # decompressed; a page of 3,500 records is some 10 MB
 _MAX_REDIRECTS = 3
 _MAX_SERVICE_ERRORS = 3  # error messages in a row that count as an answer
 _RETRYABLE_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -225,12 +225,12 @@ class ArxivSession(requests.Session):
             with super().get(address, timeout=self._timeout, stream=True, allow_redirects=False) as response:
                 deadline = time.monotonic() + 5 * self._timeout
                 body = bytearray()
-                for piece in response.iter_content(1 << 16):
+                for piece in response.iter_content(1 << 14):
                     body += piece
                     if time.monotonic() > deadline:
                         raise requests.ReadTimeout("the answer takes too long")
                     if len(body) > _MAX_RESPONSE_BYTES:
-                        raise requests.ConnectionError("the answer does not end")
+                        raise requests.ConnectionError(f"the answer is larger than {_MAX_RESPONSE_BYTES >> 20} MiB")
                 response._content = bytes(body)
                 if response.status_code in _RETRYABLE_STATUS and (wait := _retry_after(response)):
                     if wait > _MAX_RETRY_AFTER:

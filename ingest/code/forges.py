@@ -209,7 +209,7 @@ def _limit(session: requests.Session, answer: requests.Response) -> RateLimitErr
 def _object(answer: requests.Response) -> dict[str, Any]:
     try:
         found = answer.json() if answer.status_code == 200 else None
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise SourceError(f"{answer.url} answers {answer.status_code} with something that is no JSON object.")

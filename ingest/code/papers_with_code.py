@@ -24,7 +24,8 @@ from kb.store.code import DUMP_ARROW
 
 SOURCE = "paperswithcode"
 _FIELDS = ("paper_title", "paper_arxiv_id", "repo_url", "is_official", "mentioned_in_paper", "framework")
-_MAX_BYTES = 4 << 30  # bytes unpacked; the whole archive has some 200 MB
+_MAX_BYTES = 512 << 20  # unpacked; the whole archive has some 200 MB
+_BATCH_ROWS = 1024  # of Parquet, read at a time
 
 
 def ingest_archive(catalogue: Catalogue, path: Path, progress: Progress) -> Report:
@@ -79,8 +80,7 @@ def read_archive(path: Path) -> list[dict[str, Any]]:
         with path.open("rb") as file:
             start = file.read(4)
         if start == b"PAR1":
-            columns = [name for name in _FIELDS if name in pyarrow.parquet.read_schema(path).names]
-            rows = pyarrow.parquet.read_table(path, columns=columns).to_pylist()
+            rows = _parquet_rows(path)
         else:
             rows = json.loads(_unpacked(path, start))
     except OSError as error:
@@ -96,20 +96,43 @@ def read_archive(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def _parquet_rows(path: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    size = 0
+    with pyarrow.parquet.ParquetFile(path) as file:
+        columns = [name for name in _FIELDS if name in file.schema_arrow.names]
+        for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
+            size += batch.nbytes
+            if size > _MAX_BYTES:
+                raise _too_large(path)
+            rows += batch.to_pylist()
+    return rows
+
+
 def _unpacked(path: Path, start: bytes) -> bytes:
+    """The file's content, decompressed. Raises SourceError if it is damaged, or larger than an archive can be."""
+    if path.stat().st_size > _MAX_BYTES:
+        raise _too_large(path)
     data = path.read_bytes()
     try:
         if start.startswith(b"\x1f\x8b"):
             stream = zlib.decompressobj(wbits=31)
-            unpacked = stream.decompress(data, _MAX_BYTES)
-            if not stream.eof:
-                raise SourceError(f"{path} is cut short or too large. Download it again.")
-            return unpacked
-        if start == b"\x28\xb5\x2f\xfd":
-            return zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data)).read(_MAX_BYTES)
+            unpacked = stream.decompress(data, _MAX_BYTES + 1)
+            if len(unpacked) <= _MAX_BYTES and not stream.eof:
+                raise SourceError(f"{path} is cut short. Download it again.")
+        elif start == b"\x28\xb5\x2f\xfd":
+            unpacked = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data)).read(_MAX_BYTES + 1)
+        else:
+            unpacked = data
     except (zlib.error, zstandard.ZstdError) as error:
         raise SourceError(f"{path} is damaged ({error}). Download it again.") from None
-    return data
+    if len(unpacked) > _MAX_BYTES:
+        raise _too_large(path)
+    return unpacked
+
+
+def _too_large(path: Path) -> SourceError:
+    return SourceError(f"{path} holds more than {_MAX_BYTES >> 20} MiB: it is not Papers with Code's archive, which has 200.")
 
 
 def _checked(row: object) -> dict[str, Any]:

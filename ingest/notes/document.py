@@ -20,6 +20,7 @@ from ingest.notes.titles import clean_title
 from kb.errors import SourceError
 from kb.papers import Mention, Note, Skipped
 
+_MAX_BYTES = 32 << 20  # of a file; the longest lists of papers have some hundred KB
 _LONGEST_TITLE = 250
 
 
@@ -48,6 +49,8 @@ def read_document(path: Path, source: str | None = None) -> Document:
     if path.exists() and not path.is_file():
         raise SourceError(f"{path}: is no regular file")
     try:
+        if (size := path.stat().st_size) > _MAX_BYTES:
+            raise SourceError(f"{path}: has {size >> 20} MiB, more than the {_MAX_BYTES >> 20} that notes can have; split it")
         data = path.read_bytes()
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from None

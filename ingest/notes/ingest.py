@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +24,10 @@ def ingest_notes(catalogue: Catalogue, paths: Sequence[Path], progress: Progress
     progress.start("Reading notes", len(files), "files")
     for file in sorted(files):
         source = str(file)
+        if os.fsencode(source) != source.encode("utf-8", "replace"):
+            report.skip(source.encode("utf-8", "replace").decode(), 0, "the name is no UTF-8; rename the file")
+            progress.advance(1)
+            continue
         try:
             document = read_document(file, source)
         except SourceError as error:

@@ -6,6 +6,7 @@ Results go to stdout, messages and progress to stderr. Exit code 0: done; 1: fai
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,6 +67,9 @@ def _options(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line. An error of the library becomes one line on stderr and exit code 1; wrong use gives 2."""
     try:
+        for argument in sys.argv[1:] if arguments is None else arguments:
+            if not argument.isascii() and re.search("[\ud800-\udfff]", argument):
+                raise QueryError(f"{os.fsencode(argument)!r} is no UTF-8. Rename the file, or write the text in UTF-8.")
         cli(args=arguments)
     except (QueryError, IdentifierError) as error:
         say(str(error), "red")
@@ -76,3 +80,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # `kb search … | head`
         os.close(sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:  # a full disk, or a file that may not be read or written
+        say(f"{error.filename or 'A file'} cannot be used: {error.strerror or error}. Nothing was published.", "red")
+        sys.exit(1)

@@ -19,6 +19,7 @@ from rich.progress import Progress as ProgressBars
 
 from kb.api.knowledge_base import DEFAULT_HOME, KnowledgeBase
 from kb.progress import PROGRESS_VARIABLE, NoProgress, Progress, ProgressFile
+from kb.text.hidden import escape_hidden, without_hidden
 
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
 results = Console(highlight=False, soft_wrap=True)
@@ -42,21 +43,17 @@ def knowledge_base(progress: Progress | None = None) -> KnowledgeBase:
 
 def print_json(value: Any) -> None:  # noqa: ANN401
     """Print one JSON document on stdout."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=1) + "\n")
-
-
-# Escape sequences and bidirectional controls in a title could rewrite the terminal.
-_CONTROLS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160), *range(8234, 8239), *range(8294, 8298)))
+    sys.stdout.write(escape_hidden(json.dumps(value, ensure_ascii=False, indent=1)) + "\n")
 
 
 def say(message: str, style: str = "") -> None:
-    """Print a line on stderr. Text from outside is shown as it is, never read as markup."""
-    messages.print(escape(message.translate(_CONTROLS)), style=style)
+    """Print a line on stderr. Text from outside is never read as markup, nor as orders to the terminal."""
+    messages.print(escape(without_hidden(message)), style=style)
 
 
 def show(line: str, style: str = "") -> None:
     """Print a line of the result on stdout, with the same care."""
-    results.print(escape(line.translate(_CONTROLS)), style=style)
+    results.print(escape(without_hidden(line)), style=style)
 
 
 class Bars:

@@ -16,7 +16,7 @@ from kb.files import replace_file
 def export(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A reading list.")],
     form: Annotated[str, typer.Option("--format", help="bibtex, ris, csl-json, csv, markdown, obsidian or atom.")],
-    output: Annotated[Path | None, typer.Option("-o", dir_okay=False, help="A file, replaced whole or not at all.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", dir_okay=False, help="A file, replaced atomically, or a pipe.")] = None,
 ) -> None:
     """Write a reading list as BibTeX, RIS, CSL-JSON, CSV, Markdown or Atom."""
     text = knowledge_base().export(name, form)
@@ -34,10 +34,17 @@ def print_text(text: str) -> None:
 
 
 def write_output(path: Path, text: str) -> None:
-    """Write the file that `-o` names, whole or not at all; an equal file is left alone. Raises SourceError if it cannot be."""
+    """Write the file that `-o` names. Raises SourceError if it cannot be written.
+
+    A regular file is replaced whole or not at all, and keeps its permissions; one of the same content is left alone.
+    Anything else, such as a pipe or `/dev/stdout`, is written to.
+    """
     data = _encoded(text)
     try:
-        if not path.is_file() or path.read_bytes() != data:
+        if (path.exists() and not path.is_file()) or path.absolute().is_relative_to("/dev"):
+            with path.open("wb") as file:
+                file.write(data)
+        elif not path.exists() or path.read_bytes() != data:
             replace_file(path, data)
     except OSError as error:
         raise SourceError(f"{path} cannot be written: {error.strerror}.") from error

@@ -17,16 +17,25 @@ from kb.formats.ris import write_ris
 from kb.library import Choices, ReadingList
 from kb.papers import CodeLink, Paper
 from kb.store import Catalogue
+from kb.text.hidden import without_hidden
+
+Writer = Callable[[str, Sequence[Reference]], str]
+
+
+def _visible(writer: Writer) -> Writer:
+    """A writer whose text has no hidden characters, wherever they came from."""
+    return lambda name, references: without_hidden(writer(name, references))
+
 
 #: Writers by the name of `kb export --format`: list name and references → text of the file.
-WRITERS: dict[str, Callable[[str, Sequence[Reference]], str]] = {
-    "bibtex": write_bibtex,
-    "ris": write_ris,
-    "csl-json": write_csl,
-    "csv": write_csv,
-    "markdown": write_markdown,
-    "obsidian": write_obsidian,
-    "atom": write_atom,
+WRITERS: dict[str, Writer] = {
+    "bibtex": _visible(write_bibtex),
+    "ris": _visible(write_ris),
+    "csl-json": _visible(write_csl),
+    "csv": _visible(write_csv),
+    "markdown": _visible(write_markdown),
+    "obsidian": _visible(write_obsidian),
+    "atom": _visible(write_atom),
 }
 
 

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 from kb.identifiers import paper_url
 from kb.insights.digest import Choice, Digest
 from kb.insights.trends import Rise
+from kb.text.hidden import without_hidden
 from kb.text.latex import to_unicode
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|#])")
@@ -76,9 +77,9 @@ def write_digest_atom(digest: Digest) -> str:
 
 #: Writers by the name of `kb digest --format`.
 DIGEST_WRITERS: dict[str, Callable[[Digest], str]] = {
-    "markdown": write_digest_markdown,
-    "html": write_digest_html,
-    "atom": write_digest_atom,
+    "markdown": lambda digest: without_hidden(write_digest_markdown(digest)),
+    "html": lambda digest: without_hidden(write_digest_html(digest)),
+    "atom": lambda digest: without_hidden(write_digest_atom(digest)),
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -430,6 +431,11 @@ def _update(folder: Path, keys: Keys, digests: Digests, texts: Callable[[Keys], 
         np.save(file, wanted)
     for lock in folder.glob(".tantivy-*.lock"):
         lock.unlink()
+    permissions = path.stat().st_mode & 0o777
+    for written in folder.iterdir():  # tantivy makes some for the user alone, though a group may share the knowledge base
+        if written.stat().st_mode & 0o777 != permissions:
+            with suppress(PermissionError):  # another member of the group wrote it
+                written.chmod(permissions)
 
 
 def _schema() -> tantivy.Schema:

@@ -373,6 +373,8 @@ def test_a_damaged_folder_is_told(tmp_path: Path) -> None:
 
 
 def test_texts_made_plain() -> None:
+    assert normalize_text(r"R\'enyi and Schr{\"o}dinger") == "Rényi and Schrödinger"
+    assert index_terms(r"the R\'enyi divergence") == index_terms("Rényi divergence") == ["renyi", "diverg"]
     assert normalize_text(r"$\mu$Transfer in \mathcal{O}(n^2), O(n²) and µP") == "μTransfer in  O(n2), O(n2) and μP"
     assert technical_names("With GPT-J, U-Net, C++ and Self-Supervised (LoRA) at O(n2) on 3D data.") == [
         "GPT-J", "U-Net", "C++", "LoRA", "O(n2)", "3D",

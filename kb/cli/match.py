@@ -9,6 +9,7 @@ import typer
 from kb.cli.console import Json, knowledge_base, print_json, say
 from kb.cli.console import show as line
 from kb.errors import QueryError
+from kb.text.latex import to_unicode
 
 if TYPE_CHECKING:
     from kb.api.results import UntitledNoteMatches
@@ -51,7 +52,7 @@ def _print(found: UntitledNoteMatches) -> None:
     line(f"     “{note.text[:100]}…”")
     for paper in found.papers:
         phrase = _PHRASES[paper.match.status].format(paper.match.confidence)
-        line(f"     {phrase} {paper.title}  {paper.match.paper_id}".rstrip())
+        line(f"     {phrase} {to_unicode(paper.title)}  {paper.match.paper_id}".rstrip())
     if not found.papers:
         line("     no paper in the knowledge base is like it")
 

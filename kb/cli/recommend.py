@@ -10,6 +10,7 @@ import typer
 from kb.cli.console import Json, knowledge_base, print_json, say
 from kb.cli.console import show as line
 from kb.errors import QueryError
+from kb.text.latex import to_unicode
 
 
 def recommend(
@@ -34,7 +35,7 @@ def recommend(
         say(f"Nothing new since {start}." if start else "Nothing new in the last 30 days that have papers.")
     for answer in answers:
         paper = answer.hit.paper
-        line(f"{answer.hit.rank:>3}  {paper.title}", "bold")
+        line(f"{answer.hit.rank:>3}  {to_unicode(paper.title)}", "bold")
         line(f"     {paper.published or paper.year or ''}  {paper.id}  {answer.hit.score:.3f}")
         line(f"     {answer.reason}")
         for link in answer.hit.code[:1]:

@@ -13,6 +13,7 @@ from kb.cli.console import Json, knowledge_base, print_json, say
 from kb.cli.console import show as line
 from kb.search.query_syntax import Sort
 from kb.text.facets import Facet
+from kb.text.latex import to_unicode
 
 if TYPE_CHECKING:
     from kb.api.results import PaperDetails
@@ -130,7 +131,7 @@ def show(
     if as_json:
         print_json(details.as_json())
         return
-    line(details.hit.paper.title, "bold")
+    line(to_unicode(details.hit.paper.title), "bold")
     for part in (_facts, _versions, _code, _notes):
         for text in part(details):
             line(text)
@@ -159,9 +160,9 @@ def _versions(details: PaperDetails) -> Iterator[str]:
     if len(versions) > 1:
         yield ", ".join(f"v{version.number} {version.created.date() if version.created else '?'}" for version in versions)
     for change in details.history.changes:
-        yield f"{change.field} until v{change.before_version}: {change.before}"
+        yield f"{change.field} until v{change.before_version}: {to_unicode(change.before)}"
     if details.hit.paper.abstract:
-        yield f"\n{details.hit.paper.abstract}"
+        yield f"\n{to_unicode(details.hit.paper.abstract)}"
 
 
 def _code(details: PaperDetails) -> Iterator[str]:
@@ -182,9 +183,9 @@ def _print_explanations(details: PaperDetails) -> None:
     if details.explained_by:
         line("\nExplained by", "bold")
     for explanation in details.explained_by:
-        line(f"{explanation.weight:4.0%}  {explanation.paper.title}  {explanation.paper.id}")
+        line(f"{explanation.weight:4.0%}  {to_unicode(explanation.paper.title)}  {explanation.paper.id}")
         if explanation.sentence:
-            line(f"      “{explanation.sentence}”")
+            line(f"      “{to_unicode(explanation.sentence)}”")
 
 
 def _print_hits(hits: Sequence[Hit], as_json: bool) -> None:
@@ -198,11 +199,11 @@ def _print_hits(hits: Sequence[Hit], as_json: bool) -> None:
     for hit in hits:
         paper = hit.paper
         authors = ", ".join(a.name for a in paper.authors[:3]) + (" et al." if len(paper.authors) > 3 else "")
-        line(f"{hit.rank:>3}  {paper.title}", "bold")
+        line(f"{hit.rank:>3}  {to_unicode(paper.title)}", "bold")
         withdrawn = "  WITHDRAWN" if paper.withdrawn else ""
         line(f"     {authors}  {paper.year or ''}  {paper.id}  {hit.score:.3f}{withdrawn}")
         if hit.matched:
-            line(f"     “{hit.matched}”")
+            line(f"     “{to_unicode(hit.matched)}”")
         for link in hit.code[:2]:
             line(f"     code: {link.url}")
         for note in hit.notes[:1]:

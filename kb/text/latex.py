@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import unicodedata
 from functools import cache
+from typing import Any
 
 from pylatexenc.latex2text import LatexNodes2Text, get_default_latex_context_db
+from pylatexenc.latexwalker import LatexWalker, LatexWalkerError
 
 _HAS_LATEX = re.compile(r"[\\${}~%^]|``|''|--")
 # Inline mathematics by pandoc's rule: no blank after the first dollar, none before the second, no digit after it, so that
@@ -47,6 +50,8 @@ _DEGREES = re.compile(r"(?<=\d)\s?\\deg(?:ree)?(?![A-Za-z])")
 _SPACE = re.compile(r"\\(?:[ ,;:]|q?quad\b)|\\[-!/@]")
 _NAME = re.compile(r"\\([A-Za-z]+)(?![A-Za-z{])\s*")
 _QUOTED = re.compile(r"``([^`]{1,300}?)''")
+# Steps, tokens read or nodes converted, that a text may take; 12,000 real abstracts take at most 1 for each character.
+_MIN_STEPS, _STEPS_PER_CHARACTER = 100, 4
 _MAX_NESTING = 4  # levels of nested commands
 # Mathematical alphanumeric symbols, replaced by plain letters so that a search finds the word.
 _MATH_LETTERS = re.compile("[\U0001d400-\U0001d7ff]+")
@@ -68,9 +73,93 @@ _EXPORTED_COMMANDS = frozenset(
 )
 
 
+class _TooComplexError(Exception):
+    """A text takes more steps than its length allows."""
+
+
+class _UnreadableError(Exception):
+    """A command lacks arguments; `position` is where it begins."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(position)
+        self.position = position
+
+
+def _max_steps(text: str) -> int:
+    return _MIN_STEPS + _STEPS_PER_CHARACTER * len(text)
+
+
+class _Parser(LatexWalker):  # type: ignore[misc]
+    r"""Parser with bounded time; pylatexenc's takes exponential time for nested `\sqrt[`."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, tolerant_parsing=True)
+        self._steps_left = _max_steps(text)
+
+    def get_token(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        self._steps_left -= 1
+        if self._steps_left < 0:
+            raise _TooComplexError
+        return super().get_token(*arguments, **options)
+
+
+class _Converter(LatexNodes2Text):  # type: ignore[misc]
+    r"""Converter with bounded time. Raises _UnreadableError for a command that lacks arguments, and _TooComplexError.
+
+    pylatexenc's takes exponential time, and makes exponentially long texts, for nested accents such as `\'{\'{`.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(_context(), math_mode="text", keep_comments=True, strict_latex_spaces=False)
+        self._steps_left = self._max_length = _max_steps(text)
+
+    def node_to_text(self, *arguments: Any, **options: Any) -> str:  # noqa: ANN401
+        self._steps_left -= 1
+        text = str(super().node_to_text(*arguments, **options)) if self._steps_left >= 0 else ""
+        if self._steps_left < 0 or len(text) > self._max_length:
+            raise _TooComplexError
+        return text
+
+    def apply_simplify_repl(self, node: Any, simplify_repl: Any, what: str) -> str:  # noqa: ANN401
+        try:
+            text = str(super().apply_simplify_repl(node, simplify_repl, what))
+        except (LookupError, TypeError, AttributeError):
+            raise _UnreadableError(node.pos) from None
+        if text == simplify_repl and len(text) > 1 and "%" in text:  # a template that was not filled in
+            raise _UnreadableError(node.pos)
+        return text
+
+
 @cache
-def _converter() -> LatexNodes2Text:
-    return LatexNodes2Text(math_mode="text", keep_comments=True, strict_latex_spaces=False)
+def _context() -> Any:  # noqa: ANN401
+    # A command without its arguments is handled below; pylatexenc logs it as a fault of its configuration.
+    logging.getLogger("pylatexenc").setLevel(logging.ERROR)
+    return get_default_latex_context_db()
+
+
+def _convert(text: str) -> str:
+    r"""LaTeX as Unicode; text that cannot be parsed, or not in bounded time, stays raw except for its accents.
+
+    So does what follows a command without its arguments, such as the `\sqrt` at which an abstract was cut off.
+    """
+    try:
+        return _convert_strictly(text)
+    except _UnreadableError as error:
+        at = error.position
+    except _CONVERTER_ERRORS:
+        return accents_to_unicode(text)
+    try:
+        return _convert_strictly(text[:at]) + accents_to_unicode(text[at:])
+    except (_UnreadableError, *_CONVERTER_ERRORS):
+        return accents_to_unicode(text)
+
+
+def _convert_strictly(text: str) -> str:
+    return str(_Converter(text).nodelist_to_text(_Parser(text).get_latex_nodes()[0]))
+
+
+# What pylatexenc raises, even when told to be tolerant, and what bounds it.
+_CONVERTER_ERRORS = (_TooComplexError, RecursionError, LatexWalkerError, LookupError, TypeError, AttributeError)
 
 
 def to_unicode(text: str) -> str:
@@ -92,7 +181,12 @@ def to_unicode(text: str) -> str:
 
 def accents_to_unicode(text: str) -> str:
     """Convert accented and non-ASCII letters only; everything else, mathematics included, stays LaTeX."""
-    return _ACCENT.sub(lambda match: str(_converter().latex_to_text(match[1] or match[2])), text) if "\\" in text else text
+    return _ACCENT.sub(lambda match: _accented(match[1] or match[2]), text) if "\\" in text else text
+
+
+@cache
+def _accented(command: str) -> str:
+    return _Converter(command).latex_to_text(command)  # type: ignore[no-any-return]
 
 
 def words_to_unicode(text: str) -> str:
@@ -128,7 +222,7 @@ def _text_to_unicode(text: str) -> str:
         return text
     text = re.sub(r"(?<!\\)([%$&])", r"\\\1", _OUTER_SCRIPT.sub(_script, text))
     start, end = text[: len(text) - len(text.lstrip())], text[len(text.rstrip()) :]
-    return start + _MATH_LETTERS.sub(_plain_letter, str(_converter().latex_to_text(text.strip()))) + end
+    return start + _MATH_LETTERS.sub(_plain_letter, _convert(text.strip())) + end
 
 
 def _plain_letter(match: re.Match[str]) -> str:
@@ -219,4 +313,5 @@ def _is_exportable(math: str) -> bool:
         depth += 1 if brace == "{" else -1
         if depth < 0:
             return False
-    return depth == 0 and not math.endswith("\\")
+    # What stays a command in Unicode lacks its arguments, and would stop LaTeX.
+    return depth == 0 and not math.endswith("\\") and "\\" not in _text_to_unicode(_prepared_math(math))

@@ -25,22 +25,52 @@ class Author:
 
     @property
     def name(self) -> str:
+        """The name in reading order; Chinese, Japanese and Korean names have the family first and no blank."""
+        if _CJK.fullmatch(self.family) and _CJK.fullmatch(self.given):
+            return self.family + self.given
         return " ".join(part for part in (self.given, self.family, self.suffix) if part)
 
     @classmethod
+    def of_parts(cls, family: str, given: str = "", suffix: str = "") -> Author:
+        """A name with its suffix apart, wherever it stood: `Smit Jr.`, `Jon`; `III`, `Hal Dome`; `Dome`, `Hal, Sr.`."""
+        if suffix:
+            return cls(family, given, suffix)
+        if given and _SUFFIX.fullmatch(given):
+            found = cls.from_name(family)
+            return cls(found.family, found.given, given)
+        if given and _SUFFIX.fullmatch(family):
+            found = cls.from_name(given)
+            return cls(found.family, found.given, family)
+        before, _, last = family.rpartition(" ")
+        if before and _SUFFIX.fullmatch(last):
+            return cls(before.rstrip(" ,"), given, last)
+        before, _, last = given.rpartition(" ")
+        if before and _SUFFIX.fullmatch(last):
+            return cls(family, before.rstrip(" ,"), last)
+        return cls(family, given)
+
+    @classmethod
     def from_name(cls, name: str) -> Author:
-        """Split a name in reading order; particles belong to the family name."""
+        """Split a name in reading order; particles belong to the family name, `Jr.` and `III` to neither name."""
         words = name.split()
+        suffix = words.pop() if len(words) > 2 and _SUFFIX.fullmatch(words[-1]) else ""
+        if suffix:
+            words[-1] = words[-1].rstrip(",")
         if len(words) < 2:
             return cls(name.strip())
+        if len(words) == 2 and all(map(_CJK.fullmatch, words)):
+            return cls(words[0], words[1])
         start = len(words) - 1
         while start > 1 and words[start - 1].lower() in PARTICLES:
             start -= 1
-        return cls(" ".join(words[start:]), " ".join(words[:start]))
+        return cls(" ".join(words[start:]), " ".join(words[:start]), suffix)
 
 
 #: Words of family names, in small letters.
-PARTICLES = frozenset("van von der den de da del della di dos du la le ten ter zu zur bin al el ibn".split())
+PARTICLES = frozenset("van von der den de da del della di dos du la le ten ter zu zur bin al el ibn 't ’t".split())
+# No V: `Smith V` is an initial far more often than the fifth of his name.
+_SUFFIX = re.compile(r"(?:Jr|Sr|JR|SR|jr|sr|Junior|Senior)\.?|I{2,3}|IV|VI{1,3}|2nd|3rd|4th")
+_CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af・·]+")
 
 
 @dataclass(frozen=True, slots=True)

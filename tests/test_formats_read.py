@@ -8,6 +8,7 @@ import pytest
 
 from kb.errors import SourceError
 from kb.formats.read import read_bibliography
+from kb.formats.read.record import OTHERS
 from kb.identifiers import title_id
 from kb.library import Entry
 from kb.papers import Author
@@ -72,7 +73,7 @@ def test_bibtex(tmp_path: Path) -> None:
             2008,
             "Journal of Machine Learning Research",
         ),
-        Entry(title_id("Käse & École: ℓ₁"), "Käse & École: ℓ₁", (Author("Schrödinger", "Erwin"),), 1999, "Proc. of X"),
+        Entry(title_id("Käse & École: ℓ₁"), "Käse & École: ℓ₁", (Author("Schrödinger", "Erwin"), OTHERS), 1999, "Proc. of X"),
         Entry("url:https://example.org/x?a=1&b=2", "The same key"),
     )
     assert found.keys[:2] == (

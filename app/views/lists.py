@@ -175,13 +175,14 @@ def _import_file(data: bytes, source: str, name: str) -> None:
     found = parse_bibliography(data, shorten(source, 80))
     if resources.home().exists():
         with resources.searcher() as searcher:
-            added = add_to_list(found, name, resources.library(), resources.choices(), searcher.catalogue)
+            done = add_to_list(found, name, resources.library(), resources.choices(), searcher.catalogue)
     else:
-        added = add_to_list(found, name, resources.library(), resources.choices(), None)
-    already = len(found.entries) - added
-    told = [f"{pluralize(added, 'paper')} added", f"{already} on the list already" if already else ""]
+        done = add_to_list(found, name, resources.library(), resources.choices(), None)
+    already = len(found.entries) - done.added
+    told = [f"{pluralize(done.added, 'paper')} added", f"{already} on the list already" if already else ""]
     told += [f"{len(found.skipped)} skipped" if found.skipped else ""]
     lines = [f"- line {item.line}: {escape(shorten(item.reason, 200))}" for item in found.skipped[:20]]
+    lines += [f"- {escape(shorten(notice, 200))}" for notice in done.notices[:20]]
     report = "\n".join([", ".join(t for t in told if t) + ".", "", *lines])
     st.session_state["told"] = ("done", report)
     _open(" ".join(name.split()))

@@ -498,8 +498,8 @@ class KnowledgeBase:
         path = Path(file)
         found = _read_markdown(path) if path.suffix.lower() in {".md", ".markdown"} else read_bibliography(path)
         with self._catalogue_if_any() as catalogue:
-            added = add_to_list(found, name, self._library, self._choices, catalogue)
-        return ListAddition(added, len(found.entries) - added, skipped=found.skipped)
+            done = add_to_list(found, name, self._library, self._choices, catalogue)
+        return ListAddition(done.added, len(found.entries) - done.added, skipped=found.skipped, notices=done.notices)
 
     def export(self, name: str, form: str) -> str:
         """A reading list as the text of a file: bibtex, ris, csl-json, csv, markdown, obsidian or atom.

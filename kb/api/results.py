@@ -146,10 +146,13 @@ class ListAddition:
     """Ids of papers that the knowledge base does not know: they are on the list without a title."""
     skipped: tuple[Skipped, ...] = ()
     """Entries of an imported file that could not be read."""
+    notices: tuple[str, ...] = ()
+    """What was mended, merged, renamed or left out of an imported file, key by key."""
 
     def as_json(self) -> dict[str, Any]:
         """The addition as `kb list import --json` prints it."""
-        return {"added": self.added, "already": self.already, "skipped": _skipped_as_json(self.skipped)}
+        skipped = _skipped_as_json(self.skipped)
+        return {"added": self.added, "already": self.already, "skipped": skipped, "notices": list(self.notices)}
 
 
 @dataclass(frozen=True, slots=True)

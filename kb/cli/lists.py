@@ -120,6 +120,8 @@ def import_file(
     else:
         say(f"{done.added} added to {name!r}, {done.already} were on it already, {len(done.skipped)} skipped.")
         _tell_skipped(done.skipped)
+        for notice in done.notices:
+            say(f"  {notice}", "yellow")
     if done.skipped:
         raise typer.Exit(1)
 

@@ -9,7 +9,7 @@ from bibtexparser.library import Library
 from bibtexparser.model import Entry, Field
 from bibtexparser.writer import BibtexFormat
 
-from kb.formats.reference import Reference, is_organisation
+from kb.formats.reference import Reference, is_organisation, is_others
 from kb.papers import Author
 from kb.text.latex import bibtex_title, escape
 
@@ -50,6 +50,8 @@ def _entry(r: Reference) -> Entry:
 
 
 def _author(author: Author) -> str:
+    if is_others(author):
+        return author.family
     if is_organisation(author):
         return f"{{{escape(author.name)}}}"
     return ", ".join(_part(part) for part in (author.family, author.suffix, author.given) if part)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from kb.formats.reference import Reference, is_organisation, particle_and_family
+from kb.formats.reference import Reference, is_organisation, is_others, particle_and_family
 from kb.papers import Author
 
 
@@ -42,7 +42,7 @@ def _item(r: Reference) -> dict[str, Any]:
 
 def _name(author: Author) -> dict[str, str]:
     if is_organisation(author):
-        return {"literal": author.name}
+        return {"literal": "et al." if is_others(author) else author.name}
     particle, family = particle_and_family(author)
     parts = {"family": family, "given": author.given, "non-dropping-particle": particle, "suffix": author.suffix}
     return {name: value for name, value in parts.items() if value}

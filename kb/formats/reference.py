@@ -17,7 +17,12 @@ from kb.text.latex import to_unicode
 _SMALL_WORDS = frozenset(
     "a an and are as at by can do does for from how in is it of on or the to towards via what when why with".split()
 )
-_GROUPS = frozenset("team collaboration consortium group project".split())
+# Words that no person's name has, as they are written in the names of groups.
+_GROUP_WORDS = frozenset(
+    "AI Team Teams Collaboration Collaborations Consortium Group Project Lab Labs Laboratory Laboratories Workshop Institute "
+    "University Initiative Community Committee Foundation Network Inc Inc. Ltd Corporation Organization Organisation Society "
+    "Association Center Centre Department Council Agency".split()
+)
 # Letters without a Unicode decomposition to ASCII.
 _LETTERS = str.maketrans(
     {"ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ð": "d",
@@ -66,8 +71,13 @@ class Reference:
 
 
 def is_organisation(author: Author) -> bool:
-    """True for a name without family and given parts: `NVIDIA`, `ATLAS Collaboration`."""
-    return not author.given or author.family.casefold() in _GROUPS
+    """True for a name without family and given parts: `NVIDIA`, `ATLAS Collaboration`, `Team Heron`."""
+    return not author.given or not _GROUP_WORDS.isdisjoint(author.name.split())
+
+
+def is_others(author: Author) -> bool:
+    """True for BibTeX's name for authors who are not listed: `and others`."""
+    return author.family == "others" and not author.given
 
 
 def particle_and_family(author: Author) -> tuple[str, str]:
@@ -95,7 +105,7 @@ def _ascii(text: str) -> str:
 def clean_authors(authors: Sequence[Author]) -> tuple[Author, ...]:
     """Names in Unicode; entries without letters, as in `NVIDIA, :, …`, are dropped."""
     named = (Author(*(to_unicode(_without_controls(part)) for part in (a.family, a.given, a.suffix))) for a in authors)
-    return tuple(_with_its_particle(a) for a in named if re.search(r"\w", a.family))
+    return tuple(_with_its_particle(Author.of_parts(a.family, a.given, a.suffix)) for a in named if re.search(r"\w", a.family))
 
 
 def _with_its_particle(author: Author) -> Author:

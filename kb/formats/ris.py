@@ -7,7 +7,7 @@ from typing import Any
 
 import rispy
 
-from kb.formats.reference import Reference, is_organisation
+from kb.formats.reference import Reference, is_organisation, is_others
 from kb.papers import Author
 
 
@@ -53,6 +53,8 @@ def _reference(r: Reference) -> dict[str, Any]:
 
 
 def _author(author: Author) -> str:
+    if is_others(author):
+        return "et al."
     if is_organisation(author):
         return author.name.replace(",", " ")
     return ", ".join(part.replace(",", " ") for part in (author.family, author.given, author.suffix) if part)

@@ -9,7 +9,7 @@ takes back the last one. An entry keeps the paper's title, authors and year, so 
 
 from kb.library.choices import Choices
 from kb.library.database import LibraryFile
-from kb.library.lists import Entry, Library, ListSummary, ReadingList, Removal, resolve_entries
+from kb.library.lists import Entry, Library, ListSummary, ReadingList, Removal, is_same_work, resolve_entries
 
 LIBRARY_FILE = "library.sqlite"
 
@@ -22,5 +22,6 @@ __all__ = [
     "ListSummary",
     "ReadingList",
     "Removal",
+    "is_same_work",
     "resolve_entries",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,6 +17,8 @@ from kb.papers import Author, Paper
 from kb.store import Catalogue
 
 _MAX_NAME_LENGTH = 100
+_SAME_WORK_YEARS = 3  # between a preprint and the published version
+_TELLING_TITLE_WORDS = 3  # words from which on a title is hardly another work's as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,11 +366,30 @@ def resolve_entries(entries: Sequence[Entry], catalogue: Catalogue | None) -> li
     return [_known(catalogue, entry) for entry in entries]
 
 
+def is_same_work(one: Entry, other: Entry) -> bool:
+    """True if two entries of one title can be the same work: they share an author, and their years are near.
+
+    What is not known of either does not tell them apart. A short title, such as `Introduction`, needs the same year.
+    """
+    families, others = ({_last_word(author.family) for author in entry.authors} for entry in (one, other))
+    if families and others and not families & others:
+        return False
+    apart = abs(one.year - other.year) if one.year and other.year else 0
+    return apart <= (_SAME_WORK_YEARS if len(one.title.split()) >= _TELLING_TITLE_WORDS else 0)
+
+
+def _last_word(family: str) -> str:
+    """A family name for comparison: its last word without case, accents and punctuation."""
+    letters = unicodedata.normalize("NFKD", (family.split() or [""])[-1]).casefold()
+    return "".join(c for c in letters if c.isalnum())
+
+
 def _known(catalogue: Catalogue, entry: Entry) -> Entry:
     key = catalogue.key_of(entry.paper_id)
     if key is None and entry.paper_id.startswith("url:") and entry.title:
-        titled = catalogue.keys_titled(entry.title)
-        key = titled[0] if len(titled) == 1 else None
+        titled = catalogue.papers(catalogue.keys_titled(entry.title))
+        same = [key for key, paper in titled.items() if is_same_work(entry, Entry.of(paper))]
+        key = same[0] if len(same) == 1 else None
     if key is None:
         return replace(entry, title=entry.title or entry.paper_id)
     paper = catalogue.papers([key])[key]

@@ -8,7 +8,7 @@ import unicodedata
 from functools import cache
 from typing import Any
 
-from pylatexenc.latex2text import LatexNodes2Text, get_default_latex_context_db
+from pylatexenc.latex2text import LatexNodes2Text, MacroTextSpec, get_default_latex_context_db
 from pylatexenc.latexwalker import LatexWalker, LatexWalkerError
 
 _HAS_LATEX = re.compile(r"[\\${}~%^]|``|''|--")
@@ -57,6 +57,11 @@ _MAX_NESTING = 4  # levels of nested commands
 _MATH_LETTERS = re.compile("[\U0001d400-\U0001d7ff]+")
 _SUPERSCRIPTS = str.maketrans("0123456789+-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻")
 _SUBSCRIPTS = str.maketrans("0123456789+-", "₀₁₂₃₄₅₆₇₈₉₊₋")
+# Characters that pylatexenc does not know, with which Zotero and others write HTML in titles.
+_CHARACTERS = {
+    "textless": "<", "textgreater": ">", "textbar": "|", "textunderscore": "_", "textbraceleft": "{", "textbraceright": "}",
+    "textquotedbl": '"', "slash": "/", "copyright": "©", "pounds": "£", "S": "§", "P": "¶",
+}  # fmt: skip
 _PUNCTUATION = "\"'“”‘’([{<>}]),.:;!?"
 _SPECIALS = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_",
@@ -134,7 +139,11 @@ class _Converter(LatexNodes2Text):  # type: ignore[misc]
 def _context() -> Any:  # noqa: ANN401
     # A command without its arguments is handled below; pylatexenc logs it as a fault of its configuration.
     logging.getLogger("pylatexenc").setLevel(logging.ERROR)
-    return get_default_latex_context_db()
+    context = get_default_latex_context_db()
+    context.add_context_category(
+        "characters", macros=[MacroTextSpec(name, text) for name, text in _CHARACTERS.items()], prepend=True
+    )
+    return context
 
 
 def _convert(text: str) -> str:

@@ -153,7 +153,7 @@ def paper_id(text: str) -> str:
     mirrors, doi.org and publishers whose address holds the DOI, OpenReview, or any other page.
     Raises IdentifierError where the text names no paper, and for arXiv identifiers that cannot exist.
     """
-    bare = text.strip()
+    bare = _as_pasted(text)
     scheme, _, rest = bare.partition(":")
     match scheme.lower():
         case "arxiv":
@@ -173,6 +173,33 @@ def paper_id(text: str) -> str:
     if re.match(r"(?:www\.|export\.)?(?:arxiv|openreview|doi|alphaxiv|ar5iv)\.(?:org|net)/", bare, re.IGNORECASE):
         return _paper_id_of_url(f"https://{bare}")
     return ArxivId.parse(bare).paper_id
+
+
+def _as_pasted(text: str) -> str:
+    """The identifier out of what stands around it where people copy it.
+
+    Invisible characters, brackets and the full stop around it, `arXiv preprint`, and the stamp on the first page of a PDF:
+    `arXiv:1706.03762v5 [cs.CL] 6 Dec 2017`.
+    """
+    bare = _INVISIBLE.sub("", text).strip()
+    for opening, closing in ("<>", "()", "[]", "{}", '""', "''", "“”"):
+        if bare.startswith(opening) and bare.rstrip(".,;").endswith(closing):
+            bare = bare.rstrip(".,;")[1:-1].strip()
+    if re.match(r"https?%3a", bare, re.IGNORECASE):
+        bare = unquote(bare)
+    if "://" in bare or bare.startswith("url:"):
+        return re.sub(r"(?<=arxiv\.org)/abs/+", "/abs/", bare) if "://" in bare else bare
+    stamp = _STAMP.fullmatch(bare)
+    return f"arxiv:{stamp['id']}" if stamp else bare
+
+
+_INVISIBLE = re.compile("[\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+# An arXiv identifier as texts and PDFs write it, with its category and date.
+_STAMP = re.compile(
+    r"(?:(?:arxiv|corr|preprint|e-?print|abs)[\s:./]*)*(?P<id>[a-z][a-z-]+(?:\.[a-z]{2})?/\d{7}(?:v\d+)?|\d{4}\.\d{4,5}(?:v\d+)?)"
+    r"(?:\.pdf)?\s*(?:\[[a-z][\w.-]*\])?\s*(?:\d{1,2} [a-z]{3,9} \d{4})?[\s.,;:]*",
+    re.IGNORECASE,
+)
 
 
 def arxiv_version(text: str) -> int | None:

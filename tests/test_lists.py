@@ -89,7 +89,7 @@ def test_import_finds_papers_by_title_and_keeps_keys(kb: Kb, stocked: Home, tmp_
     assert stocked.exists()
     bibliography = tmp_path / "mine.bib"
     bibliography.write_text(
-        f"@article{{mine1, title={{{{{record(4)['title'].upper()}}}}}, author={{A, B}}}}\n"
+        f"@article{{mine1, title={{{{{record(4)['title'].upper()}}}}}, author={{Number4, A.}}}}\n"
         f"@misc{{mine2, title={{Whatever}}, eprint={{{FIRST[6:]}v2}}, archiveprefix={{arXiv}}}}\n"
         "@misc{mine3, author={Nobody}}\n"
     )
@@ -99,6 +99,7 @@ def test_import_finds_papers_by_title_and_keeps_keys(kb: Kb, stocked: Home, tmp_
         "added": 2,
         "already": 0,
         "skipped": [{"source": str(bibliography), "line": 3, "reason": "the entry 'mine3' has no title"}],
+        "notices": [],
     }
     papers = json.loads(kb("list", "show", "L", "--json").stdout)["papers"]
     assert [(p["id"], p["title"]) for p in papers] == [

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from kb.errors import IdentifierError, QueryError
 from kb.formats import WRITERS, references_of
 from kb.formats.read import Bibliography, add_to_list, parse_bibliography
+from kb.identifiers import paper_id
 from kb.library import Choices, Entry, Library
 from kb.papers import Author
+from kb.store.catalogue import author_pattern, parse_categories, parse_years
 
 
 def read(text: str) -> Bibliography:
@@ -267,3 +271,57 @@ def test_our_own_csv_comes_back(library: tuple[Library, Choices]) -> None:
     found = read(written)
     assert found.entries == read(text).entries
     assert found.keys == (("doi:10.5555/a", "k1"),)
+
+
+# Identifiers as pasted ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2301.00001.", "(2301.00001)", "[2301.00001]", "arXiv 2301.00001", "arXiv.2301.00001", "arXiv:2301.00001 [cs.RO]",
+        "arXiv:2301.00001v1 [cs.RO] 15 Jan 2024", "<https://arxiv.org/abs/2301.00001>", "arXiv preprint arXiv:2301.00001",
+        "https://arxiv.org/abs//2301.00001", "https%3A%2F%2Farxiv.org%2Fabs%2F2301.00001", "2301.\u200b00001",
+        "(https://arxiv.org/pdf/2301.00001v2.pdf).", "http://cn.arxiv.org/abs/2301.00001", "https://browse.arxiv.org/pdf/2301.00001v1",
+        "http://xxx.lanl.gov/abs/2301.00001", "https://www.semanticscholar.org/arxiv/2301.00001", "arxiv.org/abs/2301.00001v1)",
+    ],
+)  # fmt: skip
+def test_identifiers_as_people_paste_them(text: str) -> None:
+    assert paper_id(text) == "arxiv:2301.00001"
+
+
+@pytest.mark.parametrize("text", ["see 2301.00001", "transformers", "2301.00001 and 2301.00002", "arXiv", "[cs.RO]", "()", "<>"])
+def test_other_texts_are_no_identifier(text: str) -> None:
+    with pytest.raises(IdentifierError):
+        paper_id(text)
+
+
+@pytest.mark.parametrize(
+    ("asked", "name", "found"),
+    [
+        ("LeCun, Yann", "yann lecun", True),
+        ("Y. LeCun", "yann lecun", True),
+        ("Y LeCun", "yann a. lecun", True),
+        ("LeCun, Y.", "yann lecun", True),
+        ("Z. LeCun", "yann lecun", False),
+        ("O’Brien", "tim o'brien", True),
+        ("Brüm", "jorg brum", True),
+        ("lecu", "yann lecun", True),
+        ("Y. Lec", "mary yann", False),
+    ],
+)
+def test_author_filters(asked: str, name: str, found: bool) -> None:
+    assert (re.search(author_pattern(asked), name) is not None) == found
+
+
+def test_categories_and_years_written_otherwise() -> None:
+    assert parse_categories(["cs.ro", "CS.RO,cs.CV", "Cond-Mat.Str-El", "math"]) == [
+        "cs.RO",
+        "cs.RO",
+        "cs.CV",
+        "cond-mat.str-el",
+        "math",
+    ]
+    assert parse_years("2020..2024") == (2020, 2024)
+    with pytest.raises(QueryError, match="the wrong way round: the earlier year comes first"):
+        parse_years("2024..2020")

@@ -14,7 +14,7 @@ import numpy as np
 
 from kb.encode.encoder import Encoder, Vectors
 from kb.errors import IdentifierError, ImpossibleError, ModelError, QueryError
-from kb.identifiers import paper_id, paper_url
+from kb.identifiers import paper_id, paper_url, repository_url
 from kb.index.dense import DENSE_FILE, DenseIndex
 from kb.index.lexical import LEXICAL_FOLDER, LexicalIndex
 from kb.models.marge.encoder import RelevanceModel
@@ -253,7 +253,10 @@ class Searcher:
         """
         named: list[str] = []
         impossible: ImpossibleError | None = None
-        for word in text.replace(",", " ").split():
+        words = text.replace(",", " ").split()
+        if _is_identifier(text):  # blanks and all, as in `arXiv:1706.03762 [cs.CL]`
+            words = [text]
+        for word in words:
             try:
                 named.append(paper_id(word))
             except ImpossibleError as error:
@@ -414,6 +417,14 @@ def final_scores(candidates: Candidates, reranked: Vectors) -> Vectors:
     return np.asarray(candidates.dense.mean() + candidates.dense.std() * scores) if len(scores) else scores
 
 
+def _is_identifier(text: str) -> bool:
+    try:
+        paper_id(text)
+    except IdentifierError:
+        return False
+    return True
+
+
 def find_paper(catalogue: Catalogue, identifier: str) -> Hit:
     """One paper with its code and notes, by id or address. Raises QueryError if it is not in the knowledge base."""
     key = require_key(catalogue, identifier)
@@ -423,6 +434,8 @@ def find_paper(catalogue: Catalogue, identifier: str) -> Hit:
 def require_key(catalogue: Catalogue, identifier: str) -> int:
     """Key of the paper of that id or address. Raises QueryError if it is not in the knowledge base."""
     key = catalogue.key_of(paper_id(identifier))
+    if key is None:
+        key = _key_of_repository(catalogue, identifier)
     if key is None:
         scheme, _, name = paper_id(identifier).partition(":")
         fetch = f"Fetch it: `kb ingest arxiv --id {name}`." if scheme == "arxiv" else "Ingest it first, or search for its title."
@@ -438,6 +451,18 @@ def _fits(hit: Hit, weights: Mapping[str, float]) -> bool:
     texts += [text for note in hit.notes for text in (note.title, note.body)]
     terms = set(index_terms(" ".join(texts)))
     return sum(weights[term] for term in terms & weights.keys()) >= _MIN_FITTING_COVERAGE * sum(weights.values()) > 0
+
+
+def _key_of_repository(catalogue: Catalogue, address: str) -> int | None:
+    """Key of the paper whose code is at an address; `None` if there is none. Raises QueryError if several papers have it."""
+    try:
+        repository = repository_url(address)
+    except IdentifierError:
+        return None
+    keys = catalogue.keys_with_repository(repository)
+    if len(keys) > 1:
+        raise QueryError(f"{len(keys)} papers have the repository {repository}. Name one of them, or search for its title.")
+    return keys[0] if keys else None
 
 
 def _hits(cards: Mapping[int, Card], scored: Sequence[_ScoredKey], weights: Mapping[str, float] | None = None) -> list[Hit]:

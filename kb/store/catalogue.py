@@ -5,6 +5,8 @@ Papers come in by `kb.store.merge`, notes by `kb.store.notes`.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -81,9 +83,43 @@ def parse_years(text: str) -> tuple[int | None, int | None]:
         return (None, None)
     first, dots, last = text.partition("..")
     try:
-        return (int(first) if first else None, int(last) if last else None) if dots else (int(first), int(first))
+        years = (int(first) if first else None, int(last) if last else None) if dots else (int(first), int(first))
     except ValueError:
         raise QueryError(f"{text!r} is no range of years, such as 2019 or 2019..2023.") from None
+    if years[0] is not None and years[1] is not None and years[0] > years[1]:
+        raise QueryError(f"{text!r} is the wrong way round: the earlier year comes first, {years[1]}..{years[0]}.")
+    return years
+
+
+def parse_categories(texts: Sequence[str]) -> list[str]:
+    """Categories as arXiv writes them, of `cs.ro`, `CS.RO` or `cs.RO,cs.CV`."""
+    return [_category(name) for text in texts for name in re.split(r"[,;\s]+", text) if name]
+
+
+def _category(name: str) -> str:
+    """A category with its archive in small letters; a subject of two letters is in capitals, a longer one is not."""
+    archive, dot, subject = name.partition(".")
+    return f"{archive.lower()}{dot}{subject.upper() if len(subject) == 2 else subject.lower()}"
+
+
+# Apostrophes as people type them; names are compared with the straight one.
+_APOSTROPHES = "’‘ʼ`´"
+_TO_APOSTROPHE = str.maketrans(dict.fromkeys(_APOSTROPHES, "'"))
+
+
+def author_pattern(text: str) -> str:
+    """Regular expression for `--author`, over names in reading order, in small letters, without accents: a part of the name.
+
+    `LeCun, Yann` is turned round. With an initial, as in `Y. LeCun`, it stands for any given name that begins with it.
+    """
+    family, comma, given = text.partition(",")
+    letters = unicodedata.normalize("NFKD", (f"{given} {family}" if comma else text).translate(_TO_APOSTROPHE)).lower()
+    words = "".join(c for c in letters if not unicodedata.combining(c)).split()
+    is_initial = [re.fullmatch(r"\w\.?", word) is not None for word in words]
+    if not any(is_initial[:-1]):
+        return re.escape(" ".join(words))
+    parts = [rf"{re.escape(word[0])}\S*" if initial else re.escape(word) for word, initial in zip(words, is_initial, strict=True)]
+    return r"(?:^|\s)" + r"\s+(?:\S+\s+)*?".join([*parts[:-1], re.escape(words[-1])])
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +233,14 @@ class Catalogue:
         )
         return [int(key) for (key,) in rows]
 
+    def keys_with_repository(self, url: str) -> list[int]:
+        """Keys, ascending, of the papers whose code is in a repository, given by its address."""
+        rows = self.connection.read(
+            "SELECT DISTINCT key FROM papers JOIN paper_code ON paper_code.paper_id = papers.id WHERE lower(url) = lower(?) "
+            "ORDER BY key", [url]
+        )  # fmt: skip
+        return [int(key) for (key,) in rows]
+
     def identifiers(self) -> dict[int, str]:
         """Canonical id of every paper, by key."""
         return {int(key): identifier for key, identifier in self.connection.read("SELECT key, id FROM papers")}
@@ -231,13 +275,13 @@ class Catalogue:
         parameters: list[Any] = []
         if filters.categories:
             conditions.append(IN_CATEGORIES)
-            parameters += [list(filters.categories)] * 2
+            parameters += [parse_categories(filters.categories)] * 2
         if filters.author:
             conditions.append(
-                """len(list_filter(authors, lambda a: contains(
-                       lower(strip_accents(concat_ws(' ', a.given, a.family, a.suffix))), lower(strip_accents(?))))) > 0"""
+                f"""len(list_filter(authors, lambda a: regexp_matches(lower(strip_accents(
+                       translate(concat_ws(' ', a.given, a.family, a.suffix), '{_APOSTROPHES}', ?))), ?))) > 0"""
             )
-            parameters.append(" ".join(filters.author.split()))
+            parameters += ["'" * len(_APOSTROPHES), author_pattern(filters.author)]
         first, last = filters.years
         if first is not None:
             conditions.append("year >= ?")

@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,8 +20,8 @@ from xml.sax.saxutils import escape
 
 from kb.papers import Author, Paper, Version
 
-COMMON_FAULTS = ("429", "429-retry-after", "503", "reset", "stall", "cut", "html")
-ATOM_FAULTS = (*COMMON_FAULTS, "empty", "short", "no-published", "repeat", "error-entry")
+COMMON_FAULTS = ("406", "429", "429-retry-after", "503", "reset", "stall", "cut", "html")
+ATOM_FAULTS = (*COMMON_FAULTS, "empty", "short", "zero", "no-published", "no-title", "repeat", "error-entry")
 OAI_FAULTS = (*COMMON_FAULTS, "empty", "short", "repeat", "expired-token", "error-entry")
 
 
@@ -52,6 +53,8 @@ class Record:
     journal_ref: str = ""
     licence: str = "http://creativecommons.org/licenses/by/4.0/"
     withdrawn: bool = False
+    kilobytes: int = 12
+    """Of the first version's source, rounded down."""
     deleted: bool = False
 
     @property
@@ -69,13 +72,16 @@ _AUTHORS = (("Ada Lovelace", "Ada Lovelace"), ("Émile Noël", r"\'Emile No\"el"
 
 
 def generate(count: int, first: date = date(2024, 1, 1), days: int = 120, seed: int = 7) -> list[Record]:
-    """Made-up records, the same for the same arguments, submitted on `days` days: every day some, and many in one minute."""
+    """Made-up records, the same for the same arguments, submitted on `days` days: every day some, and many in one minute.
+
+    Each has its second.
+    """
     chance = random.Random(seed)
     records: list[Record] = []
     numbers: dict[str, int] = {}
     for n in range(count):
         day = first + timedelta(days=n * days // count)
-        submitted = datetime(day.year, day.month, day.day, 9 + n % 3, 15 * (n % 2))
+        submitted = datetime(day.year, day.month, day.day, 9 + n % 3, 15 * (n % 2), 7 * n % 60)
         month = f"{day:%y%m}"
         numbers[month] = numbers.get(month, 0) + 1
         name = f"{month}.{numbers[month]:05d}"
@@ -154,6 +160,7 @@ class Request:
     """Seconds, monotonic."""
     path: str
     query: dict[str, str]
+    agent: str = ""
     answered: float = 0.0
 
 
@@ -169,6 +176,12 @@ class ArxivServer:
     """What goes wrong with every request."""
     stall: float = 2.0
     """Seconds that a stalled body stalls."""
+    broken: set[str] = field(default_factory=set)
+    """Ids of records that the server cannot render: every page that holds one is answered with 500."""
+    withheld: set[str] = field(default_factory=set)
+    """Ids of records that OAI-PMH lists and does not give."""
+    untitled: set[str] = field(default_factory=set)
+    """Ids of records that come without their title."""
     list_sizes: bool = False
     """Whether tokens tell cursor and completeListSize, which arXiv's do not."""
     requests: list[Request] = field(default_factory=list)
@@ -205,7 +218,11 @@ class ArxivServer:
         if start + size > 10_000 and start >= 10_000:
             return 500, "too deep"
         page = found[start : start + size]
+        if any(r.id in self.broken for r in page):
+            return 500, "Internal Server Error"
         match fault:
+            case "zero":
+                return 200, _atom_feed(0, start, size, [])
             case "empty":
                 page = []
             case "short":
@@ -214,29 +231,48 @@ class ArxivServer:
                 page = [found[start - 1], *page[1:]]
             case "error-entry":
                 return 200, _atom_feed(1, 0, 1, [_error_entry("an internal error occurred")])
-        entries = [_entry(r, bare=fault == "no-published" and n == 0) for n, r in enumerate(page)]
+        entries = [
+            _entry(r, fault == "no-published" and n == 0, r.id in self.untitled or (fault == "no-title" and n == 0))
+            for n, r in enumerate(page)
+        ]
         return 200, _atom_feed(len(found), start, size, entries)
 
     def _search(self, query: str) -> list[Record]:
-        """Papers of `(cat:a OR cat:b.*) AND submittedDate:[from TO to]`."""
+        """Papers of `(cat:a OR cat:b.*) AND submittedDate:[from TO to]`, or of the period alone, compared to the second."""
         terms, _, window = query.partition(" AND submittedDate:")
+        if query.startswith("submittedDate:"):
+            terms, window = "cat:*", query.removeprefix("submittedDate:")
         names = [part.strip("() ").removeprefix("cat:") for part in terms.split(" OR ")]
+
+        def fits(category: str) -> bool:
+            return any(n in {category, "*"} or (n.endswith(".*") and category.startswith(n[:-1])) for n in names)
+
         if not all(part.strip("() ").startswith("cat:") for part in terms.split(" OR ")):
             raise ValueError(f"cannot parse {query}")
-        found = [
-            r
-            for r in self.records
-            if not r.deleted and any(c == n or (n.endswith(".*") and c.startswith(n[:-1])) for c in r.categories for n in names)
-        ]
+        found = [r for r in self.records if not r.deleted and any(map(fits, r.categories))]
         if window:
             first, last = (datetime.strptime(t, "%Y%m%d%H%M") for t in window.strip("[]").split(" TO "))
-            found = [r for r in found if first <= r.dates[0].replace(second=0) <= last]
+            found = [r for r in found if first <= r.dates[0] <= last]
         return found
 
     # OAI-PMH -----------------------------------------------------------------------------------------------------------
 
-    def oai(self, query: dict[str, str], fault: str) -> str:
+    def oai(self, query: dict[str, str], fault: str) -> tuple[int, str]:
+        """Status and body."""
+        text = self._oai(query, fault)
+        return (200, text) if text else (500, "Internal Server Error")
+
+    def _oai(self, query: dict[str, str], fault: str) -> str:
+        """Body; empty if a record cannot be rendered."""
         verb = query.get("verb", "")
+        if verb == "GetRecord" and query.get("metadataPrefix") == "arXivRaw":
+            name = query.get("identifier", "").removeprefix("oai:arXiv.org:")
+            known = [r for r in self.records if r.id == name and name not in self.withheld]
+            if not known:
+                return _oai_error("idDoesNotExist", f"oai:arXiv.org:{name} has no record")
+            if name in self.broken:
+                return ""
+            return _OAI.format(body=f"<GetRecord>{_oai_record(known[0], name in self.untitled)}</GetRecord>")
         if verb not in {"ListRecords", "ListIdentifiers"}:
             return _oai_error("badVerb", "Value of the verb argument is not a legal OAI-PMH verb")
         if fault == "error-entry":
@@ -284,7 +320,11 @@ class ArxivServer:
                 page = page[: max(1, len(page) - 3)]
             case "repeat":
                 page = [*page, page[0]]
-        items = "".join(_header(r) if verb == "ListIdentifiers" else _oai_record(r) for r in page)
+        if verb == "ListRecords":
+            if any(r.id in self.broken for r in page):
+                return ""
+            page = [r for r in page if r.id not in self.withheld]
+        items = "".join(_header(r) if verb == "ListIdentifiers" else _oai_record(r, r.id in self.untitled) for r in page)
         return _OAI.format(body=f"<{verb}>{items}{token}</{verb}>")
 
 
@@ -311,13 +351,13 @@ def _header(record: Record) -> str:
     )
 
 
-def _oai_record(record: Record) -> str:
+def _oai_record(record: Record, untitled: bool = False) -> str:
     if record.deleted:
         return f"<record>{_header(record)}</record>"
     text, last = record.texts[-1], len(record.dates)
     versions = "".join(
         f'<version version="v{n}"><date>{moment:%a, %d %b %Y %H:%M:%S} GMT</date>'
-        f"<size>{0 if record.withdrawn and n == last else 12 * n}kb</size>"
+        f"<size>{0 if record.withdrawn and n == last else record.kilobytes * n}kb</size>"
         f"<source_type>{'I' if record.withdrawn and n == last else 'D'}</source_type></version>"
         for n, moment in enumerate(record.dates, 1)
     )
@@ -329,7 +369,7 @@ def _oai_record(record: Record) -> str:
         f"<record>{_header(record)}<metadata>"
         '<arXivRaw xmlns="http://arxiv.org/OAI/arXivRaw/" xsi:schemaLocation="http://arxiv.org/OAI/arXivRaw/ '
         f'http://arxiv.org/OAI/arXivRaw.xsd"><id>{record.id}</id><submitter>A. Submitter</submitter>{versions}'
-        f"<title>{escape(text.title)}</title><authors>{escape(authors)}</authors>"
+        f"<title>{'' if untitled else escape(text.title)}</title><authors>{escape(authors)}</authors>"
         f"<categories>{' '.join(record.categories)}</categories>{more}<abstract>  {escape(text.abstract)}\n</abstract>"
         "</arXivRaw></metadata></record>"
     )
@@ -353,8 +393,9 @@ def _error_entry(text: str) -> str:
     )
 
 
-def _entry(record: Record, bare: bool = False) -> str:
+def _entry(record: Record, bare: bool = False, untitled: bool = False) -> str:
     text, last = record.texts[-1], len(record.dates)
+    title = "" if untitled else f"<title>{escape(text.title)}</title>"
     published = "" if bare else f"<published>{record.dates[0]:%Y-%m-%dT%H:%M:%S}Z</published>"
     authors = "".join(f"<author><name>{escape(name)}</name></author>" for name, _ in record.authors)
     terms = "".join(
@@ -364,7 +405,7 @@ def _entry(record: Record, bare: bool = False) -> str:
     more = "".join(f"<arxiv:{name}>{escape(value)}</arxiv:{name}>" for name, value in optional.items() if value)
     address = f"http://arxiv.org/abs/{record.id}v{last}"
     return (
-        f"<entry><id>{address}</id><title>{escape(text.title)}</title><updated>{record.dates[-1]:%Y-%m-%dT%H:%M:%S}Z</updated>"
+        f"<entry><id>{address}</id>{title}<updated>{record.dates[-1]:%Y-%m-%dT%H:%M:%S}Z</updated>"
         f'<link href="{address}" rel="alternate" type="text/html"/>'
         f"<summary>  {escape(text.abstract)}\n</summary>{terms}{published}{more}"
         f'<arxiv:primary_category term="{record.categories[0]}"/>{authors}</entry>'
@@ -384,7 +425,7 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         with state.lock:
-            request = Request(time.monotonic(), parts.path, query)
+            request = Request(time.monotonic(), parts.path, query, self.headers.get("User-Agent", ""))
             state.requests.append(request)
             fault = state.always or state.faults.pop(len(state.requests), "")
         try:
@@ -394,8 +435,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, path: str, query: dict[str, str], fault: str) -> None:
         match fault:
-            case "429" | "503":
+            case "403" | "406" | "429" | "503":
                 return self._send(int(fault), "Slow down")
+            case "ban":
+                return self._send(429, "Slow down", {"Retry-After": "7200"})
+            case "gzip-bomb":
+                return self._send_packed(300 << 20)
             case "429-retry-after":
                 return self._send(429, "Slow down", {"Retry-After": "1"})
             case "html":
@@ -407,7 +452,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.connection.close()
                 self.close_connection = True
                 return None
-        status, text = self.state.atom(query, fault) if path == "/api/query" else (200, self.state.oai(query, fault))
+        status, text = self.state.atom(query, fault) if path == "/api/query" else self.state.oai(query, fault)
         if fault == "cut":
             text = text[: len(text) * 2 // 3]
         if fault == "stall":
@@ -419,6 +464,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in ({"Content-Type": kind, "Content-Length": str(len(body))} | (headers or {})).items():
             self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _send_packed(self, size: int) -> None:
+        """So many blanks, in a thousandth of the bytes."""
+        packer = zlib.compressobj(wbits=31)
+        body = b"".join(packer.compress(b" " * (1 << 20)) for _ in range(size >> 20)) + packer.flush()
+        self.send_response(200)
+        self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 

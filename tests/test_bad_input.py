@@ -411,8 +411,8 @@ def test_the_atom_api(catalogue: Catalogue, far_side: dict[str, bytes], choose: 
     api = ArxivApi(page=4)
     first = datetime(2024, 1, 1)
     with in_time():
-        for _, papers, _ in api.windows("cat:cs.LG", first, first + timedelta(minutes=2)):
-            kept(catalogue, papers)
+        for window in api.windows("cat:cs.LG", first, first + timedelta(minutes=2)):
+            kept(catalogue, window.papers)
     with in_time():
         for papers, _ in api.by_id([ArxivId.parse("2401.00001")]):
             kept(catalogue, papers)

@@ -18,6 +18,7 @@ import zstandard
 from conftest import record
 
 from app.widgets.cards import found_in
+from ingest.code import papers_with_code
 from ingest.code.evidence import Judgement, judge_listed, judge_mention
 from ingest.code.extract import SOURCES
 from ingest.code.papers_with_code import SOURCE as ARCHIVE
@@ -175,6 +176,13 @@ def parquet() -> bytes:
     return file.getvalue()
 
 
+def wide_parquet(title: str, rows: int) -> bytes:
+    """The same long title in every row, which a dictionary makes a small file of."""
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(pa.table({"paper_title": [title] * rows, "repo_url": ["https://github.com/a/b"] * rows}), file)
+    return file.getvalue()
+
+
 @pytest.mark.parametrize("form", ["json", "gz", "zst", "parquet"])
 def test_the_archive(stocked: Home, tmp_path: Path, form: str) -> None:
     file = tmp_path / "archive"
@@ -227,11 +235,19 @@ def _ids(*numbers: int) -> str:
         (b'{"a": 1}', "holds no list of links"),
         (b'[{"a": 1}]', "holds no list of links"),
         (gzip.compress(b"[]")[:-4], "cut short"),
+        (gzip.compress(b"[" + b" " * (2 << 20)), "holds more than 1 MiB, unpacked"),
+        (zstandard.compress(b"[" + b" " * (2 << 20)), "holds more than 1 MiB, unpacked"),
+        (b"[" + b" " * (2 << 20), "holds more than 1 MiB, unpacked"),
+        (wide_parquet("x" * 70_000, 3), "a paper_title of 70,000 bytes"),
+        (wide_parquet("x" * 60_000, 30), "holds more than 1 MiB, unpacked"),
         (b"\x1f\x8b\x08\x00garbage", "is damaged|cut short"),
         (b"PAR1garbage", "Parquet"),
     ],
 )
-def test_what_is_no_archive_is_refused(stocked: Home, tmp_path: Path, data: bytes, message: str) -> None:
+def test_what_is_no_archive_is_refused(
+    stocked: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes, message: str
+) -> None:
+    monkeypatch.setattr(papers_with_code, "_MAX_BYTES", 1 << 20)
     file = tmp_path / "archive"
     file.write_bytes(data)
     before = stocked.current_name()

@@ -171,6 +171,12 @@ def test_the_last_answer_that_the_limit_allows(stocked: Home, forge: type[Forge]
     assert not run_code_check(stocked, 1).skipped
 
 
+def test_an_answer_that_does_not_end_is_refused(stocked: Home, forge: type[Forge]) -> None:
+    forge.pages = {"/repos/Lab/one": (200, {}, " " * (5 << 20))}
+    report = run_code_check(stocked, 10)
+    assert "gives no answer: the answer is larger than 4 MiB" in report.skipped[0].reason
+
+
 def test_no_answer_at_all(stocked: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("KB_HF_URL", "KB_GITHUB_API_URL"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")

@@ -17,7 +17,9 @@ from pathlib import Path
 import pytest
 from arxiv_server import OAI_FAULTS, ArxivServer, Record, Text, arxiv_server, as_oai_paper, generate
 
-from ingest.arxiv.announcements import announcements, is_holiday, working_days
+from ingest.arxiv.announcements import announcements, is_holiday, is_working_day
+from ingest.arxiv.api import ArxivApi
+from ingest.arxiv.harvest_api import harvest_query
 from ingest.arxiv.harvest_oai import harvest_set, repair_set
 from ingest.arxiv.harvest_run import harvest_lock, open_ledger
 from ingest.arxiv.oai import ArxivOai, category_of, covers, read_authors, set_of
@@ -125,7 +127,8 @@ def test_a_daily_update_asks_with_a_day_of_overlap_and_takes_what_changed(home: 
     server.records = [r for r in RECORDS if r is not old] + [revised, new]
     before = len(server.requests)
     report = harvest(home)
-    assert [r.query["from"] for r in server.requests[before:]] == [str(last - timedelta(days=1))] * 3
+    # Records with a day of overlap; identifiers, which are short, with fourteen.
+    assert [r.query["from"] for r in server.requests[before:]] == [str(last - timedelta(days=n)) for n in (1, 14, 14)]
     assert (report.counts["new"], report.counts["changed"]) == (1, 1)
     assert stored(home) == expected(server.records)
     with open_ledger(home) as ledger:
@@ -148,10 +151,140 @@ def test_a_record_that_cannot_be_read_is_reported_and_the_rest_goes_in(home: Hom
     broken = next(r for r in RECORDS if "cs" in r.sets)
     server.records = [replace(r, texts=(Text(" ", "An abstract."),)) if r is broken else r for r in RECORDS]
     report = harvest(home)
-    assert [s.reason for s in report.skipped] == [f"record oai:arXiv.org:{broken.id}: it has no title"]
+    assert [s.reason for s in report.skipped] == [
+        f"record oai:arXiv.org:{broken.id}: it has no title; the next run asks for it again"
+    ]
     assert not report.complete
     assert not report.failure
     assert stored(home) == {name: p for name, p in expected().items() if name != f"arxiv:{broken.id}"}
+
+
+def test_a_record_that_appears_days_late_under_an_old_datestamp_is_found(home: Home, server: ArxivServer) -> None:
+    last = max(r.datestamp for r in RECORDS if "cs" in r.sets)
+    late = next(r for r in RECORDS if "cs" in r.sets and r.datestamp == last - timedelta(days=9))
+    server.records = [r for r in RECORDS if r is not late]
+    assert harvest(home).complete
+    server.records = RECORDS
+    report = harvest(home)
+    assert (report.counts["new"], report.complete) == (1, True)
+    assert stored(home) == expected()
+
+
+def test_only_arxivs_mark_makes_a_paper_withdrawn(home: Home, server: ArxivServer) -> None:
+    """A source below a kilobyte is listed with `0kb`."""
+    tiny = [replace(r, kilobytes=0) for r in RECORDS]
+    server.records = tiny
+    harvest(home)
+    assert stored(home) == expected()
+
+
+# One bad record --------------------------------------------------------------------------------------------------------
+
+
+def in_set(n: int) -> Record:
+    """The n-th record of the set as it is listed."""
+    return sorted((r for r in RECORDS if "cs" in r.sets), key=lambda r: (r.datestamp, r.id))[n]
+
+
+@pytest.mark.parametrize("written", ["\f", "\x0b", "\uffff"])
+def test_a_character_that_xml_forbids_costs_no_record(home: Home, server: ArxivServer, written: str) -> None:
+    odd = in_set(133)
+    titled = [replace(odd, texts=(*odd.texts[:-1], replace(odd.texts[-1], title=title))) for title in (f"A{written}B", "A B")]
+    server.records = [titled[0] if r is odd else r for r in RECORDS]
+    assert harvest(home).complete
+    assert stored(home) == expected([titled[1] if r is odd else r for r in RECORDS])
+
+
+@pytest.mark.parametrize("places", [[0], [133], [60, 61, 300], [368]])
+def test_a_record_that_the_server_cannot_render_is_reported_and_the_rest_comes(
+    home: Home, server: ArxivServer, places: list[int]
+) -> None:
+    broken = [in_set(n) for n in places]
+    server.broken = {r.id for r in broken}
+    report = harvest(home)
+    assert not report.complete
+    assert not report.failure
+    assert len(report.skipped) == len(broken)
+    for record, skipped in zip(sorted(r.id for r in broken), sorted(s.reason for s in report.skipped), strict=True):
+        assert skipped.startswith(f"arXiv lists arxiv:{record}, and does not give it: ")
+        assert "it answered 500 Internal Server Error" in skipped
+        assert skipped.endswith("; the next run asks for it again")
+    assert stored(home) == {name: p for name, p in expected().items() if name not in {f"arxiv:{r.id}" for r in broken}}
+    assert not harvest(home).complete
+    server.broken = set()
+    report = harvest(home)
+    assert report.complete
+    assert report.counts["new"] == len(broken)
+    assert stored(home) == expected()
+    assert harvest(home).counts.get("asked for again", 0) == 0
+
+
+def test_a_record_that_is_listed_and_never_given(home: Home, server: ArxivServer) -> None:
+    record = in_set(20)
+    server.withheld = {record.id}
+    report = harvest(home)
+    (skipped,) = report.skipped
+    assert skipped.reason.startswith(f"arXiv lists arxiv:{record.id}, and does not give it: ")
+    assert "idDoesNotExist" in skipped.reason
+    assert stored(home) == {name: p for name, p in expected().items() if name != f"arxiv:{record.id}"}
+    assert runs(home)[0].outcome == "partial"
+    # Far behind the overlap of the next run, which asks for it by its id.
+    before = len(server.requests)
+    assert not harvest(home).complete
+    assert sum(r.query["verb"] == "GetRecord" for r in server.requests[before:]) == 1
+    server.withheld = set()
+    assert harvest(home).complete
+    assert stored(home) == expected()
+
+
+def test_a_record_without_title_comes_with_the_next_run(home: Home, server: ArxivServer) -> None:
+    record = in_set(20)
+    server.untitled = {record.id}
+    report = harvest(home)
+    assert [s.reason for s in report.skipped] == [
+        f"record oai:arXiv.org:{record.id}: it has no title; the next run asks for it again"
+    ]
+    server.untitled = set()
+    assert harvest(home).complete
+    assert stored(home) == expected()
+
+
+def test_a_service_that_gives_no_record_at_all_is_an_error(home: Home, server: ArxivServer) -> None:
+    server.withheld = {r.id for r in RECORDS if r.datestamp < date(2024, 2, 1)}
+    report = harvest(home)
+    assert "that it does not give: more than 20" in report.failure
+    server.withheld = set()
+    assert harvest(home).complete
+    assert stored(home) == expected()
+
+
+def test_repair_notices_what_left_the_set(home: Home, server: ArxivServer) -> None:
+    harvest(home)
+    moved, gone = in_set(40), in_set(50)
+    elsewhere = replace(moved, categories=("math.CO",), datestamp=date(2024, 6, 4))
+    server.records = [elsewhere if r is moved else r for r in RECORDS if r is not gone]
+    assert harvest(home).counts.get("changed", 0) == 0
+    report = repair_set(home, ArxivOai(timeout=0.3), "cs", None, NoProgress())
+    assert report.counts["no longer in the set"] == 2
+    assert [s.reason for s in report.skipped] == [f"arXiv has no record of arxiv:{gone.id} any more"]
+    assert stored(home)[f"arxiv:{moved.id}"].categories == ("math.CO",)
+    again = repair_set(home, ArxivOai(timeout=0.3), "cs", None, NoProgress())
+    assert again.counts["no longer in the set"] == 1
+
+
+def test_a_wrong_set_is_told_at_once(home: Home, server: ArxivServer) -> None:
+    server.faults = dict.fromkeys(range(1, 9), "error-entry")
+    report = harvest(home, "cs:cs:NO")
+    assert "it says badArgument: The request includes illegal arguments" in report.failure
+    assert (len(server.requests), report.retries) == (1, 0)
+
+
+def test_days_before_the_first_and_after_today(home: Home, server: ArxivServer) -> None:
+    with pytest.raises(QueryError, match="lies in the future"):
+        harvest(home, since=date(2999, 1, 1))
+    assert harvest(home, since=date(1999, 1, 1)).complete
+    assert server.requests[0].query["from"] == "2005-09-16"
+    assert stored(home) == expected()
 
 
 # What goes wrong -----------------------------------------------------------------------------------------------------------
@@ -182,7 +315,8 @@ def test_after_any_two_misbehaviours_all_is_there_in_the_end(home: Home, server:
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        ("429", "after 8 attempts: it answered 429 Too Many Requests"),
+        ("429", "after 8 attempts: it answered 429 Too Many Requests, as arXiv does when it throttles"),
+        ("406", "after 8 attempts: it answered 406 Not Acceptable, as arXiv does when it throttles"),
         ("503", "after 8 attempts: it answered 503 Service Unavailable"),
         ("reset", "after 8 attempts: the connection failed"),
         ("stall", "after 8 attempts: the answer stalled"),
@@ -401,6 +535,34 @@ def test_papers_that_another_harvest_brought_first_are_no_silence(
     assert stored(home) == expected(server.records)
 
 
+def test_the_api_is_not_called_late_for_what_oai_brought(
+    home: Home, server: ArxivServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.records = [r for r in busy_records() if r.datestamp <= date(2024, 3, 7)]
+    at(monkeypatch, FRIDAY)
+    assert harvest_query(home, ArxivApi(timeout=0.3), "cat:cs.LG", "cs.LG", None, NoProgress()).complete
+    # Announced on Sunday, submitted before; OAI-PMH brings it on Monday morning, then the API's turn comes.
+    announced = [r for r in generate(1340, days=67) if r.datestamp == date(2024, 3, 8)]
+    server.records += [replace(r, datestamp=date(2024, 3, 11)) for r in announced]
+    at(monkeypatch, datetime(2024, 3, 11, 6))
+    assert harvest(home, "cs:cs:LG").complete
+    at(monkeypatch, datetime(2024, 3, 11, 7))
+    report = harvest_query(home, ArxivApi(timeout=0.3), "cat:cs.LG", "cs.LG", None, NoProgress())
+    assert (report.failure, report.counts["new"]) == ("", 0)
+    # Two days later with nothing by either, it is late.
+    at(monkeypatch, datetime(2024, 3, 13, 7))
+    report = harvest_query(home, ArxivApi(timeout=0.3), "cat:cs.LG", "cs.LG", None, NoProgress())
+    assert "arXiv is late or its feed is stale" in report.failure
+
+
+def test_names_of_sources_are_shown_as_they_are(server: ArxivServer, kb: Command) -> None:
+    """`:cat:` is the name of an emoji to the library that prints; brackets are its markup."""
+    server.always = "503"
+    told = kb("ingest", "arxiv", "--query", "cat:cs.CL AND ti:[bold]x[/bold]", "--no-index", KB_ARXIV_DELAY="0")
+    assert "api:cat:cs.CL AND ti:[bold]x[/bold]" in told.stderr
+    assert "api:cat:cs.CL AND ti:[bold]x[/bold]" in kb("status").stdout.replace("\n", "")
+
+
 def test_few_papers_are_no_reason_for_an_alarm(home: Home, server: ArxivServer, monkeypatch: pytest.MonkeyPatch) -> None:
     server.records = [r for r in generate(60, days=67) if r.datestamp <= FRIDAY.date()]
     at(monkeypatch, FRIDAY)
@@ -424,7 +586,7 @@ def test_the_calendar_of_announcements() -> None:
     assert announcements(datetime(2024, 3, 8, 12), datetime(2024, 3, 11, 3, 59)) == []  # its papers may still be on their way
     assert announcements(datetime(2024, 12, 24), datetime(2025, 1, 1, 12)) == []
     assert [day for day in range(25, 31) if is_holiday(date(2024, 11, day))] == [28, 29]
-    assert working_days(date(2024, 7, 3), date(2024, 7, 8)) == [date(2024, 7, 3), date(2024, 7, 5), date(2024, 7, 8)]
+    assert [day for day in range(3, 9) if is_working_day(date(2024, 7, day))] == [3, 5, 8]
 
 
 # Gaps ----------------------------------------------------------------------------------------------------------------------
@@ -502,7 +664,7 @@ def test_the_doctor_finds_a_gap_and_repair_fills_it(home: Home, server: ArxivSer
     # Up to today, so that nothing is missing at the end.
     today = datetime.now(UTC).date()
     records = generate(1400, first=today - timedelta(days=69), days=70)
-    lost = working_days(today - timedelta(days=45), today - timedelta(days=30))[3]
+    lost = next(day for n in range(42, 30, -1) if is_working_day(day := today - timedelta(days=n)))
     server.records = [r for r in records if r.dates[0].date() != lost]
     assert kb("ingest", "oai", "--set", "cs.CL", "--no-index").returncode == 0
     doctor = kb("doctor", "--json")

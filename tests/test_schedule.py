@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from kb.jobs.background import program
 from kb.store import Home
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+Put = Callable[[str, str], Path]
 JOB = Job("ingest oai", "06:30", "mon-fri")
 WEDNESDAY = datetime(2024, 3, 13, 12, tzinfo=UTC)
 
@@ -70,9 +72,11 @@ def test_no_file_is_an_empty_configuration(home: Home) -> None:
     ("text", "line", "reason"),
     [
         ('categories = ["cs.CL"\n', 0, r"is no TOML: .*\(at .*"),
-        ("category = 1\n", 1, "'category' is unknown; known are 'categories' and [[job]]"),
+        ("category = 1\n", 1, "'category' is unknown; known are 'categories', 'contact' and [[job]]"),
         ('\ncategories = "cs.CL"\n', 2, 'categories is a list, such as ["cs.CL", "cs.LG"]'),
         ('categories = ["CL"]\n', 1, "'CL' is no arXiv category, such as cs.CL, or archive, such as cs"),
+        ('contact = "me"\n', 1, "contact is an e-mail address or a web address, such as 'you@example.org'"),
+        ('contact = "me@example.org\\r\\nX: y"\n', 1, "contact is an e-mail address or a web address"),
         ('[job]\nrun = "index"\n', 1, "a job begins with [[job]], in double brackets"),
         ('[[job]]\nat = "6:00"\n', 1, "the job has no 'run'"),
         ('[[job]]\nrun = "index"\nat = "6:00"\n[[job]]\nrun = "ingest oai"\nat = "24:00"\n', 6, "'24:00' is no time of day"),
@@ -113,9 +117,9 @@ def test_a_job_is_due_once_for_a_time_that_came(home: Home, at: Callable[[dateti
     late = datetime(2024, 3, 25, 9, tzinfo=UTC)
     assert history.due(JOB, late)
     at(late)
-    history.run(JOB, lambda _: 1)
-    assert not history.due(JOB, late)
-    assert history.record(JOB).shown == "failed with exit code 1"
+    history.run(JOB, lambda _: 2)
+    assert not history.due(JOB, late + timedelta(hours=1))  # wrong use: it would fail again
+    assert history.record(JOB).shown == "failed with exit code 2"
 
 
 def test_the_days_of_a_job(at: Callable[[datetime], None]) -> None:
@@ -160,11 +164,45 @@ def test_a_killed_job_is_run_again(home: Home, at: Callable[[datetime], None]) -
 
     with pytest.raises(KeyboardInterrupt):
         history.run(JOB, killed)
-    assert history.record(JOB) == JobRecord(
-        seen=WEDNESDAY.isoformat(timespec="microseconds"), started=history.record(JOB).started
-    )
-    assert history.due(JOB, WEDNESDAY)
+    noon = WEDNESDAY.isoformat(timespec="microseconds")
+    assert history.record(JOB) == JobRecord(seen=noon, started=noon, failures=1)
+    assert not history.due(JOB, WEDNESDAY + timedelta(minutes=4))
+    assert history.due(JOB, WEDNESDAY + timedelta(minutes=5))
     assert history.record(JOB).shown == "running, or killed, since 2024-03-13T12:00"
+
+
+def test_a_failed_job_is_tried_again_with_growing_pauses_until_its_next_time(home: Home, at: Callable[[datetime], None]) -> None:
+    history = JobHistory(home)
+    began = datetime(2024, 3, 14, 6, 30, tzinfo=UTC)
+    at(began - timedelta(hours=1))
+    history.record(JOB)
+    moment, tried = began, []
+    while moment < began + timedelta(days=1):
+        assert history.due(JOB, moment)
+        tried.append(moment - began)
+        at(moment)
+        history.run(JOB, lambda _: 1)
+        assert not history.due(JOB, moment)
+        moment = history.next_run(JOB, moment)
+    minutes = [0, 5, 15, 35, 75, 155, 315, 635, 1275]
+    assert tried == [timedelta(minutes=n) for n in minutes]
+    assert moment == began + timedelta(days=1)  # its next time, which begins anew
+    at(moment)
+    history.run(JOB, lambda _: 1)
+    assert history.next_run(JOB, moment) == moment + timedelta(minutes=5)
+    at(moment + timedelta(minutes=5))
+    history.run(JOB, lambda _: 0)
+    assert history.next_run(JOB, moment) == moment + timedelta(days=3)  # from Friday to Monday
+    assert history.record(JOB).failures == 0
+
+
+def test_a_record_of_an_earlier_version_is_read(home: Home, at: Callable[[datetime], None]) -> None:
+    history = JobHistory(home)
+    at(WEDNESDAY)
+    history.record(JOB)
+    (note,) = (home.path / "schedule").glob("*.json")
+    note.write_text(json.dumps({"seen": WEDNESDAY.isoformat(), "started": WEDNESDAY.isoformat(), "finished": "", "exit_code": 0}))
+    assert history.due(JOB, WEDNESDAY + timedelta(minutes=5))
 
 
 def test_a_clock_set_back_keeps_no_job_waiting(home: Home, at: Callable[[datetime], None]) -> None:
@@ -238,6 +276,7 @@ def test_due_jobs_run_in_turn_and_their_outcome_is_shown(home: Home, configure: 
     shown = json.loads(kb("schedule", "show", "--json").stdout)
     assert [(row["run"], row["outcome"]) for row in shown] == [("doctor", "failed with exit code 1"), ("lists", "done")]
     assert all(datetime.fromisoformat(row["next"]) > datetime.now(UTC) for row in shown)
+    assert datetime.fromisoformat(shown[0]["next"]) < datetime.now(UTC) + timedelta(minutes=6)  # it failed
     again = kb("schedule", "run", "--due")
     assert (again.returncode, again.stderr) == (0, "")
 
@@ -309,7 +348,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, s
     return put
 
 
-def test_a_systemd_timer(home: Home, machine: Callable[[str, str], Path], tmp_path: Path) -> None:
+def test_a_systemd_timer(home: Home, machine: Put, tmp_path: Path) -> None:
     log = tmp_path / "systemctl.log"
     machine("systemctl", f'echo "$@" >> {log}')
     told = install(home)
@@ -326,7 +365,74 @@ def test_a_systemd_timer(home: Home, machine: Callable[[str, str], Path], tmp_pa
     assert len(list(timer.parent.iterdir())) == 2
 
 
-def test_cron_where_there_is_no_systemd(home: Home, machine: Callable[[str, str], Path], tmp_path: Path) -> None:
+AWKWARD = '/models/50% "best" \\ $HOME'
+
+
+@pytest.fixture
+def variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KB_MODEL", AWKWARD)
+    monkeypatch.setenv("KB_PROGRESS_FILE", "/elsewhere")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.org:3128")
+    monkeypatch.setenv("GITHUB_TOKEN", "secret")
+    monkeypatch.setenv("UNRELATED", "x")
+
+
+@pytest.mark.usefixtures("variables")
+def test_a_systemd_timer_carries_the_variables_it_was_installed_under(home: Home, tmp_path: Path, machine: Put) -> None:
+    analyze = shutil.which("systemd-analyze", path="/usr/bin:/bin")
+    machine("systemctl", "exit 0")
+    install(home)
+    (service,) = (tmp_path / "settings" / "systemd" / "user").glob("*.service")
+    lines = [line for line in service.read_text().splitlines() if line.startswith("Environment=")]
+    assert 'Environment="GITHUB_TOKEN=secret"' in lines
+    assert 'Environment="HTTPS_PROXY=http://proxy.example.org:3128"' in lines
+    assert 'Environment="KB_MODEL=/models/50%% \\"best\\" \\\\ $HOME"' in lines
+    assert not any("KB_PROGRESS_FILE" in line or "UNRELATED" in line for line in lines)
+    assert service.stat().st_mode & 0o777 == 0o600
+    if analyze:
+        done = subprocess.run([analyze, "verify", "--user", service], capture_output=True, text=True, check=False)
+        assert service.name not in done.stderr, done.stderr
+
+
+@pytest.mark.usefixtures("variables")
+def test_cron_carries_the_variables_it_was_installed_under(home: Home, machine: Put, tmp_path: Path) -> None:
+    table = tmp_path / "table"
+    machine("systemctl", "exit 1")
+    machine("crontab", f'if [ "$1" = -l ]; then exit 1; else /bin/cat > {table}; fi')
+    install(home)
+    (line,) = table.read_text().splitlines()
+    # As cron reads it: the time, then a command for the shell, in which `\\%` stands for `%`.
+    command = line.split(" ", 5)[5].replace("\\%", "%").partition("nice -n 10 ")[0] + "printenv KB_MODEL"
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"}, check=True)
+    assert done.stdout == AWKWARD + "\n"
+
+
+def test_a_variable_of_several_lines_is_refused(home: Home, machine: Put, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine("systemctl", "exit 0")
+    monkeypatch.setenv("KB_MODEL", "a\nExecStartPost=/bin/true")
+    with pytest.raises(StoreError, match="KB_MODEL holds more than a line"):
+        install(home)
+
+
+@pytest.mark.skipif(
+    shutil.which("systemctl") is None
+    or subprocess.run(["systemctl", "--user", "show-environment"], capture_output=True, check=False).returncode != 0,
+    reason="systemd runs no user services here",
+)
+def test_a_real_systemd_timer_runs_the_jobs(home: Home, configure: Callable[[str], None]) -> None:
+    configure('[[job]]\nrun = "lists"\nat = "00:00"\n')
+    overdue(home, "lists")
+    timer = install(home).rsplit(" ", 1)[1].strip("`.")
+    try:
+        subprocess.run(["systemctl", "--user", "start", timer.replace(".timer", ".service")], check=True)
+        assert JobHistory(home).record(Job("lists", "00:00")).shown == "done"
+    finally:
+        subprocess.run(["systemctl", "--user", "disable", "--now", timer], check=True)
+        for path in (Path.home() / ".config" / "systemd" / "user").glob(timer.replace(".timer", ".*")):
+            path.unlink()
+
+
+def test_cron_where_there_is_no_systemd(home: Home, machine: Put, tmp_path: Path) -> None:
     table = tmp_path / "table"
     table.write_text("5 4 * * * theirs\n")
     machine("systemctl", "exit 1")
@@ -335,11 +441,12 @@ def test_cron_where_there_is_no_systemd(home: Home, machine: Callable[[str, str]
     install(home)
     theirs, ours = table.read_text().splitlines()
     assert theirs == "5 4 * * * theirs"
-    assert ours.startswith("*/5 * * * * nice -n 10 ")
+    assert ours.startswith("*/5 * * * * ")
+    assert " nice -n 10 " in ours
     assert f"--home {home.path.resolve()} schedule run --due # paper-kb-" in ours
 
 
-def test_a_machine_with_neither(home: Home, machine: Callable[[str, str], Path]) -> None:
+def test_a_machine_with_neither(home: Home, machine: Put) -> None:
     machine("unrelated", "exit 0")
     with pytest.raises(StoreError, match="Keep `kb schedule run` running instead"):
         install(home)

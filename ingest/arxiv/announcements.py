@@ -46,10 +46,9 @@ def announcements(after: datetime, before: datetime) -> list[datetime]:
     return found
 
 
-def working_days(first: date, last: date) -> list[date]:
-    """Monday to Friday without holidays, from `first` to `last`, both included."""
-    days = (first + timedelta(days=n) for n in range((last - first).days + 1))
-    return [day for day in days if day.weekday() < 5 and not is_holiday(day)]
+def is_working_day(day: date) -> bool:
+    """True from Monday to Friday, except on holidays. Papers are submitted on the other days too, but fewer."""
+    return day.weekday() < 5 and not is_holiday(day)
 
 
 def quiet_reason(after: datetime, before: datetime) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
 from urllib.parse import parse_qs, urlsplit
@@ -18,7 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 import arxiv
 from lxml import etree
 
-from ingest.arxiv.http import API_URL, ArxivSession, InvalidResponseError, ServiceError, parse_xml
+from ingest.arxiv.http import API_URL, ArxivSession, InvalidResponseError, PageError, ServiceError, parse_xml
 from kb.errors import IdentifierError, QueryError, SourceError
 from kb.identifiers import ArxivId
 from kb.papers import Author, Paper, Version
@@ -27,6 +28,8 @@ from kb.progress import Progress
 _PAGE_SIZE = 1000  # papers to a request; the server allows 2,000 and is slow with them
 _IDS_PER_REQUEST = 100  # ids to a request: what an address can hold
 _MAX_WINDOW_PAPERS = 5000  # papers; paging ends at about 10,000, and is surer before
+_MAX_LOST = 3  # entries of a page that the server cannot give; with more of them it is unwell
+_NARROWING_ATTEMPTS = 3  # at a request that looks for an entry at fault
 _MAX_READS = 4  # times that a window is read before it counts as short
 FIRST_DAY = datetime(1991, 8, 1)  # arXiv has nothing older
 _NAMESPACES = {
@@ -83,36 +86,91 @@ class FeedValidator:
                 raise InvalidResponseError(f"the page came short: {self.entries} of {expected} papers")
 
 
+@dataclass(frozen=True, slots=True)
+class LostEntry:
+    """Entry that the server counts and cannot give; its neighbours tell when it was submitted (UTC, without zone)."""
+
+    position: int
+    """In the results of the window, from 0."""
+    first: datetime
+    last: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """All papers of a query submitted in a period (UTC, to the minute, both ends included)."""
+
+    first: datetime
+    last: datetime
+    papers: list[Paper]
+    unreadable: list[str]
+    """Ids of entries without a date or a title, or with an id that cannot exist, which no request by id mended."""
+    lost: list[LostEntry]
+
+
+@dataclass(slots=True)
+class _Page:
+    """Results from one position on."""
+
+    papers: dict[str, Paper] = field(default_factory=dict)
+    """By canonical id."""
+    unreadable: set[str] = field(default_factory=set)
+    lost: list[LostEntry] = field(default_factory=list)
+    entries: int = 0
+    """Number of positions that are covered, those of `lost` included."""
+    total: int = 0
+    """Number of results on all pages."""
+
+
 class ArxivApi:
     """Client of the API at KB_ARXIV_API_URL. `page` is in papers a request, `timeout` in seconds.
 
-    `progress` is told of the pauses before retries.
+    `progress` is told of the pauses before retries; `contact` is sent along with each request.
     """
 
-    def __init__(self, page: int = _PAGE_SIZE, timeout: float = 60.0, progress: Progress | None = None) -> None:
+    def __init__(
+        self, page: int = _PAGE_SIZE, timeout: float = 60.0, progress: Progress | None = None, contact: str = ""
+    ) -> None:
+        """Open a session. Raises SourceError if KB_ARXIV_DELAY or the state folder cannot be used."""
         self._validator = FeedValidator()
-        self.session = ArxivSession(self._validator, timeout, progress)
+        self.session = ArxivSession(self._validator, timeout, progress, contact)
         self._page = page
 
-    def windows(self, query: str, first: datetime, last: datetime) -> Iterator[tuple[datetime, list[Paper], list[str]]]:
-        """Papers of a query submitted from `first` until before `last` (UTC, to the minute), window by window.
+    def windows(self, query: str, first: datetime, last: datetime, required: int = 0) -> Generator[Window, None, int]:
+        """Papers of a query submitted from `first` to `last` (UTC, to the minute, both included), window by window.
 
-        Yields the end of each window, its papers, and the ids of entries that cannot be read. Windows follow one another
-        without gaps. Raises SourceError if a window stays short of the server's total.
+        Neighbouring windows share the minute at their edge: the server compares to the second, and did to the minute. The
+        number of results is asked for by itself first; what comes has to reach it, and over all windows `required`.
+        Returns the number of papers, those at an edge counted twice. Raises SourceError if a window stays short.
         """
-        pending = [(first, last)]
-        while pending:
-            start, end = pending.pop()
-            whole = _within(query, start, end)
-            papers, unreadable = self._read_page(whole, 0, self._page)
-            if self._validator.total > _MAX_WINDOW_PAPERS and end - start > timedelta(minutes=2):
-                middle = start + timedelta(minutes=int((end - start) / timedelta(minutes=2)))
-                pending += [(middle, end), (start, middle)]
-                continue
-            yield end, *self._whole_window(whole, papers, unreadable)
+        window = _within(query, first, last)
+        total = max(self.count(window), required)
+        if total > _MAX_WINDOW_PAPERS and last - first > timedelta(minutes=1):
+            middle = first + timedelta(minutes=int((last - first) / timedelta(minutes=2)))
+            found = yield from self.windows(query, first, middle)
+            return found + (yield from self.windows(query, middle, last, total - found))
+        result = self._read_window(window, first, last, total)
+        yield result
+        return len(result.papers) + len(result.unreadable) + len(result.lost)
+
+    def count(self, query: str) -> int:
+        """Number of results of a query, as the server says; 0 if the one entry that it sends with it cannot be read.
+
+        Asks for the newest result, so that no cache answers with what it has of the pages. Raises SourceError.
+        """
+        newest = arxiv.Search(
+            query=query, max_results=1, sort_by=arxiv.SortCriterion.SubmittedDate, sort_order=arxiv.SortOrder.Descending
+        )
+        with suppress(PageError):
+            return self._read(newest, 0, 1).total
+        return 0
+
+    def count_of_days(self, first: datetime, last: datetime) -> int:
+        """Number of papers of all arXiv submitted in a period (UTC, to the minute). Raises SourceError."""
+        return self.count(_submitted(first, last))
 
     def by_id(self, identifiers: Sequence[ArxivId]) -> Iterator[tuple[list[Paper], list[ArxivId]]]:
-        """Papers of these ids, a hundred at a time, with the ids that the server has no paper for after two requests.
+        """Papers of these ids, a hundred at a time, with the ids that the server gives no readable paper for.
 
         Raises SourceError if the server cannot be read.
         """
@@ -124,78 +182,142 @@ class ArxivApi:
                 found |= self._ask_for(left)
             yield list(found.values()), [i for i in left if i.paper_id not in found]
 
-    def _whole_window(self, query: str, papers: dict[str, Paper], unreadable: set[str]) -> tuple[list[Paper], list[str]]:
-        """Read all pages after the first, again with other page edges while papers are missing.
+    def _read_window(self, query: str, first: datetime, last: datetime, total: int) -> Window:
+        """Read all pages, again with other page edges while papers are missing.
 
-        Returns papers and ids of unreadable entries. Raises SourceError if papers are still missing then.
+        Raises SourceError if there are fewer papers than `total`, or than any page said, even then.
         """
-        total = self._validator.total
-        start = self._validator.entries
+        papers: dict[str, Paper] = {}
+        unreadable: set[str] = set()
         for attempt in range(_MAX_READS):
             # The server sorts by date alone: papers of one date can come twice at the edge of a page, or not at all.
-            page = max(1, self._page - attempt * self._page // (2 * _MAX_READS))
+            size = max(1, self._page - attempt * self._page // (2 * _MAX_READS))
             # A wrong total must not be followed for ever: pages in a row without a new id end this read.
-            seen = {*papers, *unreadable} if start else set()
-            idle = 0
-            while start < total and idle < _MAX_READS:
-                more, unread = self._read_page(query, start, page)
-                idle = 0 if (more.keys() | unread) - seen else idle + 1
-                seen |= more.keys() | unread
-                papers |= more
-                unreadable |= unread
-                total = self._validator.total
-                start += self._validator.entries
+            seen: set[str] = set()
+            lost: list[LostEntry] = []
+            start = idle = 0
+            while (start < total or not start) and idle < _MAX_READS:
+                page = self._read_page(query, first, last, start, size)
+                idle = 0 if (page.papers.keys() | page.unreadable) - seen or page.lost else idle + 1
+                seen |= page.papers.keys() | page.unreadable
+                papers |= page.papers
+                unreadable |= page.unreadable
+                lost += page.lost
+                # A smaller number later, above all none, is disbelieved: it comes when the service is unwell.
+                total = max(total, page.total)
+                start += page.entries
+                if not total:
+                    break
             unreadable -= papers.keys()
-            if len(papers) + len(unreadable) >= total:
-                mended = [p for batch, _ in self.by_id(_askable(unreadable)) for p in batch]
-                return [*papers.values(), *mended], sorted(unreadable - {p.id for p in mended})
+            if len(papers) + len(unreadable) + len(lost) >= total:
+                again = [ArxivId.parse(name) for name in sorted(unreadable) if is_identifier(name)]
+                mended = [paper for batch, _ in self.by_id(again) for paper in batch]
+                return Window(first, last, [*papers.values(), *mended], sorted(unreadable - {p.id for p in mended}), lost)
             self.session.counts.retries += 1
-            start = 0
         raise SourceError(f"arXiv says that {query} has {total:,} papers, and gave {len(papers):,} in {_MAX_READS} rounds.")
 
-    def _read_page(self, query: str, start: int, size: int) -> tuple[dict[str, Paper], set[str]]:
-        search = arxiv.Search(
-            query=query,
-            max_results=start + size,
-            sort_by=arxiv.SortCriterion.SubmittedDate,
-            sort_order=arxiv.SortOrder.Ascending,
-        )
-        return self._read(search, start, size)
+    def _read_page(self, query: str, first: datetime, last: datetime, start: int, size: int) -> _Page:
+        """Fetch the results from `start` on; those that the server cannot give are found by halving the page.
+
+        Raises SourceError if the server does not answer, or cannot give more than a few.
+        """
+
+        def read(at: int, number: int) -> _Page:
+            search = arxiv.Search(
+                query=query,
+                max_results=at + number,
+                sort_by=arxiv.SortCriterion.SubmittedDate,
+                sort_order=arxiv.SortOrder.Ascending,
+            )
+            return self._read(search, at, number)
+
+        try:
+            return read(start, size)
+        except PageError as failure:
+            with self.session.attempts(_NARROWING_ATTEMPTS):
+                return _narrow(read, start, size, (first, last), failure)
 
     def _ask_for(self, identifiers: Sequence[ArxivId]) -> dict[str, Paper]:
-        """Papers by canonical id, in their latest versions; a batch that the server rejects is halved."""
-        names = [i.identifier for i in identifiers]
-        try:
-            papers, _ = self._read(arxiv.Search(id_list=names, max_results=len(names)), 0, len(names))
-        except ServiceError:
-            if len(identifiers) == 1:
-                return {}
-            middle = len(identifiers) // 2
-            return self._ask_for(identifiers[:middle]) | self._ask_for(identifiers[middle:])
-        asked = {i.paper_id for i in identifiers}
-        return {name: paper for name, paper in papers.items() if name in asked}
+        """Papers by canonical id, in their latest versions; a batch that the server cannot give is halved.
 
-    def _read(self, search: arxiv.Search, start: int, size: int) -> tuple[dict[str, Paper], set[str]]:
-        """Fetch one page: papers by canonical id, and the ids of entries that cannot be read. Raises SourceError."""
+        Raises SourceError if the server does not answer, or cannot give more than a few.
+        """
+        asked = {i.paper_id for i in identifiers}
+        found: dict[str, Paper] = {}
+        batches = [[i.identifier for i in identifiers]]
+        failures = 0
+        while batches:
+            names = batches.pop()
+            try:
+                found |= self._read(arxiv.Search(id_list=names, max_results=len(names)), 0, len(names)).papers
+            except (ServiceError, PageError) as error:
+                if len(names) > 1:
+                    middle = len(names) // 2
+                    batches += [names[middle:], names[:middle]]
+                elif isinstance(error, PageError) and (failures := failures + 1) > _MAX_LOST:
+                    raise
+        return {name: paper for name, paper in found.items() if name in asked}
+
+    def _read(self, search: arxiv.Search, start: int, size: int) -> _Page:
+        """Fetch one page. Raises SourceError."""
         client = arxiv.Client(page_size=size, delay_seconds=0, num_retries=0)
         client.query_url_format = os.environ.get("KB_ARXIV_API_URL", API_URL) + "?{}"
         client._session = self.session
         results = client.results(search, offset=start)
-        page = list(islice(results, 1))  # sends the request; the check then knows how many there are
+        page = list(islice(results, 1))  # sends the request; the validator then knows how many there are
         # No further than this page: the package would go on by itself, and wrongly where it left an entry out.
         page += islice(results, max(0, self._validator.entries - len(self._validator.unreadable) - len(page)))
-        papers: dict[str, Paper] = {}
-        unreadable: set[str] = set()
+        read = _Page(entries=self._validator.entries, total=self._validator.total)
         for result in page:
             try:
                 paper = _paper(result)
             except IdentifierError:
-                unreadable.add(f"arxiv:{result.get_short_id()}")
+                read.unreadable.add(f"arxiv:{result.get_short_id()}")
                 continue
-            papers[paper.id] = paper
-        for address in self._validator.unreadable:
-            unreadable.add(_name(address))
-        return papers, unreadable
+            if paper.title:
+                read.papers[paper.id] = paper
+            else:
+                read.unreadable.add(paper.id)
+        read.unreadable |= {_name(address) for address in self._validator.unreadable}
+        return read
+
+
+def _narrow(
+    read: Callable[[int, int], _Page], start: int, size: int, period: tuple[datetime, datetime], failure: PageError
+) -> _Page:
+    """Read a page that failed in halves, down to the entries that cannot be given.
+
+    Raises `failure` if more than a few cannot: the fault is then the service's.
+    """
+    whole = _Page()
+    at_fault: list[int] = []
+    times: list[tuple[int, datetime]] = []  # position and time of submission
+    parts = [(start, size)]
+    while parts:
+        at, number = parts.pop()
+        if whole.total and at >= whole.total:
+            continue
+        try:
+            part = read(at, number)
+        except PageError:
+            if number > 1:
+                parts += [(at + number // 2, number - number // 2), (at, number // 2)]
+                continue
+            at_fault.append(at)
+            whole.entries += 1
+            if len(at_fault) > _MAX_LOST:
+                raise failure from None
+            continue
+        times += [(at, paper.versions[0].created) for paper in part.papers.values() if paper.versions[0].created]
+        whole.papers |= part.papers
+        whole.unreadable |= part.unreadable
+        whole.entries += part.entries
+        whole.total = max(whole.total, part.total)
+    for at in at_fault:
+        before = max((moment for place, moment in times if place < at), default=period[0])
+        after = min((moment for place, moment in times if place > at), default=period[1])
+        whole.lost.append(LostEntry(at, min(before, after), after))
+    return whole
 
 
 def category_query(category: str) -> str:
@@ -206,9 +328,13 @@ def category_query(category: str) -> str:
 
 
 def _within(query: str, first: datetime, last: datetime) -> str:
-    """Restrict a query to papers submitted from `first` until before `last`."""
-    end = last - timedelta(minutes=1)
-    return f"({query}) AND submittedDate:[{first:%Y%m%d%H%M} TO {end:%Y%m%d%H%M}]"
+    """Restrict a query to papers submitted from `first` to `last`."""
+    return f"({query}) AND {_submitted(first, last)}"
+
+
+def _submitted(first: datetime, last: datetime) -> str:
+    """Query for the papers of a period, both ends included."""
+    return f"submittedDate:[{first:%Y%m%d%H%M} TO {last:%Y%m%d%H%M}]"
 
 
 def _paper(result: arxiv.Result) -> Paper:
@@ -234,13 +360,13 @@ def _paper(result: arxiv.Result) -> Paper:
     )
 
 
-def _askable(names: set[str]) -> list[ArxivId]:
-    """Parse the names that are identifiers, sorted."""
-    found: list[ArxivId] = []
-    for name in sorted(names):
-        with suppress(IdentifierError):  # the caller reports what does not come
-            found.append(ArxivId.parse(name))
-    return found
+def is_identifier(name: str) -> bool:
+    """True if an arXiv identifier of this form can exist."""
+    try:
+        ArxivId.parse(name)
+    except IdentifierError:
+        return False
+    return True
 
 
 def _name(address: str) -> str:

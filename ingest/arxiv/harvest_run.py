@@ -11,14 +11,15 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 from ingest.arxiv.announcements import announcements, quiet_reason
+from ingest.arxiv.gaps import covers
 from ingest.arxiv.http import ArxivSession
 from ingest.code.extract import merge_and_link
 from ingest.report import Report
-from kb.errors import SourceError
+from kb.errors import QueryError, SourceError
 from kb.index.build import build_indexes
 from kb.locks import holding
 from kb.papers import Paper
-from kb.store import Harvest, Home, Ledger, Run, StagedPapers
+from kb.store import Harvest, Home, Ledger, Pending, Run, StagedPapers
 
 _DRAFT_WAIT = 600  # seconds for another job's publishing, which takes seconds
 _REFERENCE_PERIOD = timedelta(days=56)  # period over which papers per announcement are averaged
@@ -39,8 +40,12 @@ class HarvestRun:
 
     def __init__(self, home: Home, job: str, source: str, session: ArxivSession, resume: str, marks_withdrawn: bool) -> None:
         self.report = Report(source)
-        self.before = read_harvest(home, source)
-        """Progress of the harvest when the run began."""
+        self.before, self.pending = _read_progress(home, source)
+        """Progress of the harvest when the run began; and the records to be asked for again, as the run leaves them."""
+        self.lost: set[str] = set()
+        """Ids of records that the source did not give in this run."""
+        self.unreadable: set[str] = set()
+        """Ids of records that came only in a form that cannot be read, so far."""
         self.started = utc_now()
         self.home = home
         self._job = job
@@ -48,6 +53,7 @@ class HarvestRun:
         self._resume = resume
         self._marks_withdrawn = marks_withdrawn
         self._number = 0
+        self._reported: list[Pending] = []
         self._received = 0
         self._news = 0  # records that are new from this source, even if another brought them first
 
@@ -86,6 +92,7 @@ class HarvestRun:
                 self._news += withdrawn
             self._news += len(ledger.not_received(stamps))
             ledger.record_datestamps(stamps)
+            ledger.keep_pending(report.source, self.pending)
             for category, day in quiet:
                 ledger.confirm_quiet(category, [day])
             if harvest is not None:
@@ -102,6 +109,15 @@ class HarvestRun:
             draft.publish()
         # Only now: a piece that was not published has left no record to be replaced.
         self._number = number
+
+    def lose(self, item: Pending, reason: str) -> None:
+        """Report a record that the source has and does not give readably; the next run asks for it again."""
+        if item in self._reported:
+            return
+        self._reported.append(item)
+        self.report.skip("arXiv", 0, f"{reason}; the next run asks for it again")
+        if item not in self.pending:
+            self.pending.append(item)
 
     def end(self, harvest: Harvest | None, category: str = "") -> Report:
         """Record a run that got all it requested; it still fails if announcements were due and nothing came.
@@ -149,7 +165,10 @@ class HarvestRun:
             if before.reached is None and not self._received and (began is None or announcements(began, self.started)):
                 return f"Nothing came for {category}, which was never harvested before. Check that arXiv has such a category."
             return ""
-        expected = announcements(before.finished, self.started)
+        with open_ledger(self.home) as ledger:
+            ends = [h.finished for h in ledger.harvests() if h.finished and covers(h.source, category)]
+        # A harvest by the other interface that came to its end since shows that arXiv is not late.
+        expected = announcements(max([before.finished, *ends]), self.started)
         if not expected:
             return ""
         usual = papers_an_announcement(self.home, category, before.finished)
@@ -162,12 +181,18 @@ class HarvestRun:
         )
 
 
-def read_harvest(home: Home, source: str) -> Harvest:
-    """Progress of the harvest of a source, as published."""
+def _read_progress(home: Home, source: str) -> tuple[Harvest, list[Pending]]:
+    """Progress of the harvest of a source and its pending records, as published."""
     if not home.exists():
-        return Harvest(source)
+        return Harvest(source), []
     with open_ledger(home) as ledger:
-        return ledger.harvest(source)
+        return ledger.harvest(source), ledger.pending(source)
+
+
+def check_since(since: date | None) -> None:
+    """Raises QueryError if the day lies in the future."""
+    if since is not None and since > utc_now().date():
+        raise QueryError(f"--since {since} lies in the future.")
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 arXiv's terms allow one request in three seconds and one connection at a time, over its API and OAI-PMH together. The
 lock is held from before a request until its response is read; the note beside it says when the last request was sent.
-Errors that may pass are retried after growing pauses.
+Errors that may pass are retried after growing pauses; a longer pause that arXiv asks for binds every process.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import email.utils
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
+from datetime import UTC, datetime
+from importlib.metadata import metadata
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
@@ -21,8 +23,9 @@ import requests
 from filelock import FileLock
 from lxml import etree
 from platformdirs import user_state_path
-from urllib3.exceptions import ReadTimeoutError
+from urllib3.exceptions import LocationParseError, ReadTimeoutError
 
+from ingest.response_body import read_body
 from kb.errors import SourceError
 from kb.progress import NoProgress, Progress
 
@@ -31,11 +34,20 @@ OAI_URL = "https://oaipmh.arxiv.org/oai"
 _DELAY = 3.0
 _MAX_ATTEMPTS = 8
 _MAX_BACKOFF = 100  # the pause between attempts grows to so many times the delay: five minutes for arXiv
-_MAX_RETRY_AFTER = 3600.0  # seconds; a server that asks for more is to be asked another time
-_MAX_RESPONSE_BYTES = 64 << 20  # decompressed; a page of 3,500 records is some 10 MB
+_MAX_SLEEP = 3600.0  # seconds; from here on a pause that arXiv asks for ends the run instead of holding it
+_MAX_PAUSE = 7 * 24 * 3600.0  # seconds; a longer Retry-After is a mistake
+_MAX_RESPONSE_BYTES = 64 << 20  # a page of 3,500 records is some 10 MB
 _MAX_REDIRECTS = 3
 _MAX_SERVICE_ERRORS = 3  # error messages in a row that count as an answer
-_RETRYABLE_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_THROTTLE_STATUS = frozenset({403, 406, 429})  # arXiv's edge answers 406, sometimes 403, where others say 429
+_RETRYABLE_STATUS = _THROTTLE_STATUS | {408, 425, 500, 502, 503, 504}
+_PAGE_STATUS = frozenset({500, 502, 504})  # also of a page that holds a record which the server cannot render
+_MALFORMED = (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema)
+# What XML 1.0 forbids, as bytes of UTF-8 and as references; a parser ends there.
+_FORBIDDEN = re.compile(
+    rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]|&#(?:0*(?:[0-8]|1[124-9]|2\d|3[01])|"
+    rb"[xX]0*(?:[0-8bBcCeEfF]|1[0-9a-fA-F]|[dD][89a-fA-F][0-9a-fA-F]{2}|[fF]{3}[eEfF]));"
+)
 
 
 class InvalidResponseError(Exception):
@@ -48,8 +60,20 @@ class ServiceError(InvalidResponseError, SourceError):
     retryable = True
 
 
+class BadRequestError(ServiceError):
+    """The service's word that the request itself is wrong. Final, unless a request like it was answered before."""
+
+
 class RejectedError(SourceError):
-    """An HTTP status that does not change when the request is repeated."""
+    """A failure that does not change when the request is repeated: a status, an address, a certificate, a proxy."""
+
+
+class PageError(SourceError):
+    """The service answers, but not with a valid page: perhaps because of one record on it."""
+
+
+class BlockedError(SourceError):
+    """arXiv asked for a pause that is too long to wait for."""
 
 
 Validator = Callable[[str, bytes], None]
@@ -105,13 +129,17 @@ class RequestLock:
         state, at, not_before = self._read()
         now = time.time()
         pause = self._delay if state == "started" else max(0.0, min(at + self._delay - now, self._delay))
-        return max(pause, min(not_before - now, _MAX_RETRY_AFTER))
+        # By a clock that was set back since, a pause is no longer than it was.
+        return max(pause, min(not_before - max(now, at), _MAX_PAUSE))
 
     def __enter__(self) -> RequestLock:
-        """Takes the lock and sleeps until the request may be sent."""
+        """Take the lock and sleep until the request may be sent. Raises BlockedError if that is an hour or more away."""
         self._lock.acquire()
         try:
             wait = self.wait()
+            if wait >= _MAX_SLEEP:
+                until = datetime.fromtimestamp(time.time() + wait, UTC)
+                raise BlockedError(f"arXiv asked to be left alone until {until:%Y-%m-%d %H:%M} UTC; nothing was sent.")
             if wait > 0:
                 time.sleep(wait)
             self._write("started", 0.0)
@@ -121,14 +149,14 @@ class RequestLock:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Notes the end of the request and releases the lock; a time set by `defer` is kept."""
+        """Note the end of the request and release the lock; a time set by `defer` is kept."""
         state, _at, not_before = self._read()
         if state == "started":
             self._write("ended", not_before)
         self._lock.release()
 
     def defer(self, seconds: float) -> None:
-        """Keeps every process from sending the next request before so many seconds have passed."""
+        """Keep every process from sending the next request before so many seconds have passed."""
         self._write("started", time.time() + seconds)
 
     def _read(self) -> tuple[str, float, float]:
@@ -148,61 +176,92 @@ class ArxivSession(requests.Session):
     """HTTP session whose every `get` is rate-limited, timed out, validated and retried.
 
     `timeout` is in seconds: for the connection, for a silence in the body, and five times that for a whole response.
-    `progress` is told of the pauses before retries.
+    `progress` is told of the pauses before retries; `contact`, an address of the user's, goes into the User-Agent.
     """
 
-    def __init__(self, validate: Validator, timeout: float = 60.0, progress: Progress | None = None) -> None:
-        """Opens the session. Raises SourceError if KB_ARXIV_DELAY or the state folder cannot be used."""
+    def __init__(self, validate: Validator, timeout: float = 60.0, progress: Progress | None = None, contact: str = "") -> None:
+        """Open the session. Raises SourceError if KB_ARXIV_DELAY or the state folder cannot be used."""
         super().__init__()
-        self.headers["User-Agent"] = f"paper-kb/{version('paper-kb')}"
+        self.headers["User-Agent"] = user_agent(contact)
         self.counts = RequestCounts()
+        self._max_attempts = _MAX_ATTEMPTS
+        self._answered = False  # whether any request was answered validly
         self._validate = validate
         self._timeout = timeout
         self._progress = progress or NoProgress()
         self._delay = request_delay()
         self._request_lock = RequestLock(state_folder(), self._delay)
 
+    @contextmanager
+    def attempts(self, number: int) -> Iterator[None]:
+        """Limit the attempts of a request within the block."""
+        before, self._max_attempts = self._max_attempts, number
+        try:
+            yield
+        finally:
+            self._max_attempts = before
+
     def get(self, url: str | bytes, **_: object) -> requests.Response:
         """Fetch the valid response to a request, its body read.
 
-        Raises ServiceError for the service's own error message, RejectedError for a status that does not change, and
-        SourceError where no valid response came in all attempts.
+        Raises ServiceError for the service's own error message, RejectedError for a failure that does not change,
+        BlockedError within a long pause that arXiv asked for, PageError if it answered without a valid page in all
+        attempts, and SourceError if it did not answer.
         """
         address = url.decode() if isinstance(url, bytes) else url
         problem = ""
         errors = 0
-        for attempt in range(_MAX_ATTEMPTS):
+        throttled = page_fault = False
+        for attempt in range(self._max_attempts):
+            pause = self._delay * (min(2 ** (attempt - 1), _MAX_BACKOFF) if attempt else 0)
             if attempt:
                 self.counts.retries += 1
-                pause = min(2 ** (attempt - 1), _MAX_BACKOFF) * self._delay
                 reason = problem if problem.endswith("?") else f"{problem}."
-                attempts = f"Attempt {attempt + 1} of {_MAX_ATTEMPTS}"
+                attempts = f"Attempt {attempt + 1} of {self._max_attempts}"
                 self._progress.wait(f"arXiv cannot be read: {reason} {attempts}", max(pause, self._request_lock.wait()))
                 time.sleep(pause)
+            throttled = page_fault = False
             try:
                 response = self._follow(address)
                 if response.status_code == 200:
                     self._validate(address, response.content)
+                    self._answered = True
                     if attempt:
                         self._progress.advance(0)
                     return response
                 problem = f"it answered {response.status_code} {response.reason}"
+                throttled = response.status_code in _THROTTLE_STATUS
+                page_fault = response.status_code in _PAGE_STATUS
                 if response.status_code not in _RETRYABLE_STATUS:
                     errors = _MAX_SERVICE_ERRORS
                     self._validate(address, response.content)  # raises what the body says, in the service's own form
                     raise RejectedError(f"{_shown(address)} cannot be read: {problem}.")
             except ServiceError as error:
                 errors += 1
-                if errors >= _MAX_SERVICE_ERRORS or not error.retryable:
+                wrong = isinstance(error, BadRequestError) and not self._answered
+                if errors >= _MAX_SERVICE_ERRORS or not error.retryable or wrong:
                     raise type(error)(f"{_shown(address)} cannot be read: {error}.") from None
                 problem = str(error)
             except InvalidResponseError as error:
                 if errors >= _MAX_SERVICE_ERRORS:
                     raise RejectedError(f"{_shown(address)} cannot be read: {problem}.") from None
                 problem = str(error)
+                page_fault = True
+            except (*_MALFORMED, LocationParseError, UnicodeError) as error:
+                where = "Check KB_ARXIV_API_URL and KB_ARXIV_OAI_URL."
+                raise RejectedError(f"{_shown(address)} is no address that can be asked: {error}. {where}") from None
+            except requests.exceptions.ProxyError as error:
+                raise RejectedError(f"{_shown(address)} cannot be read: the proxy refuses or is not there ({error}).") from None
             except requests.RequestException as error:
+                if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                    raise RejectedError(
+                        f"{_shown(address)} cannot be read: its TLS certificate is not valid ({error})."
+                    ) from None
                 problem = _reason(error)
-        raise SourceError(f"{_shown(address)} cannot be read, after {_MAX_ATTEMPTS} attempts: {problem}.")
+        failure = f"{_shown(address)} cannot be read, after {self._max_attempts} attempts: {problem}"
+        if throttled:
+            raise SourceError(f"{failure}, as arXiv does when it throttles. Leave it alone for an hour.")
+        raise (PageError if page_fault else SourceError)(f"{failure}.")
 
     def _follow(self, address: str) -> requests.Response:
         """Send a request and follow its redirects, each under the lock. Raises requests.RequestException."""
@@ -218,28 +277,31 @@ class ArxivSession(requests.Session):
     def _send(self, address: str) -> requests.Response:
         """Send one request and read the body, bounded in time and size.
 
-        Raises requests.RequestException, and SourceError where the server asks for a pause of over an hour.
+        Raises requests.RequestException, and BlockedError if the server asks for a pause of an hour or more.
         """
+        wait = self._request_lock.wait()
+        if self._delay + 1 < wait < _MAX_SLEEP:
+            self._progress.wait("arXiv asked for a pause. The next request goes out", wait)
         with self._request_lock:
             self.counts.requests += 1
             with super().get(address, timeout=self._timeout, stream=True, allow_redirects=False) as response:
-                deadline = time.monotonic() + 5 * self._timeout
-                body = bytearray()
-                for piece in response.iter_content(1 << 14):
-                    body += piece
-                    if time.monotonic() > deadline:
-                        raise requests.ReadTimeout("the answer takes too long")
-                    if len(body) > _MAX_RESPONSE_BYTES:
-                        raise requests.ConnectionError(f"the answer is larger than {_MAX_RESPONSE_BYTES >> 20} MiB")
-                response._content = bytes(body)
-                if response.status_code in _RETRYABLE_STATUS and (wait := _retry_after(response)):
-                    if wait > _MAX_RETRY_AFTER:
-                        raise SourceError(
+                if response.status_code in _RETRYABLE_STATUS and (pause := _retry_after(response)):
+                    self._request_lock.defer(pause)
+                    if pause >= _MAX_SLEEP:
+                        raise BlockedError(
                             f"{_shown(address)} answered {response.status_code} and wants to be left alone for "
-                            f"{wait / 3600:.0f} hours."
+                            f"{pause / 3600:.1f} hours. Nothing is sent to arXiv before they are over."
                         )
-                    self._request_lock.defer(wait)
+                response._content = _without_forbidden(read_body(response, _MAX_RESPONSE_BYTES, 5 * self._timeout))
                 return response
+
+
+def user_agent(contact: str = "") -> str:
+    """User-Agent of this program: its name and version, the project's address where its metadata has one, the contact."""
+    about = metadata("paper-kb")
+    address = (about.get_all("Project-URL") or [""])[0].rpartition(" ")[2]
+    remarks = [f"+{address}" if address else "", contact]
+    return f"paper-kb/{about['Version']}" + (f" ({'; '.join(filter(None, remarks))})" if any(remarks) else "")
 
 
 def parse_xml(content: bytes) -> etree._Element:
@@ -252,14 +314,23 @@ def parse_xml(content: bytes) -> etree._Element:
         raise InvalidResponseError(f"it answered with no whole document ({error.msg})") from None
 
 
+def _without_forbidden(content: bytes) -> bytes:
+    """Replace what no XML document may hold, as a title with a form feed or a stray byte does, by a blank."""
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        content = content.decode("utf-8", "replace").encode()
+    return _FORBIDDEN.sub(b" ", content)
+
+
 def _retry_after(response: requests.Response) -> float:
-    """Seconds of the Retry-After header; 0 without one."""
+    """Seconds of the Retry-After header, a week at most; 0 without one."""
     text = response.headers.get("Retry-After", "").strip()
     if text.isdecimal():
-        return float(text)
+        return min(float(text), _MAX_PAUSE)
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
+        return min(max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time()), _MAX_PAUSE)
+    except (ValueError, OverflowError):
         return 0.0
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from lxml import etree
 
-from ingest.arxiv.http import OAI_URL, ArxivSession, InvalidResponseError, ServiceError, parse_xml
+from ingest.arxiv.http import OAI_URL, ArxivSession, BadRequestError, InvalidResponseError, ServiceError, parse_xml
 from kb.errors import IdentifierError, QueryError
 from kb.identifiers import ArxivId
 from kb.papers import Author, Paper, Skipped, Version
@@ -32,8 +32,17 @@ _MAX_VERSION_DIGITS = 4  # digits
 _SUFFIXES = re.compile(r"(?:jr|sr|i{2,3}|iv)\.?", re.IGNORECASE)
 
 
+_LISTS = ("ListRecords", "ListIdentifiers", "GetRecord")
+
+
 class TokenExpiredError(ServiceError):
     """The resumption token is no longer valid; the list has to be requested anew."""
+
+    retryable = False
+
+
+class NoRecordError(ServiceError):
+    """The service has no record of this identifier."""
 
     retryable = False
 
@@ -54,8 +63,10 @@ class Page:
     headers: tuple[Header, ...] = ()
     papers: tuple[Paper, ...] = ()
     """One for each header that is not deleted; empty for ListIdentifiers."""
+    unreadable: tuple[tuple[str, str], ...] = ()
+    """Id and fault of each record whose content cannot be read; it has no header here."""
     skipped: tuple[Skipped, ...] = ()
-    """Records that cannot be read."""
+    """Records whose header cannot be read."""
     token: str = ""
     """Resumption token for the next page; empty on the last."""
     expires: datetime | None = None
@@ -74,9 +85,10 @@ def validate_response(_address: str, content: bytes) -> None:
         code = error.get("code", "")
         if code == "noRecordsMatch":
             return
-        kind = TokenExpiredError if code == "badResumptionToken" else ServiceError
+        kinds = {"badResumptionToken": TokenExpiredError, "idDoesNotExist": NoRecordError}
+        kind = kinds.get(code, BadRequestError)
         raise kind(f"it says {code}: {' '.join((error.text or '').split())}")
-    lists = [found for verb in ("ListRecords", "ListIdentifiers") if (found := root.find(f"{_OAI}{verb}")) is not None]
+    lists = [found for verb in _LISTS if (found := root.find(f"{_OAI}{verb}")) is not None]
     if not lists:
         raise InvalidResponseError("it answered without the list that was asked for")
     items = [child for child in lists[0] if child.tag in {f"{_OAI}record", f"{_OAI}header"}]
@@ -90,10 +102,14 @@ def validate_response(_address: str, content: bytes) -> None:
 
 
 class ArxivOai:
-    """Client of the service at KB_ARXIV_OAI_URL. `timeout` is in seconds; `progress` is told of pauses before retries."""
+    """Client of the service at KB_ARXIV_OAI_URL. `timeout` is in seconds; `progress` is told of pauses before retries.
 
-    def __init__(self, timeout: float = 60.0, progress: Progress | None = None) -> None:
-        self.session = ArxivSession(validate_response, timeout, progress)
+    `contact` is sent along with each request.
+    """
+
+    def __init__(self, timeout: float = 60.0, progress: Progress | None = None, contact: str = "") -> None:
+        """Open a session. Raises SourceError if KB_ARXIV_DELAY or the state folder cannot be used."""
+        self.session = ArxivSession(validate_response, timeout, progress, contact)
 
     def records(self, set_name: str, first: date | None, last: date | None = None) -> Page:
         """First page of ListRecords for these days, both included, by datestamp. Raises SourceError."""
@@ -102,6 +118,11 @@ class ArxivOai:
     def identifiers(self, set_name: str, first: date | None, last: date | None = None) -> Page:
         """First page of ListIdentifiers for these days, both included. Raises SourceError."""
         return self._list("ListIdentifiers", set_name, first, last)
+
+    def record(self, paper_id: str) -> Page:
+        """Record of a canonical id. Raises NoRecordError if there is none, else SourceError."""
+        name = _PREFIX + paper_id.removeprefix("arxiv:")
+        return self._ask({"verb": "GetRecord", "metadataPrefix": "arXivRaw", "identifier": name})
 
     def more(self, verb: str, token: str) -> Page:
         """Next page of a list. Raises TokenExpiredError if the token is no longer valid, else SourceError."""
@@ -152,27 +173,32 @@ def covers(set_name: str, category: str) -> bool:
 def _page(root: etree._Element, query: dict[str, str]) -> Page:
     headers: list[Header] = []
     papers: list[Paper] = []
+    unreadable: list[tuple[str, str]] = []
     skipped: list[Skipped] = []
     found = root.find(f"{_OAI}{query['verb']}")
     if found is None:  # noRecordsMatch
         return Page()
     for at, item in enumerate(child for child in found if child.tag in {f"{_OAI}record", f"{_OAI}header"}):
         head = item if item.tag == f"{_OAI}header" else item.find(f"{_OAI}header")
+        name = "" if head is None else head.findtext(f"{_OAI}identifier", "")
         try:
             header = _header(head)
-            if not header.deleted and query["verb"] == "ListRecords":
-                papers.append(_paper(item.find(f"{_OAI}metadata/{_RAW}arXivRaw"), header))
         except (ValueError, IdentifierError) as error:
-            name = "" if head is None else head.findtext(f"{_OAI}identifier", "")
             skipped.append(Skipped("arXiv", 0, f"record {name or at}: {error}"))
+            continue
+        try:
+            if not header.deleted and query["verb"] != "ListIdentifiers":
+                papers.append(_paper(item.find(f"{_OAI}metadata/{_RAW}arXivRaw"), header))
+        except ValueError as error:
+            unreadable.append((header.paper_id, f"record {name}: {error}"))
             continue
         headers.append(header)
     token = found.find(f"{_OAI}resumptionToken")
     if token is None:
-        return Page(tuple(headers), tuple(papers), tuple(skipped))
+        return Page(tuple(headers), tuple(papers), tuple(unreadable), tuple(skipped))
     # The protocol calls it expirationDate; arXiv's server writes expires.
     expires = _moment(token.get("expirationDate") or token.get("expires") or "")
-    return Page(tuple(headers), tuple(papers), tuple(skipped), (token.text or "").strip(), expires)
+    return Page(tuple(headers), tuple(papers), tuple(unreadable), tuple(skipped), (token.text or "").strip(), expires)
 
 
 def _header(head: etree._Element | None) -> Header:
@@ -201,9 +227,8 @@ def _paper(raw: etree._Element | None, header: Header) -> Paper:
             raise ValueError(f"it has a version {number!r}")
         created = datetime.strptime(element.findtext(f"{_RAW}date", "").strip(), "%a, %d %b %Y %H:%M:%S GMT")
         versions.append(Version(int(number), created))
-        # Of the last version: 'I' stands for a source that is to be ignored, and nothing is left of its size.
-        size = re.match(r"\s*(\d+)", element.findtext(f"{_RAW}size", ""))
-        withdrawn = "I" in element.findtext(f"{_RAW}source_type", "") or (size is not None and int(size[1]) == 0)
+        # Of the last version: 'I' stands for a source that is to be ignored. Its size says nothing, which is rounded down.
+        withdrawn = "I" in element.findtext(f"{_RAW}source_type", "")
     if not versions:
         raise ValueError("it has no versions")
     submitted = versions[0].created

@@ -17,6 +17,7 @@ from urllib.parse import quote
 import requests
 
 from ingest.report import Report
+from ingest.response_body import read_body
 from kb.errors import IdentifierError, SourceError
 from kb.identifiers import clean_url, repository_url
 from kb.papers import CodeLink
@@ -26,6 +27,7 @@ from kb.store import Catalogue, CodeCatalogue, Home, RepositoryState
 HF_URL = "https://huggingface.co"
 GITHUB_URL = "https://api.github.com"
 _TIMEOUT = 30.0  # seconds
+_MAX_BYTES = 4 << 20  # of an answer; a repository's has some 10 kB
 _PAUSE = 0.2  # seconds between two requests to one service
 _GITHUB = "https://github.com/"
 
@@ -184,7 +186,9 @@ def _session() -> requests.Session:
 def _get(session: requests.Session, url: str, headers: Mapping[str, str]) -> requests.Response:
     """Send a request. Raises RateLimitError if a limit is used up, SourceError without a usable answer."""
     try:
-        answer = session.get(url, headers=dict(headers), timeout=_TIMEOUT)
+        answer = session.get(url, headers=dict(headers), timeout=_TIMEOUT, stream=True)
+        with answer:
+            answer._content = read_body(answer, _MAX_BYTES, 5 * _TIMEOUT)
     except requests.RequestException as error:
         raise SourceError(f"{url} gives no answer: {error}.") from error
     if answer.status_code == 429 or (answer.status_code == 403 and (_is_exhausted(answer) or "Retry-After" in answer.headers)):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet
 import zstandard
 
@@ -25,7 +26,8 @@ from kb.store.code import DUMP_ARROW
 SOURCE = "paperswithcode"
 _FIELDS = ("paper_title", "paper_arxiv_id", "repo_url", "is_official", "mentioned_in_paper", "framework")
 _MAX_BYTES = 512 << 20  # unpacked; the whole archive has some 200 MB
-_BATCH_ROWS = 1024  # of Parquet, read at a time
+_MAX_TEXT = 1 << 16  # bytes of a field; a dictionary can name a long one for each of millions of rows
+_BATCH = 1000  # rows of Parquet read at once
 
 
 def ingest_archive(catalogue: Catalogue, path: Path, progress: Progress) -> Report:
@@ -80,7 +82,7 @@ def read_archive(path: Path) -> list[dict[str, Any]]:
         with path.open("rb") as file:
             start = file.read(4)
         if start == b"PAR1":
-            rows = _parquet_rows(path)
+            rows = _read_parquet(path)
         else:
             rows = json.loads(_unpacked(path, start))
     except OSError as error:
@@ -96,43 +98,52 @@ def read_archive(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _parquet_rows(path: Path) -> list[dict[str, Any]]:
+def _read_parquet(path: Path) -> list[dict[str, Any]]:
+    """Read the rows in batches, texts as dictionaries. Raises SourceError if they are too large, pa.ArrowException."""
+    texts = ["paper_title", "paper_arxiv_id", "repo_url", "framework"]
     rows: list[dict[str, Any]] = []
     size = 0
-    with pyarrow.parquet.ParquetFile(path) as file:
+    with pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as file:
         columns = [name for name in _FIELDS if name in file.schema_arrow.names]
-        for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
-            size += batch.nbytes
+        for batch in file.iter_batches(_BATCH, columns=columns):
+            for name, column in zip(batch.schema.names, batch.columns, strict=True):
+                longest = pyarrow.compute.max(pyarrow.compute.binary_length(column.dictionary)) if name in texts else None
+                if longest is not None and (longest.as_py() or 0) > _MAX_TEXT:
+                    raise SourceError(f"{path} has a {name} of {longest.as_py():,} bytes: it is no archive of links.")
+            part = batch.to_pylist()
+            size += sum(len(row.get(name) or "") for row in part for name in texts)
             if size > _MAX_BYTES:
-                raise _too_large(path)
-            rows += batch.to_pylist()
+                raise SourceError(_too_large(path))
+            rows += part
     return rows
 
 
 def _unpacked(path: Path, start: bytes) -> bytes:
-    """The file's content, decompressed. Raises SourceError if it is damaged, or larger than an archive can be."""
+    """Content of a file, plain or compressed. Raises SourceError if it is cut, damaged or too large; OSError."""
     if path.stat().st_size > _MAX_BYTES:
-        raise _too_large(path)
+        raise SourceError(_too_large(path))
     data = path.read_bytes()
     try:
         if start.startswith(b"\x1f\x8b"):
             stream = zlib.decompressobj(wbits=31)
             unpacked = stream.decompress(data, _MAX_BYTES + 1)
-            if len(unpacked) <= _MAX_BYTES and not stream.eof:
+            if len(unpacked) > _MAX_BYTES:
+                raise SourceError(_too_large(path))
+            if not stream.eof:
                 raise SourceError(f"{path} is cut short. Download it again.")
-        elif start == b"\x28\xb5\x2f\xfd":
+            return unpacked
+        if start == b"\x28\xb5\x2f\xfd":
             unpacked = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data)).read(_MAX_BYTES + 1)
-        else:
-            unpacked = data
+            if len(unpacked) > _MAX_BYTES:
+                raise SourceError(_too_large(path))
+            return unpacked
     except (zlib.error, zstandard.ZstdError) as error:
         raise SourceError(f"{path} is damaged ({error}). Download it again.") from None
-    if len(unpacked) > _MAX_BYTES:
-        raise _too_large(path)
-    return unpacked
+    return data
 
 
-def _too_large(path: Path) -> SourceError:
-    return SourceError(f"{path} holds more than {_MAX_BYTES >> 20} MiB: it is not Papers with Code's archive, which has 200.")
+def _too_large(path: Path) -> str:
+    return f"{path} holds more than {_MAX_BYTES >> 20} MiB, unpacked: it is no archive of links between papers and code."
 
 
 def _checked(row: object) -> dict[str, Any]:

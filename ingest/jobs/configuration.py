@@ -1,6 +1,7 @@
 """Configuration file of a knowledge base, `config.toml` in its folder: followed categories and scheduled jobs.
 
 categories = ["cs.CL", "cs.LG"]       # what `kb ingest arxiv`, `kb ingest oai` and `kb doctor` take without a choice
+contact = "you@example.org"           # sent to arXiv with each request, so that it can write to you before it blocks you
 
 [[job]]
 run = "ingest oai"                    # any command of kb
@@ -31,6 +32,7 @@ _DAY = "(?:mon|tue|wed|thu|fri|sat|sun)"
 _WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAYS = re.compile(rf"{_DAY}(?:-{_DAY})?(?:,{_DAY}(?:-{_DAY})?)*")
 _EXAMPLES = {"run": "ingest oai", "at": "06:30", "days": "mon-fri"}
+_CONTACT = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+|https?://[!-~]+", re.ASCII)
 _TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 
 
@@ -79,6 +81,7 @@ class Configuration:
 
     categories: tuple[str, ...] = ()
     jobs: tuple[Job, ...] = ()
+    contact: str = ""
 
     @classmethod
     def of(cls, home: Home) -> Configuration:
@@ -137,8 +140,8 @@ class _Reader:
         self._lines = text.splitlines()
 
     def configuration(self, values: dict[str, Any]) -> Configuration:
-        for name in values.keys() - {"categories", "job"}:
-            raise self._error(f"{name!r} is unknown; known are 'categories' and [[job]]", name)
+        for name in values.keys() - {"categories", "contact", "job"}:
+            raise self._error(f"{name!r} is unknown; known are 'categories', 'contact' and [[job]]", name)
         categories = values.get("categories", [])
         if not isinstance(categories, list) or not all(isinstance(c, str) for c in categories):
             raise self._error('categories is a list, such as ["cs.CL", "cs.LG"]', "categories")
@@ -147,6 +150,9 @@ class _Reader:
                 category_query(category)
             except QueryError as error:
                 raise self._error(str(error).removesuffix("."), "categories") from None
+        contact = values.get("contact", "")
+        if not isinstance(contact, str) or (contact and not _CONTACT.fullmatch(contact)):
+            raise self._error("contact is an e-mail address or a web address, such as 'you@example.org'", "contact")
         tables = values.get("job", [])
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
             raise self._error("a job begins with [[job]], in double brackets", "job")
@@ -156,7 +162,7 @@ class _Reader:
             if any(other.run == job.run for other in jobs):
                 raise self._error(f"{job.run!r} is there twice; give one job several days", "run", number)
             jobs.append(job)
-        return Configuration(tuple(categories), tuple(jobs))
+        return Configuration(tuple(categories), tuple(jobs), contact)
 
     def _job(self, table: Any, number: int) -> Job:  # noqa: ANN401
         for name in table.keys() - {"run", "at", "days"}:

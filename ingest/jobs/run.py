@@ -7,14 +7,14 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from ingest.arxiv.api import ArxivApi, category_query
-from ingest.arxiv.harvest_api import fetch_ids, fetch_missing, fill_gaps, harvest_query
+from ingest.arxiv.harvest_api import fetch_ids, fetch_missing, fill_gaps, harvest_query, refresh
 from ingest.arxiv.harvest_oai import harvest_set, repair_set
 from ingest.arxiv.oai import ArxivOai, set_of
 from ingest.arxiv.snapshot import ingest_snapshot
 from ingest.code.extract import link_all
 from ingest.code.forges import query_forges, store_answers
 from ingest.code.papers_with_code import ingest_archive
-from ingest.jobs.configuration import follow
+from ingest.jobs.configuration import Configuration, follow
 from ingest.jobs.status import Followed, Overview, Planned, State, overview
 from ingest.notes.ingest import ingest_notes
 from ingest.report import Report
@@ -45,6 +45,7 @@ __all__ = [
     "run_notes",
     "run_oai",
     "run_query",
+    "run_refresh",
     "run_snapshot",
 ]
 
@@ -69,27 +70,32 @@ def run_snapshot(
 
 def run_category(home: Home, category: str, since: date | None = None, progress: Progress | None = None) -> Report:
     """Harvest the papers of a category or archive submitted since the last run, by the API. Raises QueryError, BusyError."""
-    return harvest_query(home, ArxivApi(progress=progress), category_query(category), category, since, progress or NoProgress())
+    return harvest_query(home, _api(home, progress), category_query(category), category, since, progress or NoProgress())
 
 
 def run_query(home: Home, query: str, since: date | None = None, progress: Progress | None = None) -> Report:
     """Harvest the papers of a query in the API's syntax submitted since the last run. Raises BusyError."""
-    return harvest_query(home, ArxivApi(progress=progress), query, "", since, progress or NoProgress())
+    return harvest_query(home, _api(home, progress), query, "", since, progress or NoProgress())
 
 
 def run_gaps(home: Home, category: str, since: date | None = None, progress: Progress | None = None) -> Report:
     """Fetch by the API the days of a category on which papers are missing. Raises QueryError, BusyError."""
-    return fill_gaps(home, ArxivApi(progress=progress), category, since, progress or NoProgress())
+    return fill_gaps(home, _api(home, progress), category, since, progress or NoProgress())
+
+
+def run_refresh(home: Home, category: str, since: date | None = None, progress: Progress | None = None) -> Report:
+    """Fetch by the API all stored papers of a category anew, or those submitted since a day. Raises QueryError, BusyError."""
+    return refresh(home, _api(home, progress), category, since, progress or NoProgress())
 
 
 def run_ids(home: Home, identifiers: Sequence[ArxivId], progress: Progress | None = None) -> Report:
     """Fetch papers by id, by the API. Raises BusyError."""
-    return fetch_ids(home, ArxivApi(progress=progress), identifiers, progress or NoProgress())
+    return fetch_ids(home, _api(home, progress), identifiers, progress or NoProgress())
 
 
 def run_missing(home: Home, progress: Progress | None = None) -> Report:
     """Fetch the metadata of papers that only notes mention, by the API. Raises BusyError."""
-    return fetch_missing(home, ArxivApi(progress=progress), progress or NoProgress())
+    return fetch_missing(home, _api(home, progress), progress or NoProgress())
 
 
 def run_oai(home: Home, name: str, since: date | None = None, repair: bool = False, progress: Progress | None = None) -> Report:
@@ -98,7 +104,9 @@ def run_oai(home: Home, name: str, since: date | None = None, repair: bool = Fal
     Raises QueryError, BusyError.
     """
     work = repair_set if repair else harvest_set
-    return work(home, ArxivOai(progress=progress), set_of(name), since, progress or NoProgress())
+    return work(
+        home, ArxivOai(progress=progress, contact=Configuration.of(home).contact), set_of(name), since, progress or NoProgress()
+    )
 
 
 def run_code_archive(home: Home, path: Path, progress: Progress | None = None) -> Report:
@@ -216,6 +224,11 @@ def _run(home: Home, job: str, work: Callable[[Catalogue], Report], wait: float 
             update_map(draft)
         draft.publish()
     return report
+
+
+def _api(home: Home, progress: Progress | None) -> ArxivApi:
+    """Client of the API with the user's contact. Raises StoreError if the configuration file is wrong."""
+    return ArxivApi(progress=progress, contact=Configuration.of(home).contact)
 
 
 def _now() -> datetime:

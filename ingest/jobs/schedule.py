@@ -1,7 +1,8 @@
 """Scheduler of the jobs in the configuration file; each runs as a process of its own.
 
 A record of each job's last run lies in `schedule/` in the knowledge base's folder. So a restart forgets nothing: a job
-whose time came while no scheduler was running, or that was killed, is run once when one is.
+whose time came while no scheduler was running is run once when one is. A job that failed or was killed is run again after
+5, 10, 20, … minutes until its next time, so that a short outage costs no day.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from kb.locks import holding, is_held
 from kb.store import Home
 
 _POLL_SECONDS = 20  # seconds between two checks; short, since a laptop may have slept
+_FIRST_PAUSE = timedelta(minutes=5)  # before a failed job is tried again; doubled each time
+_WRONG_USE = 2  # exit code of a command that fails the same way each time
 _MAX_CLOCK_SKEW = timedelta(hours=1)  # a start further ahead was recorded by a clock that was wrong
 
 
@@ -36,6 +39,8 @@ class JobRecord:
     finished: str = ""
     """End of the last run; empty while it runs, and if it was killed."""
     exit_code: int = 0
+    failures: int = 0
+    """Starts since the last regular time without a success, the present one included."""
 
     @property
     def unfinished(self) -> bool:
@@ -71,27 +76,48 @@ class JobHistory:
         except (ValueError, TypeError) as error:
             raise StoreError(f"{path} is damaged ({error}). Delete it: the job is then taken for a new one.") from error
 
-    def due(self, job: Job, moment: datetime) -> bool:
-        """True if a time of the job has passed since its last start, or since it was first seen, or if it was killed.
+    def next_run(self, job: Job, moment: datetime) -> datetime:
+        """When the job is to run next; `moment` or earlier if it is due.
 
-        If the last start lies ahead of `moment`, the clock was set back after it: the job is due.
+        That is its first time after the last start, or after it was first seen, and earlier after a failure. If the last
+        start lies ahead of `moment`, the clock was set back after it: the job is due.
         """
         known = self.record(job)
         last = datetime.fromisoformat(known.started or known.seen)
-        return known.unfinished or last - moment > _MAX_CLOCK_SKEW or job.next_time(last) <= moment
+        if last - moment > _MAX_CLOCK_SKEW:
+            return moment
+        regular = job.next_time(last)
+        if not (known.failures or known.unfinished) or known.exit_code == _WRONG_USE:
+            return regular
+        pause: timedelta = _FIRST_PAUSE * 2 ** (min(max(known.failures, 1), 16) - 1)
+        return min(regular, datetime.fromisoformat(known.finished or known.started) + pause)
+
+    def due(self, job: Job, moment: datetime) -> bool:
+        """True if the job is to run now."""
+        return self.next_run(job, moment) <= moment
 
     def run(self, job: Job, command: Callable[[Sequence[str]], int]) -> int:
         """Run a job through `command` and record its exit code. Raises BusyError if any process is running it."""
         with holding(self._path(job).with_suffix(".lock"), f"`kb {job.run}` is running already."):
-            record = replace(self.record(job), started=_now(), finished="")
+            record = self._started(job)
             self._write(job, record)
             code = command(job.arguments)
-            self._write(job, replace(record, finished=_now(), exit_code=code))
+            self._write(job, replace(record, finished=_now(), exit_code=code, failures=record.failures if code else 0))
             return code
 
     def record_crash(self, job: Job, code: int) -> None:
         """Record the end of a run that was killed before it could."""
-        self._write(job, replace(self.record(job), started=_now(), finished=_now(), exit_code=code))
+        known = self.record(job)
+        # Where it got to note its start, that has counted as a failure until it ends.
+        record = known if known.unfinished else self._started(job)
+        self._write(job, replace(record, finished=_now(), exit_code=code, failures=record.failures if code else 0))
+
+    def _started(self, job: Job) -> JobRecord:
+        """Record of a job that starts now; it counts as failed until it ends otherwise."""
+        known, now = self.record(job), datetime.fromisoformat(_now())
+        regular = not known.started or job.next_time(datetime.fromisoformat(known.started)) <= now
+        failures = 1 if regular else known.failures + 1
+        return replace(known, started=now.isoformat(timespec="microseconds"), finished="", exit_code=0, failures=failures)
 
     def running(self, job: Job) -> bool:
         """True if any process is running the job."""

@@ -88,7 +88,7 @@ def _planned(home: Home, configuration: Configuration, now: datetime) -> list[Pl
     found = []
     for job in configuration.jobs:
         record = history.record(job)
-        due = now if history.due(job, now) else job.next_time(now)
+        due = max(now, history.next_run(job, now))
         found.append(Planned(job.run, due.astimezone(), "running" if history.running(job) else record.shown, record.started))
     return found
 

@@ -142,6 +142,7 @@ class KnowledgeBase:
         missing: bool = False,
         since: date | None = None,
         repair: bool = False,
+        refresh: bool = False,
         index: bool = True,
     ) -> Report:
         """Ingest from arXiv's API what was submitted since the last time, to categories or for a query; or papers by id.
@@ -155,19 +156,20 @@ class KnowledgeBase:
             missing: Fetch the papers that only notes tell of.
             since: The first time, nothing older than this day.
             repair: Fetch days again that `doctor` reports as missing.
+            refresh: Fetch the stored papers of the categories again, by their ids: their revisions and withdrawals.
             index: Embed what came.
 
         Raises:
-            QueryError: Two of categories, query, ids and missing are given, or `since` or `repair` does not go with them.
+            QueryError: Two of categories, query, ids and missing are given, or an option that does not go with them.
             SourceError: arXiv cannot be reached before anything came; later, the report's `failure` says so.
         """
-        from ingest.jobs.run import run_category, run_gaps, run_ids, run_missing, run_query
+        from ingest.jobs.run import run_category, run_gaps, run_ids, run_missing, run_query, run_refresh
         from ingest.report import Report
 
         if sum(map(bool, (categories, query, ids, missing))) > 1:
             raise QueryError("Choose one of --category, --query, --id and --missing.")
-        if ((since or repair) and (ids or missing)) or (repair and query):
-            raise QueryError("--since and --repair go with --category; --since with --query too.")
+        if ((since or repair or refresh) and (ids or missing)) or ((repair or refresh) and query) or (repair and refresh):
+            raise QueryError("--since, --repair and --refresh go with --category, one of the last two; --since with --query too.")
         if missing:
             reports = [run_missing(self._home, self._progress)]
         elif ids:
@@ -176,7 +178,7 @@ class KnowledgeBase:
         elif query:
             reports = [run_query(self._home, query, since, self._progress)]
         else:
-            run = run_gaps if repair else run_category
+            run = run_gaps if repair else run_refresh if refresh else run_category
             reports = [run(self._home, category, since, self._progress) for category in categories or self._followed()]
         return self._finish(Report.combine(reports), index)
 
@@ -677,7 +679,7 @@ class KnowledgeBase:
         found = []
         for job in jobs:
             record, now = history.record(job), datetime.now(UTC)
-            next_run = (now if history.due(job, now) else job.next_time(now)).astimezone()
+            next_run = max(now, history.next_run(job, now)).astimezone()
             words = "running" if history.running(job) else record.shown
             found.append(ScheduledJob(job.run, next_run, record.started, words))
         return found

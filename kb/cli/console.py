@@ -13,7 +13,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBars
 
@@ -21,8 +20,9 @@ from kb.api.knowledge_base import DEFAULT_HOME, KnowledgeBase
 from kb.progress import PROGRESS_VARIABLE, NoProgress, Progress, ProgressFile
 from kb.text.hidden import escape_hidden, without_hidden
 
-messages = Console(stderr=True, highlight=False, soft_wrap=True)
-results = Console(highlight=False, soft_wrap=True)
+# Nothing is markup: no title in brackets, nor `:cat:` in the name of a source, which rich would make an emoji.
+messages = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+results = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Ray = Annotated[str, typer.Option("--ray", metavar="ADDRESS", help="Compute on the Ray cluster whose head is at HOST:PORT.")]
@@ -48,12 +48,12 @@ def print_json(value: Any) -> None:  # noqa: ANN401
 
 def say(message: str, style: str = "") -> None:
     """Print a line on stderr. Text from outside is never read as markup, nor as orders to the terminal."""
-    messages.print(escape(without_hidden(message)), style=style)
+    messages.print(without_hidden(message), style=style)
 
 
 def show(line: str, style: str = "") -> None:
     """Print a line of the result on stdout, with the same care."""
-    results.print(escape(without_hidden(line)), style=style)
+    results.print(without_hidden(line), style=style)
 
 
 class Bars:
@@ -69,7 +69,7 @@ class Bars:
     def start(self, task: str, total: int, unit: str) -> None:
         self._file.start(task, total, unit)
         self._unit = unit
-        self._task = self._progress.add_task(escape(task), total=total, rate="")
+        self._task = self._progress.add_task(task, total=total, rate="")
 
     def advance(self, done: int) -> None:
         if self._task is None:
@@ -86,12 +86,13 @@ class Bars:
     def wait(self, what: str, seconds: float) -> None:
         self._file.wait(what, seconds)
         if self._task is not None:
-            self._progress.update(self._task, rate=f"{escape(what)} in {seconds:.0f} s")
+            self._progress.update(self._task, rate=f"{what} in {seconds:.0f} s")
 
 
 @contextmanager
 def bars() -> Iterator[Bars]:
     """Show progress bars while the block runs."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%  {task.fields[rate]}"))
+    share = "{task.percentage:>3.0f}%  {task.fields[rate]}"
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn(share, markup=False))
     with ProgressBars(*columns, TimeRemainingColumn(), console=messages) as progress:
         yield Bars(progress)

@@ -59,10 +59,16 @@ def ingest_arxiv(
     missing: Annotated[bool, typer.Option("--missing", help="Fetch the papers that only notes name.")] = False,
     since: Since = None,
     repair: Annotated[bool, typer.Option("--repair", help="Fetch days again that `kb doctor` reports as missing.")] = False,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Fetch the stored papers of the category again, by their ids.")
+    ] = False,
     no_index: NoIndex = False,
     as_json: Json = False,
 ) -> None:
-    """Ingest from arXiv's API what was submitted since the last run; by default to the categories of config.toml."""
+    """Ingest from arXiv's API what was submitted since the last run; by default to the categories of config.toml.
+
+    Of papers older than 14 days it does not tell what became of them: revisions come by `kb ingest oai`, or by --refresh.
+    """
     with bars() as progress:
         report = knowledge_base(progress).ingest_arxiv(
             categories=category or (),
@@ -71,6 +77,7 @@ def ingest_arxiv(
             missing=missing,
             since=since.date() if since else None,
             repair=repair,
+            refresh=refresh,
             index=False,
         )
     finish(report, no_index, as_json)

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from kb.cli.console import Json, knowledge_base, print_json, results, say, settings
@@ -55,7 +54,7 @@ def show(as_json: Json = False) -> None:
     table = Table("job", "next run", "last start (UTC)", "last outcome")
     for job in jobs:
         started = job.last_start[:16].replace("T", " ")
-        table.add_row(escape(job.run), f"{job.next_run:%Y-%m-%d %H:%M}", started, job.outcome)
+        table.add_row(job.run, f"{job.next_run:%Y-%m-%d %H:%M}", started, job.outcome)
     results.print(table)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from rich.markup import escape
 from rich.table import Table
 
 from kb.cli.console import Json, knowledge_base, print_json, results, say
@@ -27,7 +26,5 @@ def status(as_json: Json = False) -> None:
     tell_notes_to_match(found.notes_to_match)
     table = Table("started", "job", "outcome", "counts", "source")
     for run in found.runs:
-        table.add_row(
-            run.started.isoformat(" ", "seconds"), run.job, run.outcome, describe_counts(run.counts), escape(run.source)
-        )
+        table.add_row(run.started.isoformat(" ", "seconds"), run.job, run.outcome, describe_counts(run.counts), run.source)
     results.print(table)

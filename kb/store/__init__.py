@@ -5,7 +5,7 @@ from kb.store.code import CodeCatalogue, NamedRepository, PaperText, RepositoryS
 from kb.store.generations import CATALOGUE, Draft, Generation, Home, Manifest, checksum
 from kb.store.index_documents import IndexDocument, IndexDocuments
 from kb.store.integrity import catalogue_problems
-from kb.store.ledger import Harvest, History, Ledger, TextChange, Withdrawal
+from kb.store.ledger import Harvest, History, Ledger, Pending, TextChange, Withdrawal
 from kb.store.merge import SNAPSHOT_ARROW, PaperChanges, StagedPapers
 from kb.store.notes import Mentioned, NoteChanges, NoteMatch, Notes, UntitledNote
 
@@ -33,6 +33,7 @@ __all__ = [
     "Notes",
     "PaperChanges",
     "PaperText",
+    "Pending",
     "RepositoryState",
     "Run",
     "StagedPapers",

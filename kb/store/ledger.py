@@ -68,6 +68,15 @@ class Harvest:
     """Whether a run was stopped before its end."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A record that a source has and did not give, by its id or by the time of its submission (UTC, without zone)."""
+
+    paper_id: str = ""
+    first: datetime | None = None
+    last: datetime | None = None
+
+
 _HARVEST = "source, began, reached, finished, asked_from, token, expires, in_progress"
 _STAMPS = pa.schema([("paper_id", pa.string()), ("datestamp", pa.date32())])
 
@@ -149,6 +158,23 @@ class Ledger:
                    WHERE datestamps.paper_id IS NULL ORDER BY 2, 1"""
             )
 
+    def held(self, category: str, since: date) -> list[str]:
+        """Ids of the papers of a category, or archive, whose record came with this datestamp or a later one."""
+        rows = self._connection.read(
+            f"""SELECT DISTINCT id FROM papers JOIN datestamps ON paper_id = id
+                WHERE datestamp >= ? AND {IN_CATEGORIES} ORDER BY id""",
+            [since, [category], [category]],
+        )
+        return [identifier for (identifier,) in rows]
+
+    def arxiv_papers(self, category: str, since: date) -> list[str]:
+        """Ids of arXiv's papers of a category, or archive, submitted on this day or later; the newest first."""
+        rows = self._connection.read(
+            f"SELECT id FROM papers WHERE origin = 'arxiv' AND published >= ? AND {IN_CATEGORIES} ORDER BY published DESC, id",
+            [since, [category], [category]],
+        )
+        return [identifier for (identifier,) in rows]
+
     # Harvests ------------------------------------------------------------------------------------------------------
 
     def harvest(self, source: str) -> Harvest:
@@ -165,6 +191,20 @@ class Ledger:
         self._connection.write("DELETE FROM harvests WHERE source = ?", [harvest.source])
         values = [getattr(harvest, name.strip()) for name in _HARVEST.split(",")]
         self._connection.write(f"INSERT INTO harvests ({_HARVEST}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+
+    def pending(self, source: str) -> list[Pending]:
+        """Records that the next harvest of this source has to ask for again."""
+        rows = self._connection.read(
+            "SELECT paper_id, first, last FROM pending WHERE source = ? ORDER BY paper_id, first", [source]
+        )
+        return [Pending(*row) for row in rows]
+
+    def keep_pending(self, source: str, pending: Sequence[Pending]) -> None:
+        """Put these in place of the pending records of this source."""
+        self._connection.write("DELETE FROM pending WHERE source = ?", [source])
+        self._connection.write_many(
+            "INSERT INTO pending VALUES (?, ?, ?, ?)", [(source, item.paper_id, item.first, item.last) for item in pending]
+        )
 
     def skipped(self, run: int, limit: int = 50) -> list[Skipped]:
         """The first records that a run skipped, with reasons."""

@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from arxiv_server import ATOM_FAULTS, ArxivServer, Record, Text, arxiv_server, as_atom_paper, generate
@@ -650,20 +651,25 @@ def test_the_server_is_told_who_asks(home: Home, server: ArxivServer, kb: Kb) ->
     assert re.fullmatch(r"paper-kb/[\d.]+ \((?:\+https?://\S+; )?me@example\.org\)", server.requests[0].agent)
 
 
-def test_a_request_that_was_killed_counts_as_sent_last(tmp_path: Path) -> None:
-    (tmp_path / "arxiv.last").write_text("started 5.0 0.0\n")
-    turn = ingest.arxiv.http.RequestLock(tmp_path, 0.3)
-    began = time.monotonic()
-    with turn:
-        assert time.monotonic() - began >= 0.3
-    assert (tmp_path / "arxiv.last").read_text().startswith("ended ")
-
-
-def test_a_clock_set_back_does_not_stop_the_queue(tmp_path: Path) -> None:
-    (tmp_path / "arxiv.last").write_text(f"ended {time.time() + 1e6} 0.0\n")
-    began = time.monotonic()
-    with ingest.arxiv.http.RequestLock(tmp_path, 0.05):
-        assert time.monotonic() - began >= 0.05
+@pytest.mark.parametrize(
+    ("note", "pause"),
+    [
+        ("ended 990.0 0.0", []),  # longer ago than the delay
+        ("ended 999.0 0.0", [2.0]),
+        ("started 5.0 0.0", [3.0]),  # a request that was killed counts as sent last
+        ("ended 1000000.0 0.0", [3.0]),  # a clock that was set back does not stop the queue
+        ("ended 990.0 1040.0", [40.0]),  # deferred
+        ("cut", [3.0]),
+    ],
+)
+def test_the_pause_before_a_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, note: str, pause: list[float]) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("ingest.arxiv.http.time", SimpleNamespace(time=lambda: 1000.0, sleep=slept.append))
+    (tmp_path / "arxiv.last").write_text(f"{note}\n")
+    with ingest.arxiv.http.RequestLock(tmp_path, 3.0):
+        assert slept == pause
+        assert (tmp_path / "arxiv.last").read_text() == "started 1000.000000 0.000000\n"
+    assert (tmp_path / "arxiv.last").read_text() == "ended 1000.000000 0.000000\n"
 
 
 # Killed, and resumed -------------------------------------------------------------------------------------------------------

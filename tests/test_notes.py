@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -671,7 +670,6 @@ def test_no_mutation_of_a_document_breaks_the_reader() -> None:
     ],
     ids=lambda text: repr(text[:12]),
 )
+@pytest.mark.timeout(120)  # what takes quadratic time takes hours
 def test_no_text_takes_long(text: str) -> None:
-    begin = time.perf_counter()
     parse_document(text, "x")
-    assert time.perf_counter() - begin < 10

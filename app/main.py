@@ -9,7 +9,7 @@ import streamlit as st
 
 from app import navigation, resources, sign_in
 from app.views import welcome
-from app.widgets import keyboard, layout
+from app.widgets import client, layout
 from app.widgets.markdown import message
 from kb.errors import KnowledgeBaseError
 
@@ -80,4 +80,4 @@ if sign_in.admitted():
         with layout.column():
             st.error(message(error), icon=":material/error:")
     sign_in.show_who()
-    keyboard.show()
+    client.show()

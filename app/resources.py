@@ -23,12 +23,15 @@ from kb.insights.trends import Month, Rise, by_month, last_whole_month, rising_w
 from kb.library import LIBRARY_FILE, Choices, Library
 from kb.models.registry import load_encoder
 from kb.papers import Paper
+from kb.search.retriever import Query
 from kb.search.searcher import Hit, Searcher
 from kb.store import Catalogue, Filters, Generation, Home, Manifest
 from kb.store.columns import PaperColumns
 from kb.store.monthly import MonthlyCounts
 
 MAX_HITS = 100  # papers that a search finds; the result pages go through them
+#: Where a session keeps the query string of its last search, for the way back to it.
+LAST_SEARCH = "last search"
 
 
 def home() -> Home:
@@ -83,6 +86,13 @@ def _answer(_searcher: Searcher, path: str, generation: int, address: Address, f
     if address.like or address.unlike:
         return _searcher.like(address.like, address.unlike, address.text, MAX_HITS, filters, address.facet)
     return _searcher.search(address.text, MAX_HITS, filters, address.facet)
+
+
+def terms(searcher: Searcher, address: Address) -> frozenset[str]:
+    """The terms of a search's text, to be shown in what it found; none where the text names papers."""
+    if not address.text or not searcher.generation.manifest.embedded or searcher.named_papers(address.text):
+        return frozenset()
+    return frozenset(searcher.term_weights(Query(text=address.text)))
 
 
 def papers(identifiers: Sequence[str]) -> dict[str, Paper]:

@@ -62,9 +62,8 @@ def _read(digest: Digest) -> None:
 def _card(number: int, choice: Choice) -> None:
     paper = choice.paper
     with st.container(border=True, gap="xsmall"):
-        cards.title_link(paper)
-        st.markdown(f":small[{cards.authors(paper)}]")
+        st.markdown(f"{cards.title_link(paper)}  \n:small[{cards.authors(paper, 8)}]")
         if choice.sentence:
             st.markdown(f"> {with_math(choice.sentence)}")
         st.markdown(f":small[{escape(' '.join(choice.reasons))}]")
-        st.markdown(f"{cards.facts(Hit(number, paper, 0.0, {}, choice.code, ()))} {cards.code_badges(choice.code)}")
+        st.markdown(cards.facts(Hit(number, paper, 0.0, {}, choice.code, ())))

@@ -10,7 +10,7 @@ from functools import partial
 import streamlit as st
 
 from app import resources
-from app.widgets import cards, keyboard, layout
+from app.widgets import cards, client, layout
 from app.widgets.markdown import escape, message, shorten
 from app.widgets.note_markdown import note_markdown
 from kb.errors import KnowledgeBaseError, QueryError
@@ -196,23 +196,23 @@ def _entries(found: ReadingList) -> None:
     # Above the papers it is drawn below: its value is needed first.
     papers, below = st.container(key="entries"), st.container(horizontal_alignment="center")
     with below:
-        number = st.pagination(pages, key=f"page of {found.name}", on_change=keyboard.turned) if pages > 1 else 1
+        number = st.pagination(pages, key=f"page of {found.name}", on_change=client.turned) if pages > 1 else 1
     first = (min(number, pages) - 1) * _PAGE
     shown = found.entries[first : first + _PAGE]
     known = resources.papers([entry.paper_id for entry in shown])
     with papers:
         for place, entry in enumerate(shown, start=first + 1):
-            with st.container(border=True, gap="xsmall"):
+            with st.container(border=True, gap=None, key=f"card-{entry.paper_id}"):
                 _entry(found, entry, place, known.get(entry.paper_id))
 
 
 def _entry(found: ReadingList, entry: Entry, place: int, known: Paper | None) -> None:
     paper = known or Paper(entry.paper_id, entry.title, authors=entry.authors, year=entry.year, origin="notes")
-    cards.title_link(paper, f":gray[{place}.] ")
-    facts = " · ".join(fact for fact in (cards.authors(paper), str(paper.year or "")) if fact)
+    facts = " · ".join(fact for fact in (cards.authors(paper, 8), str(paper.year or "")) if fact)
     badges = [":red-badge[:material/block: WITHDRAWN]"] if paper.withdrawn else []
     badges += [f":gray-badge[{escape(shorten(tag, 40))}]" for tag in entry.tags]
-    st.markdown(" ".join([f":small[:gray[{facts}]]" if facts else "", *badges]))
+    line = " ".join([f":small[:gray[{facts}]]" if facts else "", *badges])
+    st.markdown(f":gray[{place}.] {cards.title_link(paper)}  \n{line}")
     if entry.remark:
         st.markdown(note_markdown(entry.remark), anchors=False)
     if resources.read_only():
@@ -290,8 +290,7 @@ def _recommended(found: ReadingList) -> None:
 def _recommendation(found: ReadingList, answer: Recommendation) -> None:
     paper = answer.hit.paper
     with st.container(border=True, gap="xsmall"):
-        cards.title_link(paper, ":gray[new] ")
-        st.markdown(f"{cards.facts(answer.hit)} {cards.code_badges(answer.hit.code)}  \n:small[{escape(answer.reason)}]")
+        st.markdown(f"{cards.title_link(paper)}  \n{cards.facts(answer.hit)}  \n:small[{escape(answer.reason)}]")
         with st.container(horizontal=True, gap="small"):
             add = partial(_change, partial(resources.library().add, found.name, [Entry.of(paper)]))
             st.button("Add to this list", icon=":material/bookmark_add:", type="tertiary", key=f"add {paper.id}", on_click=add)

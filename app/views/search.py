@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 
 import streamlit as st
 
-from app import resources
+from app import navigation, resources
 from app.query_string import Address, read_or_default
-from app.widgets import actions, cards, filter_panel, keyboard, layout
+from app.widgets import actions, cards, client, filter_panel, layout
 from app.widgets.filter_panel import changed, keep
-from app.widgets.markdown import escape, shorten
+from app.widgets.markdown import escape, page_link, shorten
 from kb.errors import KnowledgeBaseError
 from kb.search.facet_counts import count_facets
 from kb.search.searcher import Hit, Searcher, find_paper
@@ -36,10 +36,11 @@ def show() -> None:
 def _search(searcher: Searcher) -> None:
     manifest = searcher.generation.manifest
     address, problem = read_or_default()
+    layout.title(address.text or navigation.SEARCH.title, shown=False)
     _box(address)
     filter_panel.show(resources.census(searcher), address)
     sizes = [pluralize(manifest.papers, "paper"), pluralize(manifest.notes, "note"), pluralize(manifest.code_links, "code link")]
-    st.caption(" · ".join(sizes) + " in this knowledge base")
+    st.sidebar.caption(" · ".join(sizes) + " in this knowledge base")
     if manifest.embedded < manifest.papers:
         missing = pluralize(manifest.papers - manifest.embedded, "paper")
         st.warning(
@@ -47,6 +48,7 @@ def _search(searcher: Searcher) -> None:
         )
     if problem:
         raise problem
+    st.session_state[resources.LAST_SEARCH] = address.parameters()
     if not address.asks:
         _examples()
         return
@@ -57,10 +59,11 @@ def _search(searcher: Searcher) -> None:
         st.info("Nothing passes these filters.", icon=":material/filter_alt:")
         return
     _narrow(hits, address)
+    terms = resources.terms(searcher, address)
     number = min(address.page, -(-len(hits) // _PAGE))
     with st.container(key="hits"):
         for hit in hits[(number - 1) * _PAGE : number * _PAGE]:
-            _card(hit, address)
+            _card(hit, address, terms)
     _turn(number, len(hits))
 
 
@@ -69,7 +72,8 @@ def _box(address: Address) -> None:
     st.text_input(
         "Find papers",
         key="q",
-        placeholder="A phrase, a title, an abstract, an arXiv id or address …",
+        label_visibility="collapsed",
+        placeholder="A phrase in your own words, a title, an abstract, or the ids or addresses of papers …",
         help="Describe it in your own words, or paste a title or a whole abstract. An arXiv id or address, "
         'or several of them, finds papers like those. Operators narrow it down: "exact phrase", -word, author:LeCun, '
         "year:2019..2023, title:word, category:cs.CL, code:yes. Press Enter to search.",
@@ -140,7 +144,7 @@ def _narrow(hits: Sequence[Hit], address: Address) -> None:
         list(choices),
         key="narrow",
         on_change=lambda: choices[st.session_state["narrow"]].go(),
-        help="Keeps to the papers of one kind.",
+        label_visibility="collapsed",
     )
 
 
@@ -153,21 +157,26 @@ def _turn(number: int, found: int) -> None:
     def turned() -> None:
         address, _ = read_or_default()
         replace(address, page=st.session_state[key]).go()
-        keyboard.turned()
+        client.turned()
 
     with st.container(horizontal_alignment="center"):
         st.pagination(-(-found // _PAGE), default=number, key=key, on_change=turned)
 
 
-def _card(hit: Hit, address: Address) -> None:
+def _card(hit: Hit, address: Address, terms: Set[str]) -> None:
     identifier = hit.paper.id
-    with st.container(border=True, gap="xsmall"):
-        cards.show(hit)
+    with st.container(border=True, gap=None, key=f"card-{identifier}"):
+        cards.show(hit, replace(address, page=1).parameters(), terms, f"{address.text} {address.filters.author}")
         with st.container(horizontal=True, gap="small", key=f"actions-{identifier}"):
-            for label, icon, target in (
-                ("More like this", "add", address.with_example(identifier)),
-                ("Not like this", "remove", address.with_counterexample(identifier)),
-            ):
-                st.button(label, icon=f":material/{icon}:", type="tertiary", key=f"{icon} {identifier}", on_click=target.go)
+            st.markdown(
+                " ".join(
+                    page_link(f":material/{icon}: {label}", navigation.SEARCH.path, target.parameters(), label)
+                    for label, icon, target in (
+                        ("More like this", "add", address.with_example(identifier)),
+                        ("Not like this", "remove", address.with_counterexample(identifier)),
+                    )
+                ),
+                width="content",
+            )
             actions.keep_and_cite(hit.paper)
-        cards.show_details(hit)
+        cards.show_details(hit, terms)

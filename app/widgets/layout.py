@@ -4,28 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import streamlit as st
 
+from app.widgets.markdown import shorten, visible, with_math
+
 _WIDTH = 880  # pixels; longer lines are tiring to read
 
-# The only HTML of the app, and a constant: less empty space at the top, and titles that are links and may take several lines.
-_STYLE = """<style>
-[data-testid=stMainBlockContainer] { padding-top: 4.5rem; padding-bottom: 4rem; }
-[class*=st-key-title-] [data-testid=stPageLink-NavLink] { padding: 0; line-height: 1.35; background: none; }
-[class*=st-key-title-] [data-testid=stPageLink-NavLink]:hover { background: none; text-decoration: underline; }
-[class*=st-key-title-] [data-testid=stPageLink-NavLink]:focus-visible { outline: 2px solid; outline-offset: 2px; }
-[class*=st-key-title-] [data-testid=stPageLink-NavLink] span { white-space: normal; overflow: visible; }
-[class*=st-key-title-] [data-testid=stPageLink-NavLink] .katex span { white-space: nowrap; }
-[class*=st-key-title-] [data-testid=stPageLink-NavLink] p { white-space: normal; overflow-wrap: anywhere; font-size: 1.05rem; }
-[class*=st-key-actions-], [class*=st-key-keep-and-cite-] { row-gap: 0; }
-[data-testid=stLayoutWrapper]:has(> div > [data-testid=stLayoutWrapper] > [class*=st-key-keep-and-cite-]),
-[data-testid=stLayoutWrapper]:has(> [class*=st-key-keep-and-cite-]) { flex: 0 0 auto; width: auto; max-width: 100%; }
-.st-key-hits, .st-key-entries { scroll-margin-top: 4.5rem; }
-[data-testid=stMarkdownContainer] blockquote { margin: .2rem 0; }
-.katex { font-size: 1.08em; }
-@media (max-width: 640px) { [data-testid=stMainBlockContainer] { padding-left: .8rem; padding-right: .8rem; } }
-</style>"""
+# The only HTML of the app, and a constant.
+_STYLE = f"<style>{Path(__file__).with_suffix('.css').read_text(encoding='utf-8')}</style>"
 
 
 def style() -> None:
@@ -38,3 +26,15 @@ def column() -> Iterator[None]:
     """A centred column of readable width."""
     with st.container(horizontal=True, horizontal_alignment="center"), st.container(width=_WIDTH):
         yield
+
+
+def title(text: str, shown: bool = True) -> None:
+    """The page's heading, and its name in the browser's tab and history; only read out where it is not `shown`."""
+    st.set_page_config(page_title=visible(shorten(text, 80)))
+    with st.container(key="title" if shown else "unseen-title"):
+        st.markdown(f"# {with_math(text)}", anchors=False)
+
+
+def heading(text: str, n: int = 0, help: str | None = None) -> None:
+    """The heading of a part, with the number of things in it where there are several."""
+    st.markdown(f"## {text}" + (f" :small[:gray[{n:,}]]" if n > 1 else ""), help=help, anchors=False)

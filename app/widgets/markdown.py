@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping, Sequence, Set
+from urllib.parse import urlencode
 
 from kb.errors import IdentifierError
 from kb.identifiers import clean_url
 from kb.text.latex import accents_to_unicode, words_to_unicode
+from kb.text.tokenize import index_terms
 
 _JOINER = "\N{WORD JOINER}"
 _REPLACED = re.compile(
@@ -54,10 +57,11 @@ def escape(text: str) -> str:
     return _PUNCTUATION.sub(lambda match: f"\\{match[1]}" if match[1] else match[0], joined)
 
 
-def with_math(text: str, sentence: str = "") -> str:
+def with_math(text: str, sentence: str = "", terms: Set[str] = frozenset(), links: bool = False) -> str:
     """Markdown that shows the text literally, but for LaTeX: words without its commands, well-formed mathematics set in the line.
 
-    `sentence`, where it is part of the text, stands on coloured ground.
+    `sentence`, where it is part of the text, stands on coloured ground. Words whose term is among `terms` are bold. With
+    `links`, web addresses are links.
     """
     aside: list[str] = []  # Markdown that is ready; the text has its place
 
@@ -85,15 +89,39 @@ def with_math(text: str, sentence: str = "") -> str:
         whole = f"{before}{ends[0]}{sentence}{ends[1]}{after}"
     shown = words_to_unicode(_FORMULA.sub(formula, whole))
     if not all(end in shown for end in ends):  # one was in a citation or an address, which are left out
-        return with_math(text)
+        return with_math(text, "", terms, links)
     parts = _PLACE.split(shown)
-    return "".join(aside[int(part)] if i % 2 else escape_part(part) for i, part in enumerate(parts))
+    return "".join(aside[int(part)] if i % 2 else _text(part, terms, links) for i, part in enumerate(parts))
+
+
+def _text(text: str, terms: Set[str], links: bool) -> str:
+    """Escaped text in which words of these terms are bold, and addresses are links where that is asked for."""
+    if not links:
+        return _emphasised(text, terms)
+    parts = _ADDRESS.split(text)
+    return "".join(link(escape(shorten(part, 100)), part) if i % 2 else _emphasised(part, terms) for i, part in enumerate(parts))
+
+
+def _emphasised(text: str, terms: Set[str]) -> str:
+    if not terms:
+        return escape_part(text)
+    parts = _WORD.split(text)
+    return "".join(
+        f"**{escape(part)}**" if i % 2 and terms & set(index_terms(part)) else escape_part(part) for i, part in enumerate(parts)
+    )
 
 
 def escape_part(text: str) -> str:
     """As `escape`, keeping the blanks at both ends."""
     before, after = text[: len(text) - len(text.lstrip())], text[len(text.rstrip()) :]
     return before + escape(text) + after if text.strip() else text
+
+
+def page_link(label: str, path: str, parameters: Mapping[str, str | Sequence[str]], hint: str = "") -> str:
+    """A link within the app, with a label that is Markdown already; an empty path is the search page."""
+    address = f"{path or './'}?{urlencode(parameters, doseq=True)}".replace("&", "&amp;")
+    title = f' "{escape(hint)}"' if hint else ""
+    return f"[{label}](<{address}>{title})"
 
 
 def link(label: str, url: str, hint: str = "") -> str:
@@ -114,6 +142,9 @@ def message(error: Exception) -> str:
     return "".join(f"`{part}`" if i % 2 else escape_part(part) for i, part in enumerate(parts))
 
 
+# An address up to the blank, without the marks that end a sentence or a bracket around it.
+_ADDRESS = re.compile(r"(https?://[^\s<>\"\ue000\ue001]*[^\s<>\"\ue000\ue001.,;:!?)\]}'’”])")
+_WORD = re.compile(r"(\w+)")
 _COMMAND = re.compile(r"`((?:kb|pip) [\w ./=-]{1,80})`")
 
 # Mathematics ----------------------------------------------------------------------------------------------------------

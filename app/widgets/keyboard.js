@@ -133,7 +133,6 @@ if (!window.paperKeyboard) {
 
 // `data` is how many pages of an answer or a list were turned: with each more, the first paper of the new one shows, and has the focus.
 export default function ({ data, parentElement }) {
-  note();
   if (data > (parentElement.turned ?? data)) {
     const papers = document.querySelector(".st-key-hits, .st-key-entries");
     papers?.querySelector("a")?.focus({ preventScroll: true });

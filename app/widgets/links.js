@@ -13,6 +13,7 @@ function go(address) {
 }
 
 function follow(event) {
+  if (location.pathname === root()) sessionStorage.setItem(SEARCH, location.search);
   const link = event.target.closest?.("a[href]");
   if (!link || event.defaultPrevented) return;
   const address = new URL(link.href, location.href);
@@ -51,10 +52,6 @@ function restore(event) {
     else requestAnimationFrame(settle);
   };
   settle();
-}
-
-function note() {
-  if (location.pathname === root()) sessionStorage.setItem(SEARCH, location.search);
 }
 
 if (!window.paperLinks) {

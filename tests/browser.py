@@ -199,7 +199,7 @@ def search_url(address: str, **parameters: str | list[str]) -> str:
 
 def titles(page: Page) -> Locator:
     """The titles of the hits, in their order."""
-    return page.locator(".st-key-hits [data-testid=stMarkdownContainer] > p > strong")
+    return page.locator(".st-key-hits a[href^='paper?'] strong")
 
 
 def card(page: Page, title: str) -> Locator:

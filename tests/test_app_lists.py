@@ -66,7 +66,7 @@ def list_url(address: str, name: str) -> str:
 
 
 def entries(page: Page) -> Locator:
-    return page.locator(".st-key-entries [class*=st-key-title-] strong")
+    return page.locator(".st-key-entries a[href^='paper?'] strong")
 
 
 def entry(page: Page, title: str) -> Locator:

@@ -21,6 +21,7 @@ def show() -> None:
     with resources.searcher() as searcher, layout.column():
         months = resources.months(searcher.generation)
         if not months:
+            layout.title(navigation.DIGEST.title, shown=False)
             sources.nothing_dated()
             return
         names = {f"{month:%Y-%m}": month for month in months}
@@ -33,6 +34,7 @@ def show() -> None:
                 bind="query-params",
                 width=220,
             )
+            layout.title(f"Digest, {names[month]:%B %Y}", shown=False)
             digest = resources.digest(searcher.generation, names[month])
             for name, (label, suffix, kind) in _FILES.items():
                 st.download_button(

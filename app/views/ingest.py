@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from app import resources
+from app import navigation, resources
 from app.widgets import job_panel, layout, sources
 from app.widgets.markdown import escape, shorten
 from ingest.jobs.run import Followed, Overview, Planned, State, overview
@@ -22,19 +22,20 @@ _SKIPPED = 20
 def show() -> None:
     """The whole page."""
     with layout.column():
+        layout.title(navigation.INGEST.title, shown=False)
         job_panel.show()
         found = overview(resources.home())
-        st.subheader("Followed", anchor=False)
+        layout.heading("Followed")
         _followed(found.followed)
         if not resources.read_only():
             with st.expander("Change what is followed, or fetch it now", expanded=not found.followed):
                 categories = [followed.category for followed in found.followed]
                 sources.follow_categories(categories, resources.known_categories(), "followed")
-            st.subheader("Bring in a file", anchor=False)
+            layout.heading("Bring in a file")
             sources.drop("Notes, a bibliography, or arXiv's metadata", "files")
-        st.subheader("At set times", anchor=False)
+        layout.heading("At set times")
         _planned(found)
-        st.subheader("Last runs", anchor=False)
+        layout.heading("Last runs")
         _runs(found.runs)
 
 

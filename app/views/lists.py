@@ -9,7 +9,7 @@ from functools import partial
 
 import streamlit as st
 
-from app import resources
+from app import navigation, resources
 from app.widgets import cards, client, layout
 from app.widgets.markdown import escape, message, shorten
 from app.widgets.note_markdown import note_markdown
@@ -45,6 +45,7 @@ def show() -> None:
         chosen = _choose(names)
         _undo(library)
         if not chosen:
+            layout.title(navigation.LISTS.title, shown=False)
             return
         found = library.read_list(chosen)
         _head(found)
@@ -121,7 +122,7 @@ def _undo(library: Library) -> None:
 
 def _head(found: ReadingList) -> None:
     unread = sum(1 for entry in found.entries if entry.read is None)
-    st.markdown(f"### {escape(found.name)}", anchors=False)
+    layout.title(found.name)
     st.caption(f"{pluralize(len(found.entries), 'paper')} · {unread:,} unread · since {found.created:%-d %b %Y}")
     with st.container(horizontal=True):
         _export(found)
@@ -264,7 +265,7 @@ def _edit(found: ReadingList, entry: Entry, place: int) -> None:
 
 
 def _recommended(found: ReadingList) -> None:
-    st.markdown("#### Recommended for this list", anchors=False)
+    layout.heading("Recommended for this list")
     state = f"recommended {found.name}"
     if st.button("Find new papers", icon=":material/recommend:", disabled=not resources.home().exists()):
         with st.spinner("Comparing new papers with the list …"), resources.searcher() as searcher:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import navigation, resources
+from app.widgets import layout
 from app.widgets.filter_panel import keep
 from app.widgets.markdown import escape, message, shorten
 from app.widgets.scatter import scatter
@@ -21,6 +22,7 @@ _TITLES = 12  # of a selection that are shown
 
 def show() -> None:
     """The whole page."""
+    layout.title(navigation.MAP.title, shown=False)
     with resources.searcher() as searcher:
         whole = resources.whole_map(searcher.generation)
         if not whole:

@@ -22,6 +22,7 @@ _ENOUGH = 30  # papers of a month, below which a share of them says nothing
 def show() -> None:
     """The whole page."""
     with resources.searcher() as searcher, layout.column():
+        layout.title(navigation.TRENDS.title, shown=False)
         span = st.segmented_control(
             "Span",
             list(_SPANS),
@@ -36,14 +37,14 @@ def show() -> None:
         if not trends.months or trends.whole is None:
             sources.nothing_dated()
             return
-        st.subheader("Papers a month", anchor=False)
+        layout.heading("Papers a month")
         st.altair_chart(_categories(trends.months))
-        st.subheader("Share with code", anchor=False)
+        layout.heading("Share with code")
         if any(month.papers >= _ENOUGH for month in trends.months):
             st.altair_chart(_code(trends.months))
         else:
             st.caption(f"No month here has {_ENOUGH} papers; of fewer, a share says little.")
-        st.subheader(f"Rising in titles, {trends.whole:%B %Y}", anchor=False)
+        layout.heading(f"Rising in titles, {trends.whole:%B %Y}")
         _rises(trends.words, trends.whole)
 
 

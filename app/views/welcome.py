@@ -12,7 +12,7 @@ from kb.sample import SAMPLE_NOTES, SAMPLE_PAPERS
 def show() -> None:
     """The whole page."""
     with layout.column():
-        st.title("There are no papers here yet", anchor=False)
+        layout.title("There are no papers here yet")
         if resources.read_only():
             st.markdown("This app only shows what is there. Whoever runs it can bring papers in.")
             return
@@ -20,17 +20,17 @@ def show() -> None:
             return
         st.markdown("Three ways to begin; each can be taken later as well, under *Ingest*.")
         with st.container(border=True):
-            st.subheader("Look around first", anchor=False)
+            layout.heading("Look around first")
             st.markdown("A small sample: well-known papers, and a reader's notes on some of them.")
             if st.button("Load the sample", type="primary", icon=":material/download:"):
                 papers, notes = str(SAMPLE_PAPERS), str(SAMPLE_NOTES)
                 job_panel.start("Loading the sample", [["ingest", "snapshot", papers, "--no-index"], ["ingest", "notes", notes]])
                 st.rerun()
         with st.container(border=True):
-            st.subheader("Add your notes", anchor=False)
+            layout.heading("Add your notes")
             st.markdown("Markdown pages, bookmarks, newsletters, a BibTeX file. A whole folder: `kb ingest notes FOLDER`.")
             sources.drop("Files", "first files")
         with st.container(border=True):
-            st.subheader("Follow categories of arXiv", anchor=False)
+            layout.heading("Follow categories of arXiv")
             st.markdown("What is new comes in, and stays current: once now, then whenever you ask, or at set times.")
             sources.follow_categories((), (), "first categories")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
 
 import streamlit as st
 
@@ -11,6 +12,8 @@ from kb.errors import QueryError
 from kb.store import Filters, parse_years
 from kb.text.facets import FACETS, Facet
 
+Sort = Literal["relevance", "date", "stars"]
+SORTS: tuple[Sort, ...] = get_args(Sort)
 _MAX_QUERY = 4000  # characters of a query; a pasted abstract has half of them
 
 
@@ -27,6 +30,7 @@ class Address:
     """Only papers of this reading list."""
     facet: Facet | None = None
     """Alike in this respect only."""
+    sort: Sort = "relevance"
     page: int = 1
 
     @property
@@ -56,6 +60,7 @@ class Address:
             ),
             parameters.get("list", "").strip(),
             next((facet for facet in FACETS if facet == parameters.get("facet", "")), None),
+            next((sort for sort in SORTS if sort == parameters.get("sort", "")), "relevance"),
             max(int(page), 1) if page.isascii() and page.isdigit() and len(page) < 4 else 1,
         )
 
@@ -73,6 +78,7 @@ class Address:
             "source": self.filters.source,
             "list": self.list_name,
             "facet": self.facet or "",
+            "sort": "" if self.sort == "relevance" else self.sort,
             "page": "" if self.page == 1 else str(self.page),
         }
         return {name: value for name, value in written.items() if value}

@@ -22,14 +22,16 @@ from kb.insights.map_view import Plot
 from kb.insights.trends import Month, Rise, by_month, last_whole_month, rising_words
 from kb.library import LIBRARY_FILE, Choices, Library
 from kb.models.registry import load_encoder
-from kb.papers import Paper
+from kb.papers import Card
 from kb.search.retriever import Query
 from kb.search.searcher import Hit, Searcher
 from kb.store import Catalogue, Filters, Generation, Home, Manifest
 from kb.store.columns import PaperColumns
 from kb.store.monthly import MonthlyCounts
+from kb.text.spelling import Vocabulary, correct
 
 MAX_HITS = 100  # papers that a search finds; the result pages go through them
+_SPELT = 12  # words of a query, beyond which nothing is said of its spelling
 #: Where a session keeps the query string of its last search, for the way back to it.
 LAST_SEARCH = "last search"
 
@@ -84,8 +86,14 @@ def answer(searcher: Searcher, address: Address) -> list[Hit]:
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _answer(_searcher: Searcher, path: str, generation: int, address: Address, filters: Filters) -> list[Hit]:  # noqa: ARG001
     if address.like or address.unlike:
-        return _searcher.like(address.like, address.unlike, address.text, MAX_HITS, filters, address.facet)
-    return _searcher.search(address.text, MAX_HITS, filters, address.facet)
+        hits = _searcher.like(address.like, address.unlike, address.text, MAX_HITS, filters, address.facet)
+    else:
+        hits = _searcher.search(address.text, MAX_HITS, filters, address.facet)
+    if address.sort == "date":
+        hits.sort(key=lambda hit: hit.paper.published or date(hit.paper.year or 1, 1, 1), reverse=True)
+    elif address.sort == "stars":
+        hits.sort(key=lambda hit: max((code.stars or 0 for code in hit.code), default=-1), reverse=True)
+    return hits
 
 
 def terms(searcher: Searcher, address: Address) -> frozenset[str]:
@@ -95,13 +103,28 @@ def terms(searcher: Searcher, address: Address) -> frozenset[str]:
     return frozenset(searcher.term_weights(Query(text=address.text)))
 
 
-def papers(identifiers: Sequence[str]) -> dict[str, Paper]:
-    """What the catalogue knows of these papers, by the ids asked for; nothing where there is no knowledge base yet."""
+def spelling(searcher: Searcher, address: Address) -> str:
+    """The text of a search with its misspelt words put right; '' where none is known to be."""
+    if not address.text or len(address.text.split()) > _SPELT or not (unknown := searcher.unknown_words(address.text)):
+        return ""
+    corrected = correct(
+        address.text, unknown, _vocabulary(searcher.catalogue, str(home().path), searcher.generation.manifest.generation)
+    )
+    return "" if corrected == address.text else corrected
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _vocabulary(_catalogue: Catalogue, path: str, generation: int) -> Vocabulary:  # noqa: ARG001
+    return Vocabulary.of(PaperColumns.of(_catalogue).titles)
+
+
+def cards(identifiers: Sequence[str]) -> dict[str, Card]:
+    """What is known of these papers, by the ids asked for; nothing where there is no knowledge base yet."""
     if not home().exists():
         return {}
     with searcher() as current:
         keys = {identifier: current.catalogue.key_of(identifier) for identifier in identifiers}
-        found = current.catalogue.papers([key for key in keys.values() if key is not None])
+        found = current.catalogue.cards([key for key in keys.values() if key is not None])
     return {identifier: found[key] for identifier, key in keys.items() if key in found}
 
 
@@ -109,7 +132,8 @@ def papers(identifiers: Sequence[str]) -> dict[str, Paper]:
 class Census:
     """Values that a search can be filtered by."""
 
-    years: tuple[int, int] | None
+    years: dict[int, int]
+    """With their numbers of papers, every year from the first to the last."""
     categories: dict[str, int]
     """With their numbers of papers, the largest first."""
 
@@ -121,7 +145,9 @@ def census(searcher: Searcher) -> Census:
 
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _census(_catalogue: Catalogue, path: str, generation: int) -> Census:  # noqa: ARG001
-    return Census(_catalogue.years(), dict(_catalogue.categories()))
+    counts = MonthlyCounts(_catalogue).yearly()
+    years = {year: counts.get(year, 0) for year in range(min(counts), max(counts) + 1)} if counts else {}
+    return Census(years, dict(_catalogue.categories()))
 
 
 class _Shared:

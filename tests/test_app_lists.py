@@ -140,7 +140,7 @@ def test_removed_renamed_deleted_and_brought_back(app: str, shelf: Home, library
     page.goto(list_url(app, "Fleeting"))
     press(entry(page, "QLoRA").get_by_role("button", name="Remove"))
     expect(entries(page)).to_have_count(1)
-    press(page.get_by_role("button", name="Undo: 1 taken off 'Fleeting'"))
+    press(page.get_by_role("button", name="Undo: took off ‘QLoRA: Efficient Finetuning of Quantized LLMs’"))
     expect(entries(page)).to_have_count(2)
     assert ids(library, "Fleeting") == [QLORA, BERT]
     page.get_by_role("button", name="Rename").click()

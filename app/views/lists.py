@@ -6,22 +6,32 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import streamlit as st
 
 from app import navigation, resources
-from app.widgets import cards, client, layout
-from app.widgets.markdown import escape, message, shorten
+from app.widgets import actions, cards, changes, client, layout
+from app.widgets.markdown import escape, message, shorten, with_math
 from app.widgets.note_markdown import note_markdown
-from kb.errors import KnowledgeBaseError, QueryError
+from kb.errors import QueryError
 from kb.formats import WRITERS, references_of
 from kb.formats.read import add_to_list, parse_bibliography
-from kb.library import Entry, Library, ReadingList
+from kb.library import Entry, ReadingList
 from kb.library.recommend import Recommendation, recommend_for
-from kb.papers import Paper
+from kb.papers import Card, Paper
+from kb.search.searcher import Hit
 from kb.text.plurals import pluralize
 
 _PAGE = 20  # papers
+_WORTH_FILTERING = 4  # papers from which on a list can be filtered and sorted
+_ORDERS: dict[str, Callable[[Entry], Any] | None] = {
+    "My order": None,
+    "Title": lambda entry: entry.title.casefold(),
+    "Newest": lambda entry: -(entry.year or 0),
+    "Last added": lambda entry: -entry.added.timestamp() if entry.added else 0.0,
+    "Unread first": lambda entry: entry.read is not None,
+}
 #: What each format is for, the ending of its files, and their media type.
 _FORMATS = {
     "bibtex": ("BibTeX", "bib", "application/x-bibtex"),
@@ -39,11 +49,11 @@ def show() -> None:
     library = resources.library()
     names = [summary.name for summary in library.lists()]
     with layout.column():
-        _tell()
+        changes.tell()
         if not names:
             st.markdown("There is no reading list yet. Name the first one here, or put a paper on one from the search page.")
         chosen = _choose(names)
-        _undo(library)
+        changes.undo_button()
         if not chosen:
             layout.title(navigation.LISTS.title, shown=False)
             return
@@ -88,33 +98,7 @@ def _create() -> None:
         resources.library().create(name)
         _open(" ".join(name.split()))
 
-    _change(create)
-
-
-def _change(change: Callable[[], object]) -> None:
-    """Makes a change; what is wrong with it is told on the page as it then is, until the next change."""
-    st.session_state.pop("told", None)
-    try:
-        change()
-    except KnowledgeBaseError as error:
-        st.session_state["told"] = ("error", message(error))
-
-
-def _tell() -> None:
-    """What came of the last change."""
-    kind, told = st.session_state.get("told", ("", ""))
-    if kind == "error":
-        st.error(told, icon=":material/error:")
-    elif told:
-        st.success(told, icon=":material/check:")
-
-
-def _undo(library: Library) -> None:
-    removal = None if resources.read_only() else library.last_removal()
-    if removal is not None:
-        label = f"Undo: {escape(shorten(removal.what, 80))}"
-        undo = partial(_change, partial(library.undo, removal.number))
-        st.button(label, icon=":material/undo:", type="tertiary", key="undo", on_click=undo)
+    changes.make(create, f"made the list ‘{name}’", partial(resources.library().delete, name))
 
 
 # The list as a whole ------------------------------------------------------------------------------------------------------
@@ -131,7 +115,7 @@ def _head(found: ReadingList) -> None:
         with st.popover("Rename", icon=":material/edit:"):
             key = f"rename {found.name}"
             st.text_input("New name", found.name, key=key, on_change=_rename, args=(found.name, key))
-        delete = partial(_change, partial(resources.library().delete, found.name))
+        delete = partial(changes.make, partial(resources.library().delete, found.name))
         st.button("Delete list", icon=":material/delete:", key="delete", on_click=delete)
 
 
@@ -142,7 +126,11 @@ def _rename(name: str, key: str) -> None:
         resources.library().rename(name, new_name)
         _open(" ".join(new_name.split()))
 
-    _change(rename)
+    def revert() -> None:
+        resources.library().rename(new_name, name)
+        _open(name)
+
+    changes.make(rename, f"renamed ‘{name}’", revert)
 
 
 def _export(found: ReadingList) -> None:
@@ -168,7 +156,7 @@ def _import(chosen: str) -> None:
         name = st.text_input("Onto the list", chosen, placeholder="A new name makes a new list")
         if not st.form_submit_button("Import") or file is None or not name.strip():
             return
-    _change(lambda: _import_file(file.getvalue(), file.name, name))
+    changes.make(lambda: _import_file(file.getvalue(), file.name, name))
     st.rerun()
 
 
@@ -185,7 +173,7 @@ def _import_file(data: bytes, source: str, name: str) -> None:
     lines = [f"- line {item.line}: {escape(shorten(item.reason, 200))}" for item in found.skipped[:20]]
     lines += [f"- {escape(shorten(notice, 200))}" for notice in done.notices[:20]]
     report = "\n".join([", ".join(t for t in told if t) + ".", "", *lines])
-    st.session_state["told"] = ("done", report)
+    changes.succeeded(report)
     _open(" ".join(name.split()))
 
 
@@ -193,38 +181,107 @@ def _import_file(data: bytes, source: str, name: str) -> None:
 
 
 def _entries(found: ReadingList) -> None:
-    pages = -(-len(found.entries) // _PAGE)
+    chosen = _filtered(found)
+    if not chosen:
+        st.caption("No paper of this list passes the filter.")
+        return
+    if not resources.read_only():
+        _several(found, [entry for _, entry in chosen])
+    pages = -(-len(chosen) // _PAGE)
     # Above the papers it is drawn below: its value is needed first.
     papers, below = st.container(key="entries"), st.container(horizontal_alignment="center")
     with below:
         number = st.pagination(pages, key=f"page of {found.name}", on_change=client.turned) if pages > 1 else 1
     first = (min(number, pages) - 1) * _PAGE
-    shown = found.entries[first : first + _PAGE]
-    known = resources.papers([entry.paper_id for entry in shown])
+    shown = chosen[first : first + _PAGE]
+    known = resources.cards([entry.paper_id for _, entry in shown])
     with papers:
-        for place, entry in enumerate(shown, start=first + 1):
+        for place, entry in shown:
             with st.container(border=True, gap=None, key=f"card-{entry.paper_id}"):
                 _entry(found, entry, place, known.get(entry.paper_id))
 
 
-def _entry(found: ReadingList, entry: Entry, place: int, known: Paper | None) -> None:
-    paper = known or Paper(entry.paper_id, entry.title, authors=entry.authors, year=entry.year, origin="notes")
-    facts = " · ".join(fact for fact in (cards.authors(paper, 8), str(paper.year or "")) if fact)
-    badges = [":red-badge[:material/block: WITHDRAWN]"] if paper.withdrawn else []
-    badges += [f":gray-badge[{escape(shorten(tag, 40))}]" for tag in entry.tags]
-    line = " ".join([f":small[:gray[{facts}]]" if facts else "", *badges])
-    st.markdown(f":gray[{place}.] {cards.title_link(paper)}  \n{line}")
+def _filtered(found: ReadingList) -> list[tuple[int, Entry]]:
+    """The entries that are asked for, in the order that is asked for, each with its place in the list."""
+    placed = list(enumerate(found.entries, start=1))
+    if len(placed) < _WORTH_FILTERING:
+        return placed
+    tags = sorted({tag for entry in found.entries for tag in entry.tags})
+    with st.container(horizontal=True, vertical_alignment="bottom", key="list-filter"):
+        text = st.text_input("Filter", key=f"filter {found.name}", placeholder="Words of titles, authors, remarks …", width=300)
+        tag = st.selectbox("Tag", tags, index=None, placeholder="Any tag", key=f"tag {found.name}", width=160) if tags else None
+        order = st.selectbox("Order", list(_ORDERS), key=f"order {found.name}", width=160)
+        unread = st.toggle("Unread only", key=f"unread {found.name}")
+    words = text.casefold().split()
+    passing = [
+        (place, entry)
+        for place, entry in placed
+        if (tag is None or tag in entry.tags)
+        and not (unread and entry.read)
+        and all(word in f"{entry.title} {' '.join(a.name for a in entry.authors)} {entry.remark}".casefold() for word in words)
+    ]
+    key = _ORDERS[order]
+    return sorted(passing, key=lambda row: key(row[1])) if key else passing
+
+
+def _several(found: ReadingList, entries: Sequence[Entry]) -> None:
+    """What is done with several papers at once."""
+    titles = {entry.paper_id: entry.title for entry in entries}
+    library, key = resources.library(), f"several {found.name}"
+    with st.expander("Several at once", type="compact"):
+        chosen = st.multiselect(
+            "Papers", list(titles), format_func=lambda at: escape(shorten(titles[at], 80)), key=key, placeholder="Choose papers …"
+        )
+        with st.container(horizontal=True):
+            for words, read in (("Mark as read", True), ("Mark as unread", False)):
+                st.button(
+                    words,
+                    disabled=not chosen,
+                    on_click=partial(
+                        changes.make,
+                        partial(library.mark, found.name, chosen, read=read),
+                        f"marked {len(chosen)} as {'read' if read else 'unread'}",
+                        partial(
+                            library.mark,
+                            found.name,
+                            [e.paper_id for e in entries if e.paper_id in chosen and bool(e.read) != read],
+                            read=not read,
+                        ),
+                    ),
+                )
+            gone = {at: titles[at] for at in chosen}
+            st.button("Take off", disabled=not chosen, on_click=partial(changes.remove, found.name, gone), key="take off")
+
+
+def _entry(found: ReadingList, entry: Entry, place: int, known: Card | None) -> None:
+    paper = known.paper if known else Paper(entry.paper_id, entry.title, authors=entry.authors, year=entry.year, origin="notes")
+    hit = Hit(place, paper, 0.0, {}, known.code if known else (), ())
+    tags = " ".join(f":gray-badge[{escape(shorten(tag, 40))}]" for tag in entry.tags)
+    lines = [f":gray[{place}.] {cards.title_link(paper)}", f":small[{cards.authors(paper, 8)}]", f"{cards.facts(hit)} {tags}"]
+    st.markdown("  \n".join(lines))
     if entry.remark:
         st.markdown(note_markdown(entry.remark), anchors=False)
-    if resources.read_only():
-        return
+    if not resources.read_only():
+        _change_entry(found, entry, place, paper)
+    if paper.abstract:
+        with st.expander("Abstract", type="compact"):
+            st.markdown(with_math(paper.abstract, links=True))
+
+
+def _change_entry(found: ReadingList, entry: Entry, place: int, paper: Paper) -> None:
     library, at = resources.library(), entry.paper_id
-    with st.container(horizontal=True, gap="small", vertical_alignment="center", key=f"actions-{at}"):
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key=f"change-{at}"):
         key = f"read {found.name} {at}"
         st.session_state[key] = entry.read is not None
-        st.checkbox(
-            "Read", key=key, on_change=lambda: _change(lambda: library.mark(found.name, [at], read=st.session_state[key]))
-        )
+
+        def mark() -> None:
+            read = st.session_state[key]
+            words = f"marked ‘{entry.title}’ as {'read' if read else 'unread'}"
+            changes.make(
+                partial(library.mark, found.name, [at], read=read), words, partial(library.mark, found.name, [at], read=not read)
+            )
+
+        st.checkbox("Read", key=key, on_change=mark)
         for icon, words, target in (("arrow_upward", "Up", place - 1), ("arrow_downward", "Down", place + 1)):
             st.button(
                 words,
@@ -232,11 +289,17 @@ def _entry(found: ReadingList, entry: Entry, place: int, known: Paper | None) ->
                 type="tertiary",
                 key=f"{icon} {at}",
                 disabled=not 1 <= target <= len(found.entries),
-                on_click=partial(_change, partial(library.move, found.name, at, target)),
+                on_click=partial(
+                    changes.make,
+                    partial(library.move, found.name, at, target),
+                    f"moved ‘{entry.title}’",
+                    partial(library.move, found.name, at, place),
+                ),
             )
         _edit(found, entry, place)
-        remove = partial(_change, partial(library.remove, found.name, [at]))
+        remove = partial(changes.remove, found.name, {at: entry.title})
         st.button("Remove", icon=":material/close:", type="tertiary", key=f"remove {at}", on_click=remove)
+        actions.keep_and_cite(paper)
 
 
 def _edit(found: ReadingList, entry: Entry, place: int) -> None:
@@ -245,20 +308,26 @@ def _edit(found: ReadingList, entry: Entry, place: int) -> None:
     if not drawer.open:
         return
     remark, tags, target = (f"{field} {entry.paper_id}" for field in ("remark", "tags", "place"))
+    library, at = resources.library(), entry.paper_id
 
     def save() -> None:
-        state, library = st.session_state, resources.library()
+        state = st.session_state
         wanted = {tag.strip("#,") for tag in state[tags].split()} - {""}
-        library.mark(found.name, [entry.paper_id], remark=state[remark], tags=wanted, untag=set(entry.tags) - wanted)
+        library.mark(found.name, [at], remark=state[remark], tags=wanted, untag=set(entry.tags) - wanted)
         if state[target] != place:
-            library.move(found.name, entry.paper_id, state[target])
+            library.move(found.name, at, state[target])
         state[key] = False  # closes the drawer
 
-    with drawer, st.form(f"form {entry.paper_id}", border=False):
-        st.text_area("Remark", entry.remark, key=remark)
+    def revert() -> None:
+        now = next((e for e in library.read_list(found.name).entries if e.paper_id == at), entry)
+        library.mark(found.name, [at], remark=entry.remark, tags=entry.tags, untag=set(now.tags) - set(entry.tags))
+        library.move(found.name, at, place)
+
+    with drawer, st.form(f"form {at}", border=False):
+        st.text_area("Remark", entry.remark, key=remark, height=90)
         st.text_input("Tags", " ".join(entry.tags), key=tags, placeholder="With blanks between them")
         st.number_input("Place", 1, len(found.entries), place, key=target)
-        st.form_submit_button("Save", on_click=partial(_change, save))
+        st.form_submit_button("Save", type="primary", on_click=partial(changes.make, save, f"edited ‘{entry.title}’", revert))
 
 
 # What to read next ----------------------------------------------------------------------------------------------------------
@@ -293,7 +362,13 @@ def _recommendation(found: ReadingList, answer: Recommendation) -> None:
     with st.container(border=True, gap="xsmall"):
         st.markdown(f"{cards.title_link(paper)}  \n{cards.facts(answer.hit)}  \n:small[{escape(answer.reason)}]")
         with st.container(horizontal=True, gap="small"):
-            add = partial(_change, partial(resources.library().add, found.name, [Entry.of(paper)]))
+            library = resources.library()
+            add = partial(
+                changes.make,
+                partial(library.add, found.name, [Entry.of(paper)]),
+                f"added ‘{paper.title}’",
+                partial(library.remove, found.name, [paper.id]),
+            )
             st.button("Add to this list", icon=":material/bookmark_add:", type="tertiary", key=f"add {paper.id}", on_click=add)
-            dismiss = partial(_change, partial(resources.choices().dismiss, [paper.id]))
+            dismiss = partial(changes.make, partial(resources.choices().dismiss, [paper.id]))
             st.button("Not for me", icon=":material/block:", type="tertiary", key=f"dismiss {paper.id}", on_click=dismiss)

@@ -8,11 +8,11 @@ from dataclasses import replace
 import streamlit as st
 
 from app import navigation, resources
-from app.query_string import Address, read_or_default
-from app.widgets import actions, cards, client, filter_panel, layout
+from app.query_string import SORTS, Address, read_or_default
+from app.widgets import actions, cards, client, fetch, filter_panel, layout
 from app.widgets.filter_panel import changed, keep
-from app.widgets.markdown import escape, page_link, shorten
-from kb.errors import KnowledgeBaseError
+from app.widgets.markdown import escape, message, page_link, shorten
+from kb.errors import KnowledgeBaseError, QueryError
 from kb.search.facet_counts import count_facets
 from kb.search.searcher import Hit, Searcher, find_paper
 from kb.store import Catalogue
@@ -25,6 +25,8 @@ EXAMPLES = (
     "train an image encoder from captions found on the web",
 )
 _PAGE = 10  # hits
+_FETCHED = 5  # ids of a query, at most, that are offered to be fetched
+_FITS = 0.35  # cosine of the best hit, below which nothing fits well
 
 
 def show() -> None:
@@ -54,12 +56,21 @@ def _search(searcher: Searcher) -> None:
         return
     _chips(searcher.catalogue, address)
     _understood(searcher, address)
-    hits = resources.answer(searcher, address)
+    try:
+        hits = resources.answer(searcher, address)
+    except QueryError as error:
+        st.error(message(error), icon=":material/error:")
+        for word in address.text.split()[:_FETCHED]:
+            fetch.offer(word, known=searcher.catalogue)
+        return
     if not hits:
         st.info("Nothing passes these filters.", icon=":material/filter_alt:")
         return
-    _narrow(hits, address)
     terms = resources.terms(searcher, address)
+    _doubt(searcher, hits, address)
+    with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute", key="among"):
+        _narrow(hits, address)
+        _sort(address)
     number = min(address.page, -(-len(hits) // _PAGE))
     with st.container(key="hits"):
         for hit in hits[(number - 1) * _PAGE : number * _PAGE]:
@@ -118,6 +129,30 @@ def _title(catalogue: Catalogue, identifier: str) -> str:
         return find_paper(catalogue, identifier).paper.title
     except KnowledgeBaseError:
         return identifier
+
+
+def _doubt(searcher: Searcher, hits: Sequence[Hit], address: Address) -> None:
+    """Says where nothing fits well, and what may have been meant where a word occurs nowhere here."""
+    if meant := resources.spelling(searcher, address):
+        other = replace(address, text=meant, page=1).parameters()
+        with st.container(key="meant"):
+            st.markdown(f"Did you mean {page_link(escape(meant), navigation.SEARCH.path, other)}?")
+    elif address.text and max(hit.scores.get("dense", 1.0) for hit in hits) < _FITS:
+        st.caption("Nothing here fits well; these are the nearest.")
+
+
+def _sort(address: Address) -> None:
+    keep("sort", address.sort)
+    st.selectbox(
+        "Sort by",
+        SORTS,
+        format_func={"relevance": "Best first", "date": "Newest first", "stars": "Most stars first"}.__getitem__,
+        key="sort",
+        label_visibility="collapsed",
+        width=165,
+        on_change=changed,
+        args=("sort", lambda address, value: replace(address, sort=value)),
+    )
 
 
 def _narrow(hits: Sequence[Hit], address: Address) -> None:

@@ -6,19 +6,24 @@ import streamlit as st
 
 from app import resources
 from app.widgets import job_panel
+from app.widgets.markdown import escape, shorten
 from kb.errors import IdentifierError
 from kb.identifiers import paper_id
+from kb.store import Catalogue
 
 
-def offer(identifier: str, title: str = "") -> None:
-    """A button that fetches the paper of that id, or else of that title, or the job that does; nothing for other papers."""
+def offer(identifier: str, title: str = "", known: Catalogue | None = None) -> None:
+    """A button that fetches the paper of that id, or else of that title, or the job that does.
+
+    Nothing for a paper that arXiv does not have, or that is `known`.
+    """
     command = _command(identifier, title)
-    if command is None or resources.read_only():
+    if command is None or resources.read_only() or (known is not None and known.key_of(paper_id(identifier)) is not None):
         return
     if job_panel.show():
         return
     st.button(
-        "Fetch it from arXiv",
+        f"Fetch {escape(shorten(identifier, 60))} from arXiv" if known else "Fetch it from arXiv",
         icon=":material/download:",
         type="primary",
         key=f"fetch {identifier}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from app.widgets.markdown import escape
 from kb.store import Filters
 from kb.text.facets import FACETS
 
+_BARS = "\u00a0▁▂▃▄▅▆▇█"
 _SOURCES = {"": "All", "notes": "With my notes", "arxiv": "arXiv"}
 
 
@@ -82,9 +83,10 @@ def changed(key: str, apply: Callable[[Address, Any], Address]) -> None:
     replace(apply(address, st.session_state[key]), page=1).go()
 
 
-def _years(known: tuple[int, int] | None, filters: Filters) -> None:
-    if known is None or known[0] == known[1]:
+def _years(counts: Mapping[int, int], filters: Filters) -> None:
+    if len(counts) < 2:
         return
+    known = min(counts), max(counts)
     first, last = (
         limit if year is None else min(max(year, known[0]), known[1]) for year, limit in zip(filters.years, known, strict=True)
     )
@@ -94,7 +96,12 @@ def _years(known: tuple[int, int] | None, filters: Filters) -> None:
         low, high = value
         return _filtered("years", address, (low if low > known[0] else None, high if high < known[1] else None))
 
-    st.slider("Years", *known, key="year", on_change=changed, args=("year", chosen))
+    most = max(counts.values())
+    # A bar a year, over the slider, as high as its share of the largest.
+    bars = " ".join(_BARS[-(-n * (len(_BARS) - 1) // most)] for n in counts.values())
+    with st.container(key="years", gap=None):
+        st.caption(f":gray[{bars}]", help=" · ".join(f"{year}: {n:,}" for year, n in sorted(counts.items(), reverse=True)))
+        st.slider("Years", *known, key="year", on_change=changed, args=("year", chosen), label_visibility="collapsed")
 
 
 def _lists(chosen: str) -> None:

@@ -6,6 +6,7 @@ A folder of immutable segment files: a new generation hard-links those of the on
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -42,6 +43,7 @@ LEXICAL_FOLDER = "lexical"
 _DOCUMENTS_FILE = "documents-3.npy"  # the version of fields, analysis and cards; an index of another version is rebuilt
 # Earlier versions, which are searched until a job rebuilds them: 1 has no cards, 2 no variants and no positions of words.
 _EARLIER_DOCUMENTS_FILES = ("documents-2.npy", "documents-1.npy")
+_WORD = re.compile(r"[^\W\d_]{4,}")  # long enough to be misspelt
 _WRITER_HEAP_BYTES = 128_000_000  # the writer's buffer; a segment is written when it is full
 #: Weight of each field's BM25 in the score. For notes, names and authors there are no judgements: half the weight of the text
 #: lets them count without dominating it. A name among other words is a hint only, and gets less.
@@ -253,6 +255,11 @@ class LexicalIndex:
         N: papers in the index; n: papers with the term in their text.
         """
         return {term: self._idf(term) for term in self._terms(text)}
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Words of a text that no paper has, in any of their forms."""
+        found = {word: index_terms(word) for word in _WORD.findall(text)}
+        return [word for word, terms in found.items() if terms and not any(self._frequency("text", term) for term in terms)]
 
     # Queries ---------------------------------------------------------------------------------------------------------
 

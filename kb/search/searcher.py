@@ -366,6 +366,10 @@ class Searcher:
         hits = _hits(self._cards([key for key, _, _ in scored]), scored, weights)
         return hits if query.by_example else [replace(hit, fits=_fits(hit, weights)) for hit in hits]
 
+    def unknown_words(self, text: str) -> list[str]:
+        """Words of a text that no paper has, in any of their forms. Raises QueryError if no paper is embedded yet."""
+        return self._require_retriever().lexical.unknown_words(text)
+
     def term_weights(self, query: Query) -> dict[str, float]:
         """Inverse document frequency by term of the query's text and its examples' titles.
 

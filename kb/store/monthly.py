@@ -67,6 +67,11 @@ class MonthlyCounts:
         )
         return [MonthCount(*row) for row in rows]
 
+    def yearly(self) -> dict[int, int]:
+        """Papers by year, withdrawn ones included, as filters count them."""
+        rows = self._connection.read("SELECT year, count(*) FROM papers WHERE year IS NOT NULL GROUP BY 1")
+        return {int(year): int(n) for year, n in rows}
+
     def months(self) -> list[date]:
         """First days of the months that have papers, the newest first."""
         rows = self._connection.read(

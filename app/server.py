@@ -26,9 +26,13 @@ from streamlit.file_util import get_static_dir
 
 from app import navigation
 from app.access import Access
+from app.widgets import layout
 
 # Tells the page its server's address. Without it, the page of a paper first asks for `paper/_stcore/health`, which is not there.
-_SCRIPT = "<script>window.__streamlit = {BACKEND_BASE_URL: new URL('.', location.href).href}</script>"
+_SCRIPT = """<script>
+window.__streamlit = {BACKEND_BASE_URL: new URL(".", location.href).href};
+if (location.pathname.endsWith("/")) document.documentElement.classList.add("search-page");
+</script>"""
 _METRICS = "/_stcore/metrics"
 
 
@@ -76,7 +80,8 @@ async def _index(_request: Request) -> Response:
 @cache
 def _index_page() -> str:
     page = (Path(get_static_dir()) / "index.html").read_text(encoding="utf-8")
-    return page.replace("<title>Streamlit</title>", f"<title>Papers</title>{_SCRIPT}", 1)
+    # The style is here as well as on the page, where it comes too late for the first frame, and would move what is there.
+    return page.replace("<title>Streamlit</title>", f"<title>Papers</title>{layout.STYLE}{_SCRIPT}", 1)
 
 
 class _WithoutMetrics:

@@ -61,7 +61,7 @@ def test_a_paper_leads_back_to_the_results_and_on_to_others(app: str, new_page: 
     press(page.get_by_role("link", name="Back to results"))
     assert page.url == search_url(app, q=QUERY, code="1")
     press(title(page, 1))
-    enter(page.get_by_role("textbox", name="Find papers"), "fine-tuning")
+    enter(page.get_by_role("textbox", name="Search"), "fine-tuning")
     page.wait_for_url("**/?q=fine-tuning")
     assert titles(page).count() == 10
 

@@ -77,7 +77,14 @@ def _choose(names: Sequence[str]) -> str:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if names:
             st.session_state["chosen"] = chosen
-            st.selectbox("Reading list", names, key="chosen", width=480, on_change=lambda: _open(st.session_state["chosen"]))
+            st.selectbox(
+                "Reading list",
+                names,
+                key="chosen",
+                width=480,
+                label_visibility="collapsed",
+                on_change=lambda: _open(st.session_state["chosen"]),
+            )
         if not resources.read_only():
             with st.popover("New list", icon=":material/add:"):
                 st.text_input("Name", key="new name", placeholder="Name, then Enter", on_change=_create)
@@ -207,10 +214,22 @@ def _filtered(found: ReadingList) -> list[tuple[int, Entry]]:
     if len(placed) < _WORTH_FILTERING:
         return placed
     tags = sorted({tag for entry in found.entries for tag in entry.tags})
-    with st.container(horizontal=True, vertical_alignment="bottom", key="list-filter"):
-        text = st.text_input("Filter", key=f"filter {found.name}", placeholder="Words of titles, authors, remarks …", width=300)
-        tag = st.selectbox("Tag", tags, index=None, placeholder="Any tag", key=f"tag {found.name}", width=160) if tags else None
-        order = st.selectbox("Order", list(_ORDERS), key=f"order {found.name}", width=160)
+    with st.container(horizontal=True, vertical_alignment="center", key="list-filter"):
+        text = st.text_input(
+            "Filter",
+            key=f"filter {found.name}",
+            placeholder="Words of titles, authors, remarks …",
+            width=300,
+            label_visibility="collapsed",
+        )
+        tag = (
+            st.selectbox(
+                "Tag", tags, index=None, placeholder="Any tag", key=f"tag {found.name}", width=160, label_visibility="collapsed"
+            )
+            if tags
+            else None
+        )
+        order = st.selectbox("Order", list(_ORDERS), key=f"order {found.name}", width=160, label_visibility="collapsed")
         unread = st.toggle("Unread only", key=f"unread {found.name}")
     words = text.casefold().split()
     passing = [
@@ -299,7 +318,7 @@ def _change_entry(found: ReadingList, entry: Entry, place: int, paper: Paper) ->
         _edit(found, entry, place)
         remove = partial(changes.remove, found.name, {at: entry.title})
         st.button("Remove", icon=":material/close:", type="tertiary", key=f"remove {at}", on_click=remove)
-        actions.keep_and_cite(paper)
+        actions.keep_and_cite(paper, shown_on=found.name)
 
 
 def _edit(found: ReadingList, entry: Entry, place: int) -> None:

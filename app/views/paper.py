@@ -63,7 +63,7 @@ def _way_back() -> None:
         if results := st.session_state.get(resources.LAST_SEARCH):
             st.markdown(page_link(":material/arrow_back: Back to results", navigation.SEARCH.path, results), width="content")
         st.text_input(
-            "Find papers",
+            "Search",
             key="go q",
             label_visibility="collapsed",
             icon=":material/search:",

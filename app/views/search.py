@@ -38,9 +38,9 @@ def show() -> None:
 def _search(searcher: Searcher) -> None:
     manifest = searcher.generation.manifest
     address, problem = read_or_default()
+    filter_panel.show(resources.census(searcher), address)
     layout.title(address.text or navigation.SEARCH.title, shown=False)
     _box(address)
-    filter_panel.show(resources.census(searcher), address)
     sizes = [pluralize(manifest.papers, "paper"), pluralize(manifest.notes, "note"), pluralize(manifest.code_links, "code link")]
     st.sidebar.caption(" · ".join(sizes) + " in this knowledge base")
     if manifest.embedded < manifest.papers:

@@ -38,10 +38,12 @@ def show() -> None:
             sources.nothing_dated()
             return
         layout.heading("Papers a month")
-        st.altair_chart(_categories(trends.months))
+        with st.container(key="chart-months"):
+            st.altair_chart(_categories(trends.months))
         layout.heading("Share with code")
         if any(month.papers >= _ENOUGH for month in trends.months):
-            st.altair_chart(_code(trends.months))
+            with st.container(key="chart-code"):
+                st.altair_chart(_code(trends.months))
         else:
             st.caption(f"No month here has {_ENOUGH} papers; of fewer, a share says little.")
         layout.heading(f"Rising in titles, {trends.whole:%B %Y}")

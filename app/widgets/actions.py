@@ -15,15 +15,15 @@ from kb.papers import Paper
 
 
 @st.fragment
-def keep_and_cite(paper: Paper) -> None:
+def keep_and_cite(paper: Paper, shown_on: str = "") -> None:
     """Both, each behind a button; what is behind it is made when it is opened. Runs by itself, without the page around it."""
     row = f"keep-and-cite-{paper.id}"
     with st.container(horizontal=True, width="content", gap="small", vertical_alignment="center", key=row):
-        _keep(paper)
+        _keep(paper, shown_on)
         _cite(paper)
 
 
-def _keep(paper: Paper) -> None:
+def _keep(paper: Paper, shown_on: str) -> None:
     library = resources.library()
     on = library.lists_with([paper.id])
     drawer = None
@@ -32,8 +32,9 @@ def _keep(paper: Paper) -> None:
         drawer = st.popover(
             "Add to list", icon=":material/bookmark_add:", type="tertiary", key=f"keep {paper.id}", on_change="rerun"
         )
-    if on:
-        words = f"on {len(on)} lists" if len(on) > 1 else f"on {escape(shorten(on[0], 40))}"
+    told = [name for name in on if name != shown_on]
+    if told:
+        words = f"on {len(told)} lists" if len(told) > 1 else f"on {escape(shorten(told[0], 40))}"
         st.markdown(f":gray-badge[:material/bookmark: {words}]", width="content")
     if drawer is None or not drawer.open:
         return

@@ -12,6 +12,7 @@ import streamlit as st
 from app import resources
 from app.query_string import Address, read_or_default
 from app.resources import Census
+from app.widgets import layout
 from app.widgets.markdown import escape
 from kb.store import Filters
 from kb.text.facets import FACETS
@@ -24,7 +25,7 @@ def show(census: Census, address: Address) -> None:
     """The filters as the address has them."""
     filters = address.filters
     with st.sidebar:
-        st.markdown("##### Filters")
+        layout.heading("Filters")
         _years(census.years, filters)
         known = census.categories
         keep("category", list(filters.categories))

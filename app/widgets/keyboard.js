@@ -108,7 +108,7 @@ function preview(event) {
   clearTimeout(resting);
   document.querySelector(".paper-preview")?.remove();
   const title = event.target.closest?.(TITLE), card = title?.closest(CARDS), details = card?.querySelector("details");
-  const abstract = details?.querySelector("[data-testid=stMarkdownContainer] p");
+  const abstract = details?.querySelector("[data-testid=stExpanderDetails] p");
   if (!abstract || details.open || event.pointerType !== "mouse") return;
   resting = setTimeout(() => {
     const shown = document.body.appendChild(document.createElement("div")), box = title.getBoundingClientRect();

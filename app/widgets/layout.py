@@ -13,12 +13,12 @@ from app.widgets.markdown import shorten, visible, with_math
 _WIDTH = 880  # pixels; longer lines are tiring to read
 
 # The only HTML of the app, and a constant.
-_STYLE = f"<style>{Path(__file__).with_suffix('.css').read_text(encoding='utf-8')}</style>"
+STYLE = f"<style>{Path(__file__).with_suffix('.css').read_text(encoding='utf-8')}</style>"
 
 
 def style() -> None:
     """Adds the style sheet that every page uses."""
-    st.html(_STYLE)
+    st.html(STYLE)
 
 
 @contextmanager

@@ -28,7 +28,8 @@ _SECRET_LENGTH = 16  # characters; who guesses the cookie's secret signs in as a
 _EXAMPLE_SECRETS = ("a long random text", "a long random text of your own")  # of the documentation
 #: Parts of names that say that a sign-in is meant.
 _MEANT = ("auth", "access", "email", "domain", "allow", "login", "oidc", *_PROVIDER)
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+#: Addresses at which an app is for this machine alone.
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _LOCAL_PART = re.compile(r"[^\s@,;:<>()\[\]\\\"*?]{1,64}")
 _ASCII_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 
@@ -89,7 +90,7 @@ def _access(secrets: Mapping[str, Any], address: str) -> Access:
                 name.casefold(), ("auth", "access"), cutoff=0.7
             ):
                 raise _SecretsError(f"{name!r} is not read; the sections are [auth] and [access].")
-        if address not in _LOOPBACK:
+        if address not in LOOPBACK:
             where = address or "any address"
             raise _SecretsError(f"The secrets have neither [auth] nor [access], and the app is open to others at {where}.")
         return Access()

@@ -18,6 +18,7 @@ import streamlit as st
 from app.query_string import Address
 from kb.encode.encoder import Encoder, Vectors
 from kb.insights.digest import Digest, make_digest
+from kb.insights.map_labels import AreaLabel, label_areas
 from kb.insights.map_view import Plot
 from kb.insights.trends import Month, Rise, by_month, last_whole_month, rising_words
 from kb.library import LIBRARY_FILE, Choices, Library
@@ -227,7 +228,7 @@ def _whole_map(_generation: Generation, path: str, name: str) -> Plot | None:  #
 def drawn(
     generation: Generation, colour: str, lists: Mapping[str, frozenset[str]], papers: frozenset[str] | None
 ) -> tuple[Plot, bytes]:
-    """The map of these papers, `None` for all, coloured by 'category', 'year' or 'list', and as the browser gets it."""
+    """The map by 'category', 'year' or 'list', these papers highlighted (`None` for all), and as the browser gets it."""
     by_list = tuple(lists.items()) if colour == "list" else ()
     return _drawn(generation, str(home().path), generation.name, colour, by_list, papers)
 
@@ -245,9 +246,15 @@ def _drawn(
 
     whole = _whole_map(_generation, path, name)
     assert whole is not None  # the page asks for the whole map first
-    plot = whole if papers is None else whole.only(papers)
-    plot = plot.by_year() if colour == "year" else plot.by_list(dict(lists)) if colour == "list" else plot.by_category()
-    return plot, pack(plot)
+    plot = whole.by_year() if colour == "year" else whole.by_list(dict(lists)) if colour == "list" else whole.by_category()
+    plot = plot if papers is None else plot.highlighting(papers)
+    return plot, pack(plot, _area_labels(_generation, path, name))
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _area_labels(_generation: Generation, path: str, name: str) -> list[AreaLabel]:
+    whole = _whole_map(_generation, path, name)
+    return label_areas(whole) if whole else []
 
 
 # Months -------------------------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def test_the_map_shows_titles_and_opens_papers(app: str, built: Home, new_page: 
     assert shown.evaluate(painted)
     assert [b.inner_text() for b in shown.locator(".legend button").all()] == list(plot.by_category().names)
     page.mouse.move(*pixel(shown, plot, QLORA))
-    expect(shown.locator(".tip")).to_have_text("QLoRA: Efficient Finetuning of Quantized LLMs")
+    expect(shown.locator(".tip")).to_have_text("QLoRA: Efficient Finetuning of Quantized LLMs (2023)")
     page.mouse.click(*pixel(shown, plot, QLORA))
     page.wait_for_url("**/paper?id=arxiv*2305.14314")
     page.get_by_text("QLoRA: Efficient Finetuning of Quantized LLMs").first.wait_for()
@@ -89,7 +89,8 @@ def test_papers_of_a_short_list_are_drawn_above_all_others(own: Home, serve: Ser
     Library(own.path / LIBRARY_FILE).create("Mine", [Entry(QLORA, "QLoRA")])
     page = new_page(viewport={"width": 400, "height": 900})
     page.goto(f"{serve(own)}/map?colour=list&list=Mine")
-    assert map_of(page).evaluate("root => root.paperMap.plot.n") == 1
+    others = "root => root.paperMap.plot.groups.filter(group => group === root.paperMap.plot.dimmed).length"
+    assert map_of(page).evaluate(others) == 29  # dimmed, and there
     page.goto(page.url.replace("&list=Mine", ""))
     shown = map_of(page)
     assert shown.evaluate("root => root.paperMap.plot.names") == ["Mine", "on no list"]

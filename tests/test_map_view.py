@@ -51,8 +51,13 @@ def test_groups(plot: Plot) -> None:
     assert (by_year.names, by_year.groups.tolist()) == (("2021", "2020", "earlier"), [1, 0, 0, 2])
     by_list = plot.by_list({"a": {"arxiv:1", "arxiv:2"}, "b": {"arxiv:2", "arxiv:3"}})
     assert (by_list.names, by_list.groups.tolist()) == (("a", "b", "on no list"), [0, 0, 1, 2])
-    everything = plot.only({"arxiv:1", "arxiv:2"}).by_category()
-    assert (everything.names, everything.groups.tolist(), everything.rest) == (("cs.CL", "cs.CV"), [0, 1], False)
+
+
+def test_a_highlighted_plot_dims_the_others_and_keeps_all_colours(plot: Plot) -> None:
+    found = plot.by_category().highlighting({"arxiv:2", "arxiv:4", "arxiv:77"})
+    assert found.names == ("cs.CV", "cs.CL", "other", "not among these")
+    assert (found.groups.tolist(), found.rest, found.dimmed) == ([3, 0, 3, 2], True, True)
+    assert found.within(Area(-9, -9, 9, 9)).ids == ["arxiv:2", "arxiv:4"]
 
 
 def test_more_groups_than_colours_go_together() -> None:

@@ -81,10 +81,10 @@ def _runs(runs: Sequence[tuple[Run, Sequence[Skipped]]]) -> None:
             counts = describe_counts({name: n for name, n in run.counts.items() if n}) or "nothing new"
             colour = "green" if run.outcome == "done" else "orange" if run.outcome == "partial" else "red"
             asked = f" {run.requests:,} requests." if run.requests else ""
-            said = f"{counts}.{asked} {shorten(run.message, 400)}"
+            said = f"{counts}.{asked} {shorten(job_panel.with_categories(run.message), 400)}"
             st.markdown(
                 f":{colour}-badge[{escape(run.outcome)}] **{escape(run.job)}** {run.started:%-d %b %Y, %H:%M} "
-                f":small[{escape(shorten(_short(run.source), 80))}: {escape(said)}]"
+                f":small[{escape(shorten(_short(job_panel.with_categories(run.source)), 80))}: {escape(said)}]"
             )
             if skipped:
                 total = run.counts.get("skipped", len(skipped))

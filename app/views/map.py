@@ -30,7 +30,14 @@ def show() -> None:
             return
         plot, packed = _chosen(searcher)
         area = scatter(packed)
-        st.caption("Drag to move, turn the wheel to go nearer, click a point to open its paper. Shift and drag selects an area.")
+        with st.container(key="mouse-hint"):
+            st.caption(
+                "Drag to move, turn the wheel to go nearer, click a point to open its paper. Shift and drag selects an area."
+            )
+        with st.container(key="finger-hint"):
+            st.caption(
+                "Drag to move, spread two fingers to go nearer, tap a point to open its paper. Select an area with the button."
+            )
         if area is not None:
             _selection(searcher, plot.within(area))
 
@@ -48,9 +55,7 @@ def _chosen(searcher: Searcher) -> tuple[Plot, bytes]:
     colour = colour if colour in _COLOURS else "category"
     with st.container(horizontal=True, vertical_alignment="bottom"):
         keep("map q", text)
-        st.text_input(
-            "Search", key="map q", placeholder="All papers; or only what this finds …", width=340, on_change=_changed, args=("q",)
-        )
+        st.text_input("Search", key="map q", placeholder="Show what this finds …", width=340, on_change=_changed, args=("q",))
         keep("map list", name or None)
         st.selectbox(
             "Reading list",
@@ -78,7 +83,7 @@ def _chosen(searcher: Searcher) -> tuple[Plot, bytes]:
         hits = frozenset(hit.paper.id for hit in searcher.search(text, MAX_K))
         found = hits if found is None else found & hits
     plot, packed = resources.drawn(searcher.generation, colour, lists, found)
-    if not len(plot):
+    if found is not None and not found & set(plot.ids):
         st.info("None of these papers is on the map.", icon=":material/filter_alt:")
     return plot, packed
 

@@ -21,16 +21,22 @@ def show() -> None:
         st.markdown("Three ways to begin; each can be taken later as well, under *Ingest*.")
         with st.container(border=True):
             layout.heading("Look around first")
-            st.markdown("A small sample: well-known papers, and a reader's notes on some of them.")
+            st.markdown("A small sample: 199 well-known papers, and a reader's notes on some of them. Half a minute, 6 MB.")
             if st.button("Load the sample", type="primary", icon=":material/download:"):
                 papers, notes = str(SAMPLE_PAPERS), str(SAMPLE_NOTES)
                 job_panel.start("Loading the sample", [["ingest", "snapshot", papers, "--no-index"], ["ingest", "notes", notes]])
                 st.rerun()
         with st.container(border=True):
             layout.heading("Add your notes")
-            st.markdown("Markdown pages, bookmarks, newsletters, a BibTeX file. A whole folder: `kb ingest notes FOLDER`.")
+            st.markdown(
+                "Markdown pages, bookmarks, newsletters; or what Zotero exports: BibTeX, RIS, CSL-JSON. A minute for 1,000 notes."
+            )
             sources.drop("Files", "first files")
+            sources.folder("first folder")
         with st.container(border=True):
             layout.heading("Follow categories of arXiv")
-            st.markdown("What is new comes in, and stays current: once now, then whenever you ask, or at set times.")
+            st.markdown(
+                "What is new comes in, and stays current: once now, then whenever you ask, or at set times. A month of cs.CL is "
+                "about 2,500 papers: two or three minutes, 13 MB."
+            )
             sources.follow_categories((), (), "first categories")

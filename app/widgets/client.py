@@ -9,7 +9,8 @@ import streamlit as st
 _TURNED = "pages turned"
 _FOLDER = Path(__file__).parent
 _component = st.components.v2.component(
-    "paper_client", js="\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in ("links.js", "keyboard.js"))
+    "paper_client",
+    js="\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in ("messages.js", "links.js", "keyboard.js")),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import streamlit as st
@@ -12,7 +13,13 @@ from kb.errors import KnowledgeBaseError
 from kb.jobs.background import Background, Job
 from kb.progress import ProgressState
 
+_SET = re.compile(r"\b([a-z-]+):\1:([A-Za-z-]+)\b")
 _STARTED_HERE = "job started here"
+
+
+def with_categories(text: str) -> str:
+    """The text with arXiv's sets by the names of their categories: `cs:cs:CL` is cs.CL."""
+    return _SET.sub(r"\1.\2", text)
 
 
 def start(title: str, commands: Sequence[Sequence[str]]) -> None:
@@ -54,7 +61,7 @@ def _running() -> None:
         else:
             _show_progress(state)
         if log := background.log():
-            st.code(log, language=None, wrap_lines=True, height=120)
+            st.code(with_categories(log), language=None, wrap_lines=True, height=120)
 
 
 def _show_progress(state: ProgressState) -> None:
@@ -64,13 +71,13 @@ def _show_progress(state: ProgressState) -> None:
         done = f"{state.done:,} {state.unit}" if state.done else "nothing yet"
     else:
         done = f"{share:.0%}" if state.unit == "B" else f"{state.done:,} of {state.total:,} {state.unit}"
-    told = escape(f"{state.task}: {done}" + (f", {state.rate}" if state.rate else ""))
+    told = escape(f"{with_categories(state.task)}: {done}" + (f", {state.rate}" if state.rate else ""))
     if share is None:
         st.markdown(told)
     else:
         st.progress(share, told)
     if state.wait:
-        st.warning(f"{escape(state.wait)}.", icon=":material/hourglass_top:")
+        st.warning(f"{escape(with_categories(state.wait))}.", icon=":material/hourglass_top:")
 
 
 def _ended(job: Job, log: str) -> None:
@@ -84,4 +91,4 @@ def _ended(job: Job, log: str) -> None:
         st.success(f"{escape(job.title)}: done.", icon=":material/check_circle:")
     if log:
         with st.expander("What it said", expanded=bool(job.exit_code) and not job.stopped, type="compact"):
-            st.code(log, language=None, wrap_lines=True)
+            st.code(with_categories(log), language=None, wrap_lines=True)

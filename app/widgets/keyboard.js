@@ -128,7 +128,7 @@ if (!window.paperKeyboard) {
   addEventListener("pointerover", preview);
   addEventListener("scroll", () => document.querySelector(".paper-preview")?.remove(), true);
   let due = 0; // cards come and go
-  new MutationObserver(() => { due ||= setTimeout(() => { due = 0; reach(); }, 100); }).observe(document.body, { childList: true, subtree: true });
+  new MutationObserver(() => { due ||= setTimeout(() => { due = 0; reach(); inOurWords(); }, 100); }).observe(document.body, { childList: true, subtree: true });
 }
 
 // `data` is how many pages of an answer or a list were turned: with each more, the first paper of the new one shows, and has the focus.

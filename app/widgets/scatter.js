@@ -64,6 +64,7 @@ class PaperMap {
       return;
     }
     this.budget = 3 * FEWEST;
+    this.labels = [];
     this.build();
     this.listen();
     this.canvas.addEventListener("webglcontextlost", (event) => event.preventDefault()); // as after a laptop's sleep
@@ -148,6 +149,7 @@ class PaperMap {
     this.index();
     this.point(-1);
     this.drawLegend();
+    this.makeLabels();
     const box = this.box.join();
     if (box !== this.fitted) this.fit();
     this.fitted = box;
@@ -283,10 +285,35 @@ class PaperMap {
     const rgba = new Float32Array(48);
     this.plot.colours.forEach((hex, i) => {
       for (let c = 0; c < 3; c++) rgba[4 * i + c] = parseInt(hex.slice(1 + 2 * c, 3 + 2 * c), 16) / 255;
-      rgba[4 * i + 3] = this.hiddenGroups.has(i) ? 0 : i < this.plot.marked ? 1 : opacity;
+      rgba[4 * i + 3] = this.hiddenGroups.has(i) ? 0 : i === this.plot.dimmed ? 0.12 : i < this.plot.marked ? 1 : opacity;
     });
     gl.uniform4fv(colours, rgba);
     this.drawFrame();
+    this.drawLabels();
+  }
+
+  // Names of areas: the large ones of the whole map, the small ones from near by; one that would cover another is left out.
+  drawLabels() {
+    const level = this.unit > 2.2 * this.whole ? 1 : 0, { clientWidth: width, clientHeight: height } = this.canvas, taken = [];
+    this.labels.forEach((label) => {
+      const x = (label.at[0] - this.middle[0]) * this.unit + width / 2, y = (label.at[1] - this.middle[1]) * this.unit + height / 2;
+      const [w, h] = [label.wide / 2 + 4, 11], box = [x - w, y - h, x + w, y + h];
+      const free = box[0] > 0 && box[1] > 0 && box[2] < width && box[3] < height
+        && taken.every((other) => box[2] < other[0] || box[0] > other[2] || box[3] < other[1] || box[1] > other[3]);
+      label.element.hidden = label.level !== level || !free;
+      if (label.element.hidden) return;
+      taken.push(box);
+      Object.assign(label.element.style, { left: `${x - w + 4}px`, top: `${y - h}px` });
+    });
+  }
+
+  makeLabels() {
+    for (const label of this.labels ?? []) label.element.remove();
+    this.labels = this.plot.labels.map(([name, x, y, level]) => {
+      const element = this.add("span", "area");
+      element.textContent = name.replace(CONTROLS, "\ufffd");
+      return { element, at: [x, y], level, wide: element.offsetWidth };
+    });
   }
 
   // The point nearest to a pixel, among those that show, at most so many pixels away; -1 where there is none. Those drawn above
@@ -299,7 +326,7 @@ class PaperMap {
         const cell = i * (CELLS + 1) + j;
         for (let k = this.starts[cell]; k < this.starts[cell + 1]; k++) {
           const point = this.order[k], d = (places[2 * point] - mx) ** 2 + (places[2 * point + 1] - my) ** 2;
-          if (d >= far * far || this.hiddenGroups.has(groups[point])) continue;
+          if (d >= far * far || this.hiddenGroups.has(groups[point]) || groups[point] === this.plot.dimmed) continue;
           const rank = groups[point] < marked ? d - far * far : d;
           if (rank < limit) [best, limit] = [point, rank];
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Sequence
 from hashlib import md5
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from kb.insights.map_labels import AreaLabel
 from kb.insights.map_view import Area, Plot
 
 #: Colours of the groups by their number: after Okabe and Ito's, which the colour-blind can tell apart, and four more.
@@ -32,18 +34,27 @@ def scatter(packed: bytes) -> Area | None:
     return _area(result.area)
 
 
-def pack(plot: Plot) -> bytes:
+def pack(plot: Plot, labels: Sequence[AreaLabel] = ()) -> bytes:
     """The plot as the component reads it: length of the head, the head as JSON, coordinates, ends of texts, groups, texts.
 
-    The texts are each paper's id and title, in turn.
+    The texts are each paper's id and its title with the year, in turn.
     """
     coordinates = np.ascontiguousarray(plot.coordinates, dtype="<f4").tobytes()
-    texts = [text.encode("utf-8", "replace") for row in zip(plot.ids, plot.titles, strict=True) for text in row]
+    titles = [f"{title} ({year})" if year else title for title, year in zip(plot.titles, plot.years.tolist(), strict=True)]
+    texts = [text.encode("utf-8", "replace") for row in zip(plot.ids, titles, strict=True) for text in row]
     ends = np.cumsum([len(text) for text in texts], dtype="<u4").tobytes()
     body = b"".join([coordinates, ends, plot.groups.tobytes(), *texts])
-    named = len(plot.names) - plot.rest
-    colours = [*PALETTE[:named], *([REST] if plot.rest else [])]
-    facts = {"n": len(plot), "names": plot.names, "rest": named, "colours": colours, "digest": md5(body).hexdigest()}
+    shown = len(plot.names) - plot.dimmed
+    named = shown - plot.rest
+    facts = {
+        "n": len(plot),
+        "names": plot.names,
+        "rest": shown if plot.dimmed else named,
+        "dimmed": shown if plot.dimmed else -1,
+        "colours": [*PALETTE[:named], *([REST] if plot.rest else []), *([REST] if plot.dimmed else [])],
+        "labels": [[label.name, label.x, label.y, label.level] for label in labels],
+        "digest": md5(body).hexdigest(),
+    }
     head = json.dumps(facts).encode()
     return struct.pack("<I", len(head)) + head + body
 

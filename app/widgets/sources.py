@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import streamlit as st
 
 from app import navigation, resources
+from app.access import LOOPBACK
 from app.widgets import job_panel
 from app.widgets.markdown import escape, message, shorten
 from kb.errors import KnowledgeBaseError
@@ -37,6 +39,24 @@ def drop(label: str, key: str) -> None:
         names = ", ".join(shorten(path.name, 40) for path in kept[:3]) + (f" and {len(kept) - 3} more" if len(kept) > 3 else "")
         job_panel.start(f"Reading {names}", commands_for(kept))
         st.rerun()
+
+
+def folder(key: str) -> None:
+    """Takes the path of a folder on the app's own machine, and starts a job that reads the notes in it.
+
+    Nothing where the app is open to others: they would read what is not theirs.
+    """
+    if st.config.get_option("server.address") not in LOOPBACK:
+        return
+
+    def read() -> None:
+        path = Path(st.session_state[key]).expanduser()
+        if path.is_dir():
+            job_panel.start(f"Reading {shorten(path.name, 40)}", [["ingest", "notes", str(path.resolve())]])
+        else:
+            st.error(f"There is no folder {escape(shorten(str(path), 200))} on this machine.", icon=":material/error:")
+
+    st.text_input("Or a folder of notes on this machine", key=key, placeholder="~/notes, then Enter", on_change=read)
 
 
 def follow_categories(present: Sequence[str], known: Sequence[str], key: str) -> None:

@@ -45,6 +45,8 @@ class Plot:
     names: tuple[str, ...] = ("",)
     rest: bool = True
     """True if the last group holds all papers of no other group."""
+    dimmed: bool = False
+    """Whether the last group is of papers that are not asked for."""
 
     @classmethod
     def of(cls, layout: MapLayout, columns: PaperColumns) -> Plot:
@@ -64,14 +66,17 @@ class Plot:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def only(self, identifiers: Set[str]) -> Plot:
-        """Restrict to papers with these canonical ids."""
-        return self._rows(np.asarray([i for i, identifier in enumerate(self.ids) if identifier in identifiers], dtype=np.int64))
+    def highlighting(self, identifiers: Set[str]) -> Plot:
+        """The same plot with all papers but these, by canonical id, in a last group that is dimmed."""
+        found = np.asarray([identifier in identifiers for identifier in self.ids], dtype=bool)
+        groups = np.where(found, self.groups, np.uint8(len(self.names))).astype(np.uint8)
+        return replace(self, groups=groups, names=(*self.names, "not among these"), dimmed=True)
 
     def within(self, area: Area) -> Plot:
-        """Restrict to papers in a rectangle, edges included."""
+        """The plot of the papers in an area, its edges included; without those that are dimmed."""
         x, y = self.coordinates.T
-        return self._rows(np.flatnonzero((x >= area.left) & (x <= area.right) & (y >= area.top) & (y <= area.bottom)))
+        inside = (x >= area.left) & (x <= area.right) & (y >= area.top) & (y <= area.bottom)
+        return self._rows(np.flatnonzero(inside & (self.groups < len(self.names) - self.dimmed)))
 
     def by_category(self) -> Plot:
         """Group by primary category: the largest first, the rest as one group."""

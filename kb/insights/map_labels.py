@@ -11,7 +11,7 @@ from kb.insights.map_view import Plot
 
 _CLUSTERS = (9, 40)  # by level: areas of the whole map, and of a part of it
 _MIN_POINTS = 30  # per cluster, on average
-_SAMPLE = 100_000  # points that are clustered and read, at most
+_SAMPLE = 20_000  # points that are clustered and read, at most; they take a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ def label_areas(plot: Plot) -> list[AreaLabel]:
     """
     from sklearn.cluster import MiniBatchKMeans
     from sklearn.feature_extraction.text import CountVectorizer
+    from threadpoolctl import threadpool_limits
 
     rows = np.random.default_rng(0).permutation(len(plot))[:_SAMPLE]
     if len(rows) < 2 * _MIN_POINTS:
@@ -48,7 +49,8 @@ def label_areas(plot: Plot) -> list[AreaLabel]:
     labels: list[AreaLabel] = []
     for level, most in enumerate(_CLUSTERS):
         clusters = min(most, len(rows) // _MIN_POINTS)
-        found = MiniBatchKMeans(clusters, random_state=0, n_init=1).fit(plot.coordinates[rows])
+        with threadpool_limits(1):  # several threads wait for each other longer than they compute
+            found = MiniBatchKMeans(clusters, random_state=0, n_init=1).fit(plot.coordinates[rows])
         terms = np.stack([np.asarray(counts[found.labels_ == c].sum(axis=0)).ravel() for c in range(clusters)])
         weights = _class_tf_idf(terms)
         taken: set[int] = set()

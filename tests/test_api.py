@@ -41,7 +41,7 @@ def test_every_method_is_documented() -> None:
 
 def test_the_examples_of_the_reference(sample: kb.KnowledgeBase, tmp_path: Path) -> None:
     (tmp_path / "page.md").write_text("# Papers\n\n- [GPipe](https://arxiv.org/abs/1811.06965) – pipelines over accelerators\n")
-    names = {"base": sample, "folder": sample.path, "folder_of_notes": tmp_path}
+    names = {"base": sample, "folder": sample.path, "folder_of_notes": tmp_path, "SAMPLE_NOTES": SAMPLE_NOTES}
     runner = doctest.DocTestRunner()
     tests = doctest.DocTestFinder().find(kb.api.knowledge_base, extraglobs=names)
     for test in tests:

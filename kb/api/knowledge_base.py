@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from kb.library.backup import Restoration
     from kb.library.recommend import Recommendation
     from kb.search.evaluate import Evaluation
+    from kb.search.passages import Passage
     from kb.search.query_syntax import ParsedQuery, Sort
     from kb.search.searcher import Hit, Searcher
     from kb.text.facets import Facet
@@ -317,6 +318,22 @@ class KnowledgeBase:
         with self._searching() as searcher:
             return searcher.parse(text)
 
+    def passages(self, text: str, k: int = 5) -> list[Passage]:
+        """The sentences of abstracts and notes that answer best to a text, from the k papers that `search` finds.
+
+        >>> passages = base.passages("dot-product attention instead of recurrence", k=3)
+        >>> {passage.source.partition(":")[0] for passage in passages} <= {"abstract", str(SAMPLE_NOTES)}
+        True
+
+        Raises:
+            QueryError: As `search`.
+            ModelError: The index was built with another model.
+        """
+        from kb.search.passages import find_passages
+
+        with self._searching() as searcher:
+            return find_passages(searcher, searcher.search(text, k), text)
+
     def show(self, identifier: str) -> PaperDetails:
         """Everything known of one paper, by its id or address.
 
@@ -503,8 +520,10 @@ class KnowledgeBase:
             done = add_to_list(found, name, self._library, self._choices, catalogue)
         return ListAddition(done.added, len(found.entries) - done.added, skipped=found.skipped, notices=done.notices)
 
-    def export(self, name: str, form: str) -> str:
+    def export(self, name: str, form: str, *, remember: bool = True) -> str:
         """A reading list as the text of a file: bibtex, ris, csl-json, csv, markdown, obsidian or atom.
+
+        A paper keeps the citation key of its first export, unless `remember` is False: then nothing is written.
 
         >>> base.list_new("Cited", ["1706.03762"])
         1
@@ -520,11 +539,17 @@ class KnowledgeBase:
             raise QueryError(f"There is no format {form!r}; it is one of {', '.join(WRITERS)}.")
         reading_list = self._library.read_list(name)
         with self._catalogue_if_any() as catalogue:
-            references = references_of(reading_list, catalogue, self._choices)
+            references = references_of(reading_list, catalogue, self._choices, remember=remember)
         return WRITERS[form](reading_list.name, references)
 
     def recommend(
-        self, list_name: str = "", *, since: date | None = None, not_like: Sequence[str] = (), k: int = 10
+        self,
+        list_name: str = "",
+        *,
+        since: date | None = None,
+        not_like: Sequence[str] = (),
+        k: int = 10,
+        remember: bool = True,
     ) -> list[Recommendation]:
         """The k new papers nearest to a reading list, or to all of them, each with the reason.
 
@@ -535,15 +560,18 @@ class KnowledgeBase:
             since: First day of publication; without one, the last 30 days that have papers.
             not_like: Ids or addresses of papers to dismiss.
             k: How many papers.
+            remember: Keep what is recommended, so that no later day repeats it.
 
         Raises:
             QueryError: No paper is on the lists, or none of them is in the knowledge base.
         """
         from kb.library.recommend import recommend_for
 
-        self._choices.dismiss([paper_id(identifier) for identifier in not_like])
+        if not_like:
+            self._choices.dismiss([paper_id(identifier) for identifier in not_like])
+        today = datetime.now(UTC).date()
         with self._searching() as searcher:
-            return recommend_for(searcher, self._library, self._choices, list_name, since, k, today=datetime.now(UTC).date())
+            return recommend_for(searcher, self._library, self._choices, list_name, since, k, today=today, remember=remember)
 
     def digest(self, month: str, k: int = 12) -> Digest:
         """The k papers of a month most worth reading, each with the reason, and what the month was about.

@@ -16,7 +16,23 @@ import typer
 
 from kb import __version__
 from kb.api.knowledge_base import DEFAULT_HOME
-from kb.cli import app, backup, digest, doctor, evaluate, export, ingest, lists, match, recommend, schedule, search, status, train
+from kb.cli import (
+    app,
+    backup,
+    digest,
+    doctor,
+    evaluate,
+    export,
+    ingest,
+    lists,
+    match,
+    mcp,
+    recommend,
+    schedule,
+    search,
+    status,
+    train,
+)
 from kb.cli.console import say, settings
 from kb.errors import IdentifierError, KnowledgeBaseError, QueryError
 
@@ -44,6 +60,7 @@ cli.command()(doctor.doctor)
 cli.command()(backup.backup)
 cli.command()(backup.restore)
 cli.command()(app.app)
+cli.command()(mcp.mcp)
 
 
 def _print_version(wanted: bool) -> None:

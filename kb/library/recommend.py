@@ -89,8 +89,9 @@ def recommend_for(
     k: int = 10,
     *,
     today: date,
+    remember: bool = True,
 ) -> list[Recommendation]:
-    """Recommend papers for a reading list, or for all lists if none is named, and record them as recommended.
+    """Recommend papers for a reading list, or for all lists if none is named; `remember` records them as recommended.
 
     Without a date, the 30 days up to the newest paper. Papers that are on a list, were dismissed, or were recommended on an
     earlier day are left out. Raises QueryError if the list does not exist, or as `recommend` does.
@@ -106,7 +107,8 @@ def recommend_for(
     newest = searcher.catalogue.newest()
     start = since or (newest and newest - _WINDOW)
     answers = recommend(searcher, liked, choices.dismissed(), seen, start, k)
-    choices.record_recommended(list_name, [answer.hit.paper.id for answer in answers], today)
+    if remember:
+        choices.record_recommended(list_name, [answer.hit.paper.id for answer in answers], today)
     return answers
 
 

@@ -24,7 +24,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from streamlit.file_util import get_static_dir
 
-from app import navigation
+from app import api, navigation
 from app.access import Access
 from app.widgets import layout
 
@@ -46,7 +46,7 @@ def main() -> None:
     app = st.App(
         Path(__file__).with_name("main.py"),
         lifespan=partial(_starting, open_browser=options.open),
-        routes=[Route(f"/{page.path}", _index) for page in navigation.PAGES],
+        routes=[*api.routes(), *(Route(f"/{page.path}", _index) for page in navigation.PAGES)],
         middleware=[Middleware(_WithoutMetrics)],
     )
     app.run(config={"server.port": options.port, "server.address": options.address})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import date
 from functools import wraps
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, unquote
@@ -57,15 +58,17 @@ def build_server(base: KnowledgeBase, *, write: bool = False) -> MCPServer[Any]:
     """The server of a knowledge base; with `write`, tools that change reading lists and fetch papers as well."""
     server = _Server(base)
     tools = _Tools(base)
-    reading = [
+    reading: list[Callable[..., object]] = [
         tools.search, tools.like, tools.show, tools.passages, tools.code, tools.lists, tools.list_show, tools.export,
         tools.recommend, tools.digest,
     ]  # fmt: skip
     for tool in reading:
         server.add_tool(_answering(tool), annotations=ToolAnnotations(read_only_hint=True), structured_output=False)
-    if write:
-        for tool in (tools.list_new, tools.list_add, tools.list_remove, tools.list_mark, tools.list_undo, tools.fetch):
-            server.add_tool(_answering(tool), annotations=ToolAnnotations(read_only_hint=False), structured_output=False)
+    writing: list[Callable[..., object]] = [
+        tools.list_new, tools.list_add, tools.list_remove, tools.list_mark, tools.list_undo, tools.fetch,
+    ]  # fmt: skip
+    for tool in writing if write else ():
+        server.add_tool(_answering(tool), annotations=ToolAnnotations(read_only_hint=False), structured_output=False)
     server.resource(LISTS_URI, name="Reading lists", mime_type="application/json")(_reading(tools.lists))
     server.resource(f"{LISTS_URI}/{{name}}", name="A reading list", mime_type="application/json")(_reading(tools.list_resource))
     return server
@@ -143,9 +146,11 @@ class _Tools:
         """A reading list as BibTeX or another format."""
         return self._base.export(name, format, remember=False)
 
-    def recommend(self, list_name: Annotated[str, Field(description="Empty: all lists.")] = "", k: K = 8) -> object:
+    def recommend(
+        self, list_name: Annotated[str, Field(description="Empty: all lists.")] = "", since: date | None = None, k: K = 8
+    ) -> object:
         """New papers close to those of a reading list, each with the reason."""
-        answers = self._base.recommend(list_name, k=k, remember=False)
+        answers = self._base.recommend(list_name, since=since, k=k, remember=False)
         return [_brief(answer.hit) | {"reason": answer.reason} for answer in answers]
 
     def digest(self, month: Annotated[str, Field(description="YYYY-MM.")], k: K = 8) -> object:

@@ -29,10 +29,8 @@ from kb.search.searcher import Hit, Searcher
 from kb.store import Catalogue, Filters, Generation, Home, Manifest
 from kb.store.columns import PaperColumns
 from kb.store.monthly import MonthlyCounts
-from kb.text.spelling import Vocabulary, correct
 
 MAX_HITS = 100  # papers that a search finds; the result pages go through them
-_SPELT = 12  # words of a query, beyond which nothing is said of its spelling
 #: Where a session keeps the query string of its last search, for the way back to it.
 LAST_SEARCH = "last search"
 
@@ -106,17 +104,8 @@ def terms(searcher: Searcher, address: Address) -> frozenset[str]:
 
 def spelling(searcher: Searcher, address: Address) -> str:
     """The text of a search with its misspelt words put right; '' where none is known to be."""
-    if not address.text or len(address.text.split()) > _SPELT or not (unknown := searcher.unknown_words(address.text)):
-        return ""
-    corrected = correct(
-        address.text, unknown, _vocabulary(searcher.catalogue, str(home().path), searcher.generation.manifest.generation)
-    )
+    corrected = searcher.correct_spelling(address.text)
     return "" if corrected == address.text else corrected
-
-
-@st.cache_resource(max_entries=1, show_spinner=False)
-def _vocabulary(_catalogue: Catalogue, path: str, generation: int) -> Vocabulary:  # noqa: ARG001
-    return Vocabulary.of(PaperColumns.of(_catalogue).titles)
 
 
 def cards(identifiers: Sequence[str]) -> dict[str, Card]:

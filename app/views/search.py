@@ -26,7 +26,6 @@ EXAMPLES = (
 )
 _PAGE = 10  # hits
 _FETCHED = 5  # ids of a query, at most, that are offered to be fetched
-_FITS = 0.35  # cosine of the best hit, below which nothing fits well
 
 
 def show() -> None:
@@ -137,7 +136,7 @@ def _doubt(searcher: Searcher, hits: Sequence[Hit], address: Address) -> None:
         other = replace(address, text=meant, page=1).parameters()
         with st.container(key="meant"):
             st.markdown(f"Did you mean {page_link(escape(meant), navigation.SEARCH.path, other)}?")
-    elif address.text and max(hit.scores.get("dense", 1.0) for hit in hits) < _FITS:
+    elif not any(hit.fits for hit in hits):
         st.caption("Nothing here fits well; these are the nearest.")
 
 

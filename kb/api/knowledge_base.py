@@ -309,6 +309,18 @@ class KnowledgeBase:
         with self._searching() as searcher:
             return searcher.like(ids, not_like, text, k, filters, facet, hops, sort)
 
+    def correct_spelling(self, text: str) -> str:
+        """The text with each word that no paper has replaced by the most similar word of the titles, if there is one.
+
+        >>> base.correct_spelling("atention is all you need")
+        'attention is all you need'
+
+        Raises:
+            QueryError: Nothing is embedded yet.
+        """
+        with self._searching() as searcher:
+            return searcher.correct_spelling(text)
+
     def parse_query(self, text: str) -> ParsedQuery:
         """How `search` understands a query: its text, and the conditions that its operators set.
 

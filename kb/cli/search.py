@@ -70,6 +70,9 @@ def search(
     with knowledge_base() as base:
         if understood := base.parse_query(text).conditions.describe():
             say(f"Understood as: {' · '.join(understood)}")
+        elif (corrected := base.correct_spelling(text)) != text:
+            say(f"Searched for “{corrected}” instead of “{text}”, of which no paper has a word.")
+            text = corrected
         hits = base.search(
             text,
             k,

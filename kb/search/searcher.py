@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from functools import reduce
+from functools import cached_property, reduce
 from types import TracebackType
 from typing import Any
 
@@ -26,8 +26,10 @@ from kb.search.rerank import FacetReranker
 from kb.search.rerankers import load_reranker
 from kb.search.retriever import Candidates, Query, Retriever, embedded_keys, z_scores
 from kb.store import Catalogue, Filters, Generation, Home, Keys
+from kb.store.columns import PaperColumns
 from kb.text.facets import Facet
 from kb.text.sentences import best_sentence
+from kb.text.spelling import Vocabulary, correct
 from kb.text.tokenize import index_terms
 
 MAX_K = 1000
@@ -42,6 +44,7 @@ _NOTE_ONLY_PENALTY = 1.0
 # Standard deviations of the rerank scores by which papers of the kind that a query asks for are raised. Of 0.5, 1 and 1.5 the
 # least with which nearly all of the first ten are of the kind, for eight queries over 78,672 papers.
 _KIND_WEIGHT = 1.0
+_MAX_CORRECTED_WORDS = 12
 _ScoredKey = tuple[int, float, dict[str, float]]  # key, score, scores by stage
 
 
@@ -366,9 +369,19 @@ class Searcher:
         hits = _hits(self._cards([key for key, _, _ in scored]), scored, weights)
         return hits if query.by_example else [replace(hit, fits=_fits(hit, weights)) for hit in hits]
 
-    def unknown_words(self, text: str) -> list[str]:
-        """Words of a text that no paper has, in any of their forms. Raises QueryError if no paper is embedded yet."""
-        return self._require_retriever().lexical.unknown_words(text)
+    def correct_spelling(self, text: str) -> str:
+        """The text with each word that no paper has replaced by the most similar word of the titles, if there is one.
+
+        A long text is left as it is. Raises QueryError if no paper is embedded yet.
+        """
+        retriever = self._require_retriever()
+        if len(text.split()) > _MAX_CORRECTED_WORDS or not (unknown := retriever.lexical.unknown_words(text)):
+            return text
+        return correct(text, unknown, self._vocabulary)
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        return Vocabulary.of(PaperColumns.of(self.catalogue).titles)
 
     def term_weights(self, query: Query) -> dict[str, float]:
         """Inverse document frequency by term of the query's text and its examples' titles.

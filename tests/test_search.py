@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import record
 
-from ingest.jobs.run import run_index, run_snapshot
+from ingest.jobs.run import run_index, run_notes, run_snapshot
 from kb.encode.encoder import Encoder, Vectors
 from kb.errors import ModelError, QueryError, StoreError
 from kb.index.dense import DENSE_FILE
@@ -251,6 +251,33 @@ def test_withdrawn_papers_come_last_but_where_they_are_named(names: Searcher) ->
 def test_the_sentence_that_matches_is_shown(names: Searcher) -> None:
     assert names.search("comparing LoRA and GPT-J")[0].matched == "We compare LoRA, and LoRA, with GPT-J."
     assert names.search("zebra")[0].matched == ""
+
+
+def test_hits_that_do_not_fit_say_so(searcher: Searcher) -> None:
+    assert not any(hit.fits for hit in searcher.search("zzqx vrblk"))
+    assert not any(hit.fits for hit in searcher.search("lasagne with spinach"))
+    assert all(hit.fits for hit in searcher.search("a tree search plays chess"))
+    assert all(hit.fits for hit in searcher.like([searcher.search("chess", 1)[0].paper.id]))
+
+
+def test_a_misspelt_word_becomes_one_of_the_papers_titles(searcher: Searcher) -> None:
+    assert searcher.correct_spelling("speach recogntion") == "speech recognition"
+    assert searcher.correct_spelling("speech recognition") == "speech recognition"
+    assert searcher.correct_spelling("zzqx vrblk") == "zzqx vrblk"
+
+
+def test_a_paper_known_from_a_note_alone_comes_after_full_papers(base: Home, tmp_path: Path, encoder: Encoder) -> None:
+    home = Home(tmp_path / "kb")
+    shutil.copytree(base.path, home.path)
+    (tmp_path / "notes.md").write_text("- [Learning to plan in board games, part 500](https://arxiv.org/abs/2401.12345)\n")
+    run_notes(home, [tmp_path / "notes.md"])
+    run_index(home, encoder)
+    with Searcher.open(home, encoder) as searcher:
+        hits = searcher.search("learning to plan in board games", 60)
+        (place,) = [hit.rank for hit in hits if hit.paper.id == "arxiv:2401.12345"]
+        assert place == 41  # of forty full papers on the same
+        named = searcher.search("Learning to plan in board games, part 500", 1)
+        assert named[0].paper.id == "arxiv:2401.12345"
 
 
 def test_without_words_in_common_the_vectors_decide(names: Searcher) -> None:

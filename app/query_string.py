@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
 
 import streamlit as st
 
 from kb.errors import QueryError
+from kb.search.query_syntax import SORTS, Sort
 from kb.store import Filters, parse_years
 from kb.text.facets import FACETS, Facet
 
-Sort = Literal["relevance", "date", "stars"]
-SORTS: tuple[Sort, ...] = get_args(Sort)
 _MAX_QUERY = 4000  # characters of a query; a pasted abstract has half of them
 
 

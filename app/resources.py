@@ -85,21 +85,17 @@ def answer(searcher: Searcher, address: Address) -> list[Hit]:
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _answer(_searcher: Searcher, path: str, generation: int, address: Address, filters: Filters) -> list[Hit]:  # noqa: ARG001
     if address.like or address.unlike:
-        hits = _searcher.like(address.like, address.unlike, address.text, MAX_HITS, filters, address.facet)
-    else:
-        hits = _searcher.search(address.text, MAX_HITS, filters, address.facet)
-    if address.sort == "date":
-        hits.sort(key=lambda hit: hit.paper.published or date(hit.paper.year or 1, 1, 1), reverse=True)
-    elif address.sort == "stars":
-        hits.sort(key=lambda hit: max((code.stars or 0 for code in hit.code), default=-1), reverse=True)
-    return hits
+        examples = address.like, address.unlike
+        return _searcher.like(*examples, address.text, MAX_HITS, filters, address.facet, sort=address.sort)
+    return _searcher.search(address.text, MAX_HITS, filters, address.facet, sort=address.sort)
 
 
 def terms(searcher: Searcher, address: Address) -> frozenset[str]:
     """The terms of a search's text, to be shown in what it found; none where the text names papers."""
-    if not address.text or not searcher.generation.manifest.embedded or searcher.named_papers(address.text):
+    text = searcher.parse(address.text).text
+    if not text or not searcher.generation.manifest.embedded or searcher.named_papers(text):
         return frozenset()
-    return frozenset(searcher.term_weights(Query(text=address.text)))
+    return frozenset(searcher.term_weights(Query(text=text)))
 
 
 def spelling(searcher: Searcher, address: Address) -> str:

@@ -15,7 +15,7 @@ from conftest import record
 
 from ingest.jobs.run import run_index, run_snapshot
 from kb.encode.encoder import Encoder
-from kb.errors import StoreError
+from kb.errors import QueryError, StoreError
 from kb.papers import Paper
 from kb.search.paper_kind import title_words_asked_for
 from kb.search.query_syntax import Conditions, ParsedQuery, parse_query, phrase_forms, read_authors
@@ -49,6 +49,7 @@ SAMPLE = Path(__file__).resolve().parents[1] / "data" / "sample" / "papers.jsonl
         ("title:attention heads", "attention heads", Conditions(titles=("attention",))),
         ('title:"attention heads"', "attention heads", Conditions(titles=("attention heads",))),
         ("category:cs.cl category:Physics.hist-ph llm", "llm", Conditions(categories=("cs.CL", "physics.hist-ph"))),
+        ("category:cs.LG,stat.ml", "", Conditions(categories=("cs.LG", "stat.ML"))),
         ("category:cs code:yes", "", Conditions(categories=("cs",), has_code=True)),
     ],
 )
@@ -84,6 +85,11 @@ def test_operators(query: str, text: str, conditions: Conditions) -> None:
 )
 def test_plain_text_stays_as_it_is(query: str) -> None:
     assert parse_query(query) == ParsedQuery(query)
+
+
+def test_years_the_wrong_way_round_are_an_error() -> None:
+    with pytest.raises(QueryError, match=r"2019\.\.2023"):
+        parse_query("vision year:2023-2019")
 
 
 def test_a_hyphen_of_a_phrase_matches_a_hyphen_a_space_or_nothing() -> None:
@@ -279,6 +285,9 @@ def test_authors_named_in_words(searcher: Searcher) -> None:
     for query in ("papers by hand", "attention 2017", "Vaswani 1999", "graph networks"):
         assert searcher.parse(query) == ParsedQuery(query)
     assert searcher.search("attention 2017")[0].scores
+    # Names are no misspelt words.
+    assert searcher.correct_spelling("author:Polosukhin atention") == "author:Polosukhin atention"
+    assert searcher.correct_spelling("atention") == "attention"
 
 
 def test_operators_alone_list_the_newest_first(searcher: Searcher) -> None:

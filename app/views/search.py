@@ -8,12 +8,13 @@ from dataclasses import replace
 import streamlit as st
 
 from app import navigation, resources
-from app.query_string import SORTS, Address, read_or_default
+from app.query_string import Address, read_or_default
 from app.widgets import actions, cards, client, fetch, filter_panel, layout
 from app.widgets.filter_panel import changed, keep
 from app.widgets.markdown import escape, message, page_link, shorten
 from kb.errors import KnowledgeBaseError, QueryError
 from kb.search.facet_counts import count_facets
+from kb.search.query_syntax import SORTS
 from kb.search.searcher import Hit, Searcher, find_paper
 from kb.store import Catalogue
 from kb.text.plurals import pluralize

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Literal, get_args
 
+from kb.store import parse_categories, parse_years
 from kb.text.tokenize import name_analyzer, normalize_text
 
 Sort = Literal["relevance", "date", "stars"]
@@ -35,7 +36,7 @@ _OPERATOR = re.compile(
     re.VERBOSE,
 )
 _AFTER_COLON = re.compile(r"(?<!\S)(author|year|category):\s+(?=\S)")
-_YEARS = re.compile(r"(?P<first>\d{4})?(?P<to>\.\.|-|–)?(?P<last>\d{4})?")
+_YEARS = re.compile(r"(?:\d{4}(?:(?:\.\.|[-–])(?:\d{4})?)?|(?:\.\.|[-–])\d{4})")
 _CATEGORY = re.compile(r"[a-z]+(?:-[a-z]+)*(?:\.[a-z]{2,}(?:-[a-z]+)*)?", re.IGNORECASE)
 _PAPERS_BY = re.compile(
     r"(?:(?:all|new|recent|latest|the)\s+)*(?:papers?|articles?|publications?|works?)\s+(?:written\s+)?(?:by|from)\s+(?P<names>.+?)"
@@ -102,7 +103,10 @@ class AuthorReading:
 
 
 def parse_query(text: str) -> ParsedQuery:
-    """Separate the operators of a query from its text. A query without operators is returned as it is."""
+    """Separate the operators of a query from its text. A query without operators is returned as it is.
+
+    Raises QueryError for a range of years whose later year comes first.
+    """
     if len(text.split()) >= MIN_ABSTRACT_WORDS:
         return ParsedQuery(text)
     phrases: list[str] = []
@@ -135,8 +139,8 @@ def parse_query(text: str) -> ParsedQuery:
                 authors.append(" ".join(value.replace("_", " ").split()))
             case "year" if found := _parse_years(value):
                 years.append(found)
-            case "category" if _CATEGORY.fullmatch(value):
-                categories.append(_category(value))
+            case "category" if all(map(_CATEGORY.fullmatch, value.split(","))):
+                categories.extend(parse_categories([value]))
             case "code" if value.lower() in {"yes", "true", "1"}:
                 has_code = True
             case _:
@@ -199,12 +203,11 @@ def _words(text: str) -> list[str]:
 
 
 def _parse_years(text: str) -> Years | None:
-    """`2019`, `2019..2023`, `2019-2023`, `2019..` or `..2023`; None for any other text."""
-    found = _YEARS.fullmatch(text)
-    if found is None or not (found["first"] or found["last"]):
-        return None
-    first, last = (int(year) if year else None for year in (found["first"], found["last"]))
-    return (first, last) if found["to"] else (first, first) if last is None else None
+    """`2019`, `2019..2023`, `2019-2023`, `2019..` or `..2023`; None for any other text.
+
+    Raises QueryError if the later year comes first.
+    """
+    return parse_years(re.sub(r"\.\.|[-–]", "..", text)) if _YEARS.fullmatch(text) else None
 
 
 def _describe_years(years: Years) -> str:
@@ -212,9 +215,3 @@ def _describe_years(years: Years) -> str:
     if first == last:
         return f"year {first}"
     return f"years {first or ''}–{last or ''}"
-
-
-def _category(text: str) -> str:
-    """The category as arXiv spells it: `CS.cl` → `cs.CL`."""
-    archive, dot, subject = text.lower().partition(".")
-    return archive + dot + (subject.upper() if len(subject) == 2 else subject)

@@ -372,10 +372,12 @@ class Searcher:
     def correct_spelling(self, text: str) -> str:
         """The text with each word that no paper has replaced by the most similar word of the titles, if there is one.
 
-        A long text is left as it is. Raises QueryError if no paper is embedded yet.
+        A long text and one with operators are left as they are. Raises QueryError if no paper is embedded yet.
         """
         retriever = self._require_retriever()
-        if len(text.split()) > _MAX_CORRECTED_WORDS or not (unknown := retriever.lexical.unknown_words(text)):
+        if len(text.split()) > _MAX_CORRECTED_WORDS or self.parse(text).conditions:
+            return text
+        if not (unknown := retriever.lexical.unknown_words(text)):
             return text
         return correct(text, unknown, self._vocabulary)
 

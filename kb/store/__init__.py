@@ -1,6 +1,6 @@
 """The catalogue: DuckDB files published in generations. The only package that speaks SQL to DuckDB."""
 
-from kb.store.catalogue import Catalogue, DocumentBatch, Filters, Keys, Run, parse_years
+from kb.store.catalogue import Catalogue, DocumentBatch, Filters, Keys, Run, parse_categories, parse_years
 from kb.store.code import CodeCatalogue, NamedRepository, PaperText, RepositoryState
 from kb.store.generations import CATALOGUE, Draft, Generation, Home, Manifest, checksum
 from kb.store.index_documents import IndexDocument, IndexDocuments
@@ -42,5 +42,6 @@ __all__ = [
     "Withdrawal",
     "catalogue_problems",
     "checksum",
+    "parse_categories",
     "parse_years",
 ]

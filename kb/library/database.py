@@ -85,6 +85,7 @@ class LibraryFile:
     def __init__(self, path: Path) -> None:
         """Set the path; the first write creates the file."""
         self.path = path
+        self._used = False
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection | None]:
@@ -214,6 +215,7 @@ class LibraryFile:
         file = sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
         try:
             self._prepare(file)
+            self._used = True
             file.execute("PRAGMA foreign_keys = ON")
             file.execute("PRAGMA synchronous = FULL")
         except BaseException:
@@ -268,10 +270,14 @@ class LibraryFile:
         return file
 
     def _check_version(self, file: sqlite3.Connection) -> int:
+        """Number of the file's schema.
+
+        Raises DamagedError for an empty file, and NewerError for a newer one; who has used it before goes on.
+        """
         version = _version(file)
         if not version:
             raise DamagedError(f"{self.path} is damaged (it is empty). Restore it from a backup, or move it away.")
-        if version > len(_MIGRATIONS):
+        if version > len(_MIGRATIONS) and not self._used:
             raise NewerError(
                 f"{self.path} was written by a newer version (schema {version}). Upgrade: `pip install --upgrade paper-kb`."
             )
@@ -279,7 +285,7 @@ class LibraryFile:
 
     def _prepare(self, file: sqlite3.Connection) -> None:
         """Migrate the file to the newest schema, under a lock between processes. Raises NewerError if it is newer."""
-        if self._check_version(file) == len(_MIGRATIONS):
+        if self._check_version(file) >= len(_MIGRATIONS):
             return
         with self._migrating():
             file.execute("PRAGMA journal_mode = WAL")

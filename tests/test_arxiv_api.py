@@ -53,14 +53,14 @@ KILLS = int(os.environ.get("KB_TEST_KILLS", "2"))
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ArxivServer]:
     monkeypatch.setenv("KB_ARXIV_DELAY", str(PAUSE))
     monkeypatch.setenv("KB_STATE_DIR", str(tmp_path / "state"))
-    with arxiv_server(RECORDS, stall=0.6) as state:
+    with arxiv_server(RECORDS, stall=2.0) as state:
         for name, value in state.environment().items():
             monkeypatch.setenv(name, value)
         yield state
 
 
 def api(page: int = 40) -> ArxivApi:
-    return ArxivApi(page, timeout=0.3)
+    return ArxivApi(page, timeout=1.5)
 
 
 def harvest(home: Home, since: date | None = None, page: int = 40) -> Report:

@@ -41,14 +41,14 @@ RESUME = "Run the same command again: it goes on from what is published."
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ArxivServer]:
     monkeypatch.setenv("KB_ARXIV_DELAY", "0.002")
     monkeypatch.setenv("KB_STATE_DIR", str(tmp_path / "state"))
-    with arxiv_server(RECORDS, oai_page=60, stall=0.6) as state:
+    with arxiv_server(RECORDS, oai_page=60, stall=2.0) as state:
         for name, value in state.environment().items():
             monkeypatch.setenv(name, value)
         yield state
 
 
 def harvest(home: Home, set_name: str = "cs", since: date | None = None) -> Report:
-    return harvest_set(home, ArxivOai(timeout=0.3), set_name, since, NoProgress())
+    return harvest_set(home, ArxivOai(timeout=1.5), set_name, since, NoProgress())
 
 
 def stored(home: Home) -> dict[str, Paper]:
@@ -161,7 +161,7 @@ def test_a_record_that_cannot_be_read_is_reported_and_the_rest_goes_in(home: Hom
 
 def test_a_record_that_appears_days_late_under_an_old_datestamp_is_found(home: Home, server: ArxivServer) -> None:
     last = max(r.datestamp for r in RECORDS if "cs" in r.sets)
-    late = next(r for r in RECORDS if "cs" in r.sets and r.datestamp == last - timedelta(days=9))
+    late = next(r for r in RECORDS if "cs" in r.sets and timedelta(days=3) < last - r.datestamp < timedelta(days=14))
     server.records = [r for r in RECORDS if r is not late]
     assert harvest(home).complete
     server.records = RECORDS
@@ -249,8 +249,8 @@ def test_a_record_without_title_comes_with_the_next_run(home: Home, server: Arxi
     assert stored(home) == expected()
 
 
-def test_a_service_that_gives_no_record_at_all_is_an_error(home: Home, server: ArxivServer) -> None:
-    server.withheld = {r.id for r in RECORDS if r.datestamp < date(2024, 2, 1)}
+def test_a_service_that_gives_half_of_its_records_is_an_error(home: Home, server: ArxivServer) -> None:
+    server.withheld = {r.id for n, r in enumerate(RECORDS) if n % 2}
     report = harvest(home)
     assert "that it does not give: more than 20" in report.failure
     server.withheld = set()
@@ -264,11 +264,11 @@ def test_repair_notices_what_left_the_set(home: Home, server: ArxivServer) -> No
     elsewhere = replace(moved, categories=("math.CO",), datestamp=date(2024, 6, 4))
     server.records = [elsewhere if r is moved else r for r in RECORDS if r is not gone]
     assert harvest(home).counts.get("changed", 0) == 0
-    report = repair_set(home, ArxivOai(timeout=0.3), "cs", None, NoProgress())
+    report = repair_set(home, ArxivOai(timeout=1.5), "cs", None, NoProgress())
     assert report.counts["no longer in the set"] == 2
     assert [s.reason for s in report.skipped] == [f"arXiv has no record of arxiv:{gone.id} any more"]
     assert stored(home)[f"arxiv:{moved.id}"].categories == ("math.CO",)
-    again = repair_set(home, ArxivOai(timeout=0.3), "cs", None, NoProgress())
+    again = repair_set(home, ArxivOai(timeout=1.5), "cs", None, NoProgress())
     assert again.counts["no longer in the set"] == 1
 
 
@@ -357,7 +357,7 @@ def test_what_is_waited_for_is_told_and_that_it_came(home: Home, server: ArxivSe
     monkeypatch.setenv("KB_ARXIV_DELAY", "0.02")
     server.faults = {2: "503", 3: "reset"}
     told = Told()
-    assert harvest_set(home, ArxivOai(timeout=0.3, progress=told), "cs", None, told).complete
+    assert harvest_set(home, ArxivOai(timeout=1.5, progress=told), "cs", None, told).complete
     first, second = (
         f"arXiv cannot be read: {reason} Attempt {n} of 8"
         for reason, n in (("it answered 503 Service Unavailable.", 2), ("the connection failed; is this machine online?", 3))
@@ -540,18 +540,18 @@ def test_the_api_is_not_called_late_for_what_oai_brought(
 ) -> None:
     server.records = [r for r in busy_records() if r.datestamp <= date(2024, 3, 7)]
     at(monkeypatch, FRIDAY)
-    assert harvest_query(home, ArxivApi(timeout=0.3), "cat:cs.LG", "cs.LG", None, NoProgress()).complete
+    assert harvest_query(home, ArxivApi(timeout=1.5), "cat:cs.LG", "cs.LG", None, NoProgress()).complete
     # Announced on Sunday, submitted before; OAI-PMH brings it on Monday morning, then the API's turn comes.
     announced = [r for r in generate(1340, days=67) if r.datestamp == date(2024, 3, 8)]
     server.records += [replace(r, datestamp=date(2024, 3, 11)) for r in announced]
     at(monkeypatch, datetime(2024, 3, 11, 6))
     assert harvest(home, "cs:cs:LG").complete
     at(monkeypatch, datetime(2024, 3, 11, 7))
-    report = harvest_query(home, ArxivApi(timeout=0.3), "cat:cs.LG", "cs.LG", None, NoProgress())
+    report = harvest_query(home, ArxivApi(timeout=1.5), "cat:cs.LG", "cs.LG", None, NoProgress())
     assert (report.failure, report.counts["new"]) == ("", 0)
     # Two days later with nothing by either, it is late.
     at(monkeypatch, datetime(2024, 3, 13, 7))
-    report = harvest_query(home, ArxivApi(timeout=0.3), "cat:cs.LG", "cs.LG", None, NoProgress())
+    report = harvest_query(home, ArxivApi(timeout=1.5), "cat:cs.LG", "cs.LG", None, NoProgress())
     assert "arXiv is late or its feed is stale" in report.failure
 
 
@@ -560,7 +560,7 @@ def test_names_of_sources_are_shown_as_they_are(server: ArxivServer, kb: Command
     server.always = "503"
     told = kb("ingest", "arxiv", "--query", "cat:cs.CL AND ti:[bold]x[/bold]", "--no-index", KB_ARXIV_DELAY="0")
     assert "api:cat:cs.CL AND ti:[bold]x[/bold]" in told.stderr
-    assert "api:cat:cs.CL AND ti:[bold]x[/bold]" in kb("status").stdout.replace("\n", "")
+    assert "api:cat:cs.CL AND ti:[bold]x[/bold]" in kb("status", COLUMNS="300").stdout
 
 
 def test_few_papers_are_no_reason_for_an_alarm(home: Home, server: ArxivServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -598,11 +598,11 @@ def test_repair_brings_what_is_listed_and_is_not_here(home: Home, server: ArxivS
     server.records = [r for r in whole if r not in hidden]
     harvest(home)
     server.records = whole
-    report = repair_set(home, ArxivOai(timeout=0.3), "cs", None, NoProgress())
+    report = repair_set(home, ArxivOai(timeout=1.5), "cs", None, NoProgress())
     missing = [r for r in hidden if "cs" in r.sets]
     assert report.counts["asked for again"] == report.counts["new"] == len(missing) > 0
     assert stored(home) == expected()
-    again = repair_set(home, ArxivOai(timeout=0.3), "cs", None, NoProgress())
+    again = repair_set(home, ArxivOai(timeout=1.5), "cs", None, NoProgress())
     assert again.counts == {}
 
 

@@ -100,18 +100,19 @@ def read_archive(path: Path) -> list[dict[str, Any]]:
 
 def _read_parquet(path: Path) -> list[dict[str, Any]]:
     """Read the rows in batches, texts as dictionaries. Raises SourceError if they are too large, pa.ArrowException."""
-    texts = ["paper_title", "paper_arxiv_id", "repo_url", "framework"]
+    present = pyarrow.parquet.read_schema(path).names
+    columns = [name for name in _FIELDS if name in present]
     rows: list[dict[str, Any]] = []
     size = 0
-    with pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as file:
-        columns = [name for name in _FIELDS if name in file.schema_arrow.names]
+    with pyarrow.parquet.ParquetFile(path, read_dictionary=columns) as file:
         for batch in file.iter_batches(_BATCH, columns=columns):
             for name, column in zip(batch.schema.names, batch.columns, strict=True):
-                longest = pyarrow.compute.max(pyarrow.compute.binary_length(column.dictionary)) if name in texts else None
-                if longest is not None and (longest.as_py() or 0) > _MAX_TEXT:
-                    raise SourceError(f"{path} has a {name} of {longest.as_py():,} bytes: it is no archive of links.")
+                if isinstance(column, pa.DictionaryArray) and len(column.dictionary):
+                    longest = pyarrow.compute.max(pyarrow.compute.binary_length(column.dictionary)).as_py()
+                    if longest > _MAX_TEXT:
+                        raise SourceError(f"{path} has a {name} of {longest:,} bytes: it is no archive of links.")
             part = batch.to_pylist()
-            size += sum(len(row.get(name) or "") for row in part for name in texts)
+            size += sum(len(value) for row in part for value in row.values() if isinstance(value, str))
             if size > _MAX_BYTES:
                 raise SourceError(_too_large(path))
             rows += part

@@ -18,6 +18,8 @@ class Report:
     counts: dict[str, int] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
     """The first 1,000; `counts["skipped"]` is the number of all."""
+    new_papers: list[tuple[str, str]] = field(default_factory=list)
+    """Canonical id and title of the papers that came in; the first 1,000."""
     left_out: list[Skipped] = field(default_factory=list)
     """What was read and holds nothing to bring in, such as a page about no paper; the first thousand. No failure."""
     span: str = ""
@@ -52,6 +54,7 @@ class Report:
         for name, n in other.counts.items():
             self.count(name, n)
         self.skipped += other.skipped[: _MAX_SKIPPED - len(self.skipped)]
+        self.new_papers += other.new_papers[: _MAX_SKIPPED - len(self.new_papers)]
         self.left_out += other.left_out[: _MAX_SKIPPED - len(self.left_out)]
 
     @classmethod

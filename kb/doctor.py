@@ -6,6 +6,7 @@ on a sample, and reading lists with the catalogue. The user's own files are chec
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -46,6 +47,7 @@ class Part(Enum):
     INDEX = "index"
     LIBRARY = "library"
     LISTS = "lists"
+    NOTES = "notes"
     CONFIGURATION = "configuration"
 
 
@@ -63,7 +65,7 @@ class Finding:
     @property
     def is_fault(self) -> bool:
         """Whether something is damaged, rather than merely absent."""
-        return self.part is not Part.LISTS
+        return self.part not in {Part.LISTS, Part.NOTES}
 
 
 _REPAIR = "`kb doctor --repair`"
@@ -104,6 +106,7 @@ def examine(home: Home, encoder: Callable[[str], Encoder]) -> list[Finding]:
             found += _indexes(home, generation)
         if not any(finding.part is Part.LIBRARY for finding in found):
             found += _lists(Library(library), generation)
+        found += _notes(generation)
     finally:
         generation.close()
     return found
@@ -218,6 +221,15 @@ def _catalogue_finding(home: Home, name: str, problem: str) -> Finding:
         else f"restore {home.path} from a copy of your own, or move it away and ingest your sources again"
     )
     return Finding(Part.CATALOGUE, f"generations/{name}/{CATALOGUE}", problem, remedy)
+
+
+def _notes(generation: Generation) -> Iterator[Finding]:
+    """Notes whose file is gone."""
+    for source in generation.catalogue.notes.sources():
+        path = Path(source)
+        if path.is_absolute() and not path.exists():
+            remedy = f"`kb ingest notes FOLDER` with its new place, or `kb ingest notes --forget {shlex.quote(source)}`"
+            yield Finding(Part.NOTES, source, "the file of these notes is gone", remedy)
 
 
 def _catalogue_contents(generation: Generation) -> Iterator[str]:

@@ -74,7 +74,7 @@ def judge_mention(url: str, title: str, authors: Sequence[Author], text: str) ->
     page = _is_page(url, text)
     before, after = _around(url, text, page)
     reasons: list[str] = []
-    if _is_placeholder(url):
+    if is_placeholder(url):
         return Judgement(0.05, "a placeholder")
     released = any(pattern.search(before) for pattern in _RELEASE_PATTERNS) or bool(_RELEASE_AFTER.search(after))
     if page:
@@ -89,7 +89,7 @@ def judge_mention(url: str, title: str, authors: Sequence[Author], text: str) ->
     if used:
         reasons.append("the text speaks of use")
     confidence = 0.95 if released and not used else 0.8 if released else 0.3 if used else 0.7
-    named, owned = _is_named_like(url, title), _is_owned(url, authors)
+    named, owned = is_named_like(url, title), is_owned(url, authors)
     if named:
         reasons.append("named like the paper")
     if owned:
@@ -105,7 +105,7 @@ def judge_listed(
 
     `official` and `mentioned` are the archive's own fields, `None` where it does not say.
     """
-    if _is_placeholder(url):
+    if is_placeholder(url):
         return Judgement(0.05, "a placeholder")
     # Where an archive lists several for a paper, other people's implementations are among them: without more each is a mention.
     # The only one was the paper's own in 33 of 40 read by hand that had nothing else for them.
@@ -114,10 +114,10 @@ def judge_listed(
     reasons = ["official by the archive" if official else listed]
     if mentioned:
         reasons.append("named in the paper")
-    if _is_named_like(url, title):
+    if is_named_like(url, title):
         confidence += 0.3
         reasons.append("named like the paper")
-    if _is_owned(url, authors):
+    if is_owned(url, authors):
         confidence += 0.3
         reasons.append("owned by an author")
     return Judgement(round(min(0.99, confidence), 2), ", ".join(reasons))
@@ -161,12 +161,12 @@ def _letters(text: str) -> str:
     return re.sub(r"[^a-z0-9]", "", decomposed.encode("ascii", "ignore").decode().casefold())
 
 
-def _is_placeholder(url: str) -> bool:
+def is_placeholder(url: str) -> bool:
     owner, _, name = url.split("/", 3)[3].lower().partition("/")
     return owner in _PLACEHOLDERS or set(owner) == {"x"} or name in {"xxx", "your-repo", "repo-name"}
 
 
-def _is_named_like(url: str, title: str) -> bool:
+def is_named_like(url: str, title: str) -> bool:
     """True if the repository's name is the title's nickname, or made of the title's words or initials."""
     name = url.rsplit("/", 1)[1]
     bare = _letters(re.sub(r"(?i)[-_.](?:pytorch|tensorflow|tf|jax|code|official|release|public|py|jl|matlab)$", "", name))
@@ -187,7 +187,7 @@ def _is_named_like(url: str, title: str) -> bool:
     return 3 <= len(bare) <= len(initials) and bare in initials
 
 
-def _is_owned(url: str, authors: Sequence[Author]) -> bool:
+def is_owned(url: str, authors: Sequence[Author]) -> bool:
     """True if the owner's name contains an author's family name, with a part of the given name if it is short."""
     owner = _letters(url.split("/", 3)[3].split("/")[0].removeprefix("datasets"))
     for author in authors:

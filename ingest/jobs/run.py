@@ -16,7 +16,7 @@ from ingest.code.forges import query_forges, store_answers
 from ingest.code.papers_with_code import ingest_archive
 from ingest.jobs.configuration import Configuration, follow
 from ingest.jobs.status import Followed, Overview, Planned, State, overview
-from ingest.notes.ingest import ingest_notes
+from ingest.notes.ingest import forget_notes, ingest_notes
 from ingest.report import Report
 from kb.cluster import Cluster
 from kb.encode.encoder import Encoder
@@ -38,6 +38,7 @@ __all__ = [
     "run_code",
     "run_code_archive",
     "run_code_check",
+    "run_forget_notes",
     "run_gaps",
     "run_ids",
     "run_index",
@@ -53,6 +54,11 @@ __all__ = [
 def run_notes(home: Home, paths: Sequence[Path], progress: Progress | None = None) -> Report:
     """Ingest Markdown notes from files and folders. Raises SourceError, BusyError."""
     return _run(home, "notes", lambda catalogue: ingest_notes(catalogue, paths, progress or NoProgress()))
+
+
+def run_forget_notes(home: Home, paths: Sequence[Path], progress: Progress | None = None) -> Report:
+    """Take away the notes that these files and folders brought."""
+    return _run(home, "forget notes", lambda catalogue: forget_notes(catalogue, paths, progress or NoProgress()), redraw=True)
 
 
 def run_snapshot(

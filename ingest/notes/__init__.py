@@ -7,7 +7,8 @@ A file of notes goes in, a `Document` comes out; nothing is stored here. A docum
 Each reader takes the lines that it understands and leaves the rest to the next, so that one file may mix dialects.
 """
 
-from ingest.notes.document import Document, parse_document, read_document
+from ingest.notes.document import Document
 from ingest.notes.files import note_files
+from ingest.notes.read import parse_document, read_document
 
 __all__ = ["Document", "note_files", "parse_document", "read_document"]

@@ -120,7 +120,7 @@ def read_head(inline: Inline, resolve: Resolve, *, is_heading: bool = False) -> 
     if task := _TASK.match(source):
         tags.append("read" if task["mark"] in "xX" else "reading" if task["mark"] in "/-" else "unread")
         position = task.end()
-    if (state := leading_state().match(source, position)) and state.end() > position:
+    while (state := leading_state().match(source, position)) and state.end() > position:
         tags.append(state_of(state["state"]))
         position = state.end()
     begin = position

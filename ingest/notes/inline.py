@@ -93,11 +93,13 @@ class Inline:
         return "".join(parts)
 
     def visible(self) -> str:
-        """The source with links, code and tags blanked, place by place: what separators and quotes are looked for in."""
+        """The source with links, images and tags blanked, place by place: what separators and quotes are looked for in."""
         found = self.source
         parts: list[str] = []
         position = 0
         for begin, after, _ in self.cuts:
+            if found[begin] in "`$" or found.startswith(("<kbd", "</kbd"), begin):
+                continue
             parts += [found[position:begin], "\ue000" * (after - begin)]
             position = after
         return "".join([*parts, found[position:]])
@@ -202,6 +204,7 @@ class _Scanner:
         return Inline(text, tuple(self.links), tuple(self.cuts), tuple(self.wikilinks))
 
     def _add(self, href: str, words: str, start: int, end: int) -> None:
+        href = href.replace("：", ":") if href[:6].lower() == "arxiv：" else href
         place, line = self._counted
         line += self.text.count("\n", place, start)
         self._counted = (start, line)

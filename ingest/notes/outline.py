@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from ingest.notes.findings import Findings, resolve
 from ingest.notes.heads import Field, Head, read_head
 from ingest.notes.inline import Inline, Link
-from ingest.notes.labels import is_list_word, is_reference_word, is_section_word
+from ingest.notes.labels import field_of, is_list_word, is_reference_word, is_section_word
 from ingest.notes.page import Heading, Page, Region, trim
 from ingest.notes.parts import Claim, Entry, Parts, Section, assemble, rank_of_claim
 from ingest.notes.titles import (
@@ -37,6 +37,7 @@ _AROUND = re.compile(r"[\W\d_]*(?:(?:and|paper|pdf|code|arxiv|link|by)\b[\W\d_]*
 _YEAR = re.compile(r"(?<!\d)(?:19[5-9]|20[0-4])\d(?!\d)")
 #: A document with more entries than this is a list, whatever its title.
 _MOST_ENTRIES = 3
+_LONGEST_VALUE = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,13 @@ class Outline:
 
     def _section(self, index: int) -> Section:
         end = self.end_of_text(index)
-        return assemble(self._parts.of(self.page.blocks_on(self.start_of_text(index), end)), end)
+        section = assemble(self._parts.of(self.page.blocks_on(self.start_of_text(index), end)), end)
+        if index >= 0 and (kind := field_of(self.words[index])) in {"authors", "year", "venue", "tags"}:
+            # `## 著者/所属機関` above the names: the heading is their label.
+            value = " ".join(" ".join(self.page.lines[self.start_of_text(index) : end]).split())
+            if kind is not None and 0 < len(value) <= _LONGEST_VALUE:
+                section.fields.append(Field(kind, self.words[index], value, (), self.start_of_text(index)))
+        return section
 
     # Whose address is whose -------------------------------------------------------------------------------------------
 
@@ -392,14 +399,15 @@ def add_document_note(outline: Outline, paper: HeadingPaper, findings: Findings)
     if heading and (normalised(outline.words[0]) == normalised(paper.title.text) or outline.words[0] == outline.document_title):
         start = heading.end
     facts = Facts.of([*paper.fields, *(f for section in outline.sections.values() for f in section.fields)])
+    meta = page.meta
     findings.note(
         1 if page.start else (heading.start + 1 if heading and start == heading.end else 1),
-        replace(paper.title, venue=paper.title.venue or facts.venue),
+        replace(paper.title, venue=meta.venue or paper.title.venue or facts.venue),
         paper.link,
-        body=page.body(start, len(page.lines)),
-        authors=facts.authors,
-        year=facts.year,
-        tags=facts.tags,
+        body="\n\n".join(filter(None, [meta.remarks, page.body(start, len(page.lines))])),
+        authors=meta.authors or facts.authors,
+        year=meta.year or facts.year,
+        tags=tuple(dict.fromkeys([*meta.tags, *facts.tags])),
         links=page.links(page.start, len(page.lines)),
         source=paper.source,
     )
@@ -417,6 +425,8 @@ def _add_notes(outline: Outline, findings: Findings, run: range, stop: int, sect
             x.strip() for x in page.visible[start : own.link.line - 1]
         ):
             start = own.link.line  # the line with the address alone is no text
+    if own is not None and not own.is_linked and own.source != "heading":
+        start = outline.headings[last].start  # the heading is no title, and so part of the text
     end = outline.headings[stop].start if stop < len(outline.headings) else len(page.lines)
     body = page.body(start, end)
     links = page.links(start, end)

@@ -267,6 +267,8 @@ def authors_of(text: str, *, is_set_apart: bool = False, is_before: bool = False
         found = re.findall(r"([A-ZÀ-ÞА-Я][\w'’-]+(?: [A-ZÀ-ÞА-Я][\w'’-]+)?), ((?:[A-ZÀ-ÞА-Я]\.[ -]?)+)", bare)
         if found:
             return tuple(f"{given.strip()} {family}" for family, given in found)
+    if is_before and (first := re.match(r"([A-ZÀ-Þ][\w'’-]+), ([A-Z][\w'’.-]*)(?=,? (?:and|&) |, [A-Z][\w.]+ [A-Z])", bare)):
+        bare, has_others = f"{first[2]} {first[1]}{bare[first.end() :]}", True  # Weber, Carl, and Eva Sun
     names = [
         name.strip(" *_")
         for name in re.split(r"\s*[,;、，]\s*(?:and\s+|&\s*)?|\s+and\s+|\s+&\s+|\s+und\s+|\s+et\s+|\s+y\s+|\s+и\s+", bare)

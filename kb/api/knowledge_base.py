@@ -115,6 +115,16 @@ class KnowledgeBase:
 
         return self._finish(run_notes(self._home, _paths(paths), self._progress), index)
 
+    def forget_notes(self, paths: _PathLike | Sequence[_PathLike], *, index: bool = True) -> Report:
+        """Take away the notes that files or folders brought, whether or not they still exist.
+
+        Raises:
+            SourceError: No notes came from a path.
+        """
+        from ingest.jobs.run import run_forget_notes
+
+        return self._finish(run_forget_notes(self._home, _paths(paths), self._progress), index)
+
     def ingest_snapshot(
         self,
         paths: _PathLike | Sequence[_PathLike],
@@ -367,6 +377,7 @@ class KnowledgeBase:
                 tuple(code.mentioned([hit.paper.id]).get(hit.paper.id, ())),
                 code.project_page(hit.paper.id),
                 tuple(explain(searcher, hit.paper.id)),
+                searcher.catalogue.notes.title_origin(hit.paper.id),
             )
 
     def match(self) -> list[UntitledNoteMatches]:

@@ -20,7 +20,18 @@ if TYPE_CHECKING:
     from kb.search.evaluate import Interval
     from kb.search.explain import Explanation
     from kb.search.searcher import Hit
-    from kb.store import History, Manifest, NoteMatch, Run, UntitledNote
+    from kb.store import History, Manifest, NoteMatch, Run, TitleOrigin, UntitledNote
+
+
+_TITLE_SOURCES = {
+    "bibliography": "a bibliography",
+    "metadata": "front matter or a label",
+    "heading": "a note's heading",
+    "item": "an item of a list",
+    "link": "the words of a link",
+    "file": "the file's name",
+    "arxiv": "arXiv's metadata",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +48,15 @@ class PaperDetails:
     """Address; empty if none is known."""
     explained_by: tuple[Explanation, ...]
     """The papers that explain it best, the best first."""
+    title_origin: TitleOrigin | None = None
+    """The note that gives the title, where only notes tell of the paper."""
+
+    @property
+    def title_source(self) -> str:
+        """Where the title comes from, in words."""
+        if self.title_origin is None or not self.title_origin.title_source:
+            return "arXiv's metadata" if self.hit.paper.origin == "arxiv" else "a note"
+        return f"{_TITLE_SOURCES[self.title_origin.title_source]}, {self.title_origin.source}:{self.title_origin.line}"
 
     def as_json(self) -> dict[str, Any]:
         """The paper as `kb show --json` prints it."""
@@ -46,6 +66,7 @@ class PaperDetails:
             "categories": paper.categories,
             "published": paper.published and paper.published.isoformat(),
             "updated": paper.updated and paper.updated.isoformat(),
+            "title_source": self.title_source,
             "doi": paper.doi,
             "comments": paper.comments,
             "journal_ref": paper.journal_ref,
@@ -264,8 +285,10 @@ class MargeTraining:
 
 def report_as_json(report: Report) -> dict[str, Any]:
     """What an ingest did, as `kb ingest … --json` prints it."""
+    papers = [{"id": identifier, "title": title} for identifier, title in report.new_papers]
+    shown = {"papers": papers, "left_out": _skipped_as_json(report.left_out)}
     facts = {name: getattr(report, name) for name in ("requests", "retries", "message", "failure")}
-    return {"source": report.source, "counts": report.counts, "skipped": _skipped_as_json(report.skipped)} | facts
+    return {"source": report.source, "counts": report.counts, "skipped": _skipped_as_json(report.skipped)} | shown | facts
 
 
 def _skipped_as_json(skipped: list[Skipped] | tuple[Skipped, ...]) -> list[dict[str, Any]]:

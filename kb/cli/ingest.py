@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,7 @@ import typer
 from kb.cli.console import Json, Ray, bars, knowledge_base, print_json, say
 from kb.cli.match import tell_notes_to_match
 from kb.cli.search import Category
+from kb.errors import QueryError
 from kb.text.plurals import describe_counts, pluralize
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 commands = typer.Typer(no_args_is_help=True, help="Bring papers, notes and code links in.")
 
+_MAX_PRINTED = 20
 Since = Annotated[
     datetime | None,
     typer.Option("--since", formats=["%Y-%m-%d"], help="On the first run, fetch nothing older than this day."),
@@ -27,14 +30,38 @@ NoIndex = Annotated[bool, typer.Option("--no-index", help="Only ingest; embed la
 
 @commands.command("notes")
 def ingest_notes(
-    paths: Annotated[list[Path], typer.Argument(help="Markdown files, or folders of them.")],
+    paths: Annotated[list[Path], typer.Argument(help="Files of notes, or folders of them.")],
     no_index: NoIndex = False,
+    forget: Annotated[bool, typer.Option("--forget", help="Take away what these paths brought, though they be gone.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Then stay, and read again what changes, until Ctrl-C.")] = False,
     as_json: Json = False,
 ) -> None:
     """Ingest Markdown bookmarks, reading lists, newsletters and digests."""
+    if forget and watch:
+        raise QueryError("--forget takes notes away, --watch keeps them: use one of the two.")
     with bars() as progress:
-        report = knowledge_base(progress).ingest_notes(paths, index=False)
-    finish(report, no_index, as_json)
+        base = knowledge_base(progress)
+        report = base.forget_notes(paths, index=False) if forget else base.ingest_notes(paths, index=False)
+    if watch:
+        _watch(paths, report, no_index, as_json)
+    else:
+        finish(report, no_index, as_json)
+
+
+def _watch(paths: list[Path], report: Report, no_index: bool, as_json: bool) -> None:
+    """Ingest these paths again whenever something below them changes."""
+    from watchfiles import watch as changes
+
+    try:
+        while True:
+            with contextlib.suppress(typer.Exit):  # what could not be read is printed, and may be mended while this runs
+                finish(report, no_index, as_json)
+            say("Watching; Ctrl-C ends it.")
+            next(changes(*paths, raise_interrupt=True))
+            with bars() as progress:
+                report = knowledge_base(progress).ingest_notes([path for path in paths if path.exists()], index=False)
+    except KeyboardInterrupt:
+        say("No longer watching.")
 
 
 @commands.command("snapshot")
@@ -135,6 +162,12 @@ def _print(report: Report) -> None:
     say(f"{report.source}: {describe_counts(report.counts) or 'nothing to do'}{asked}")
     if report.message:
         say(report.message)
+    for identifier, title in report.new_papers[:_MAX_PRINTED]:
+        say(f"  new {identifier}  {title}")
+    if (more := len(report.new_papers) - _MAX_PRINTED) > 0:
+        say(f"  … and {more:,} more papers")
+    for item in report.left_out[:_MAX_PRINTED]:
+        say(f"  no paper {item.source}:{item.line}: {item.reason}")
     for skipped in report.skipped[:20]:
         say(f"  skipped {skipped.source}:{skipped.line}: {skipped.reason}", "yellow")
     if (left := report.counts.get("skipped", 0) - 20) > 0:

@@ -148,6 +148,7 @@ def _facts(details: PaperDetails) -> Iterator[str]:
     withdrawals = details.history.withdrawals
     reason = withdrawals[-1].reason if withdrawals else ""
     facts = [
+        "" if details.title_origin is None else f"title from {details.title_source}",
         ", ".join(author.name for author in paper.authors),
         f"{paper.id}  {details.hit.url}",
         "  ".join(filter(None, [date, " ".join(paper.categories)])),

@@ -7,7 +7,7 @@ from kb.store.index_documents import IndexDocument, IndexDocuments
 from kb.store.integrity import catalogue_problems
 from kb.store.ledger import Harvest, History, Ledger, Pending, TextChange, Withdrawal
 from kb.store.merge import SNAPSHOT_ARROW, PaperChanges, StagedPapers
-from kb.store.notes import Mentioned, NoteChanges, NoteMatch, Notes, UntitledNote
+from kb.store.notes import Mentioned, NoteChanges, NoteMatch, Notes, TitleOrigin, UntitledNote
 
 __all__ = [
     "CATALOGUE",
@@ -38,6 +38,7 @@ __all__ = [
     "Run",
     "StagedPapers",
     "TextChange",
+    "TitleOrigin",
     "UntitledNote",
     "Withdrawal",
     "catalogue_problems",

@@ -8,7 +8,9 @@ from functools import cache
 from importlib import resources
 from typing import Literal
 
-from kb.papers import Mention, Note, plain_text
+import pyarrow as pa
+
+from kb.papers import Mention, Note, TitleSource, plain_text
 from kb.store.connection import Connection, Row
 
 MatchStatus = Literal["made", "offered", "accepted", "refused"]
@@ -36,6 +38,15 @@ class Mentioned:
     """Canonical id of the paper that the note is about; empty where the link stands beside the notes of its document."""
     title: str
     """That paper's title."""
+
+
+@dataclass(frozen=True, slots=True)
+class TitleOrigin:
+    """Where the title of a paper comes from."""
+
+    title_source: TitleSource
+    source: str
+    line: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,40 +90,77 @@ class Notes:
         self._connection.write("DELETE FROM notes WHERE source = ?", [source])
         self._connection.write("DELETE FROM mentions WHERE source = ?", [source])
         if notes:
-            self._connection.write_many(
-                "INSERT INTO notes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        i,
-                        source,
-                        n.line,
-                        n.paper_id,
-                        n.paper_id,
-                        n.title,
-                        n.body,
-                        plain_text(n.body),
-                        list(n.authors),
-                        n.venue,
-                        n.year,
-                        n.url,
-                        n.section,
-                        list(n.tags),
-                    )
-                    for i, n in enumerate(notes)
-                ],
+            table = pa.table(
+                {
+                    "number": pa.array(list(range(len(notes))), pa.int64()),
+                    "source": pa.array([source] * len(notes), pa.string()),
+                    "named_id": pa.array([n.paper_id for n in notes], pa.string()),
+                    "paper_id": pa.array([n.paper_id for n in notes], pa.string()),
+                    "plain": pa.array([plain_text(n.body) for n in notes], pa.string()),
+                    "line": pa.array([n.line for n in notes], pa.int32()),
+                    "year": pa.array([n.year for n in notes], pa.int32()),
+                    "authors": pa.array([list(n.authors) for n in notes], pa.list_(pa.string())),
+                    "tags": pa.array([list(n.tags) for n in notes], pa.list_(pa.string())),
+                }
+                | {
+                    name: pa.array([getattr(n, name) for n in notes], pa.string())
+                    for name in ("title", "body", "venue", "url", "section", "title_source")
+                }
             )
+            with self._connection.registered("note_rows", table):
+                self._connection.write("INSERT INTO notes BY NAME SELECT * FROM note_rows ORDER BY number")
         numbered = [(i, m) for i, n in enumerate(notes) for m in n.mentions] + [(None, m) for m in mentions]
         if numbered:
-            self._connection.write_many(
-                "INSERT INTO mentions VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                [(source, i, m.line, m.kind, m.target, m.text, m.stars, m.remark) for i, m in numbered],
+            table = pa.table(
+                {
+                    "source": pa.array([source] * len(numbered), pa.string()),
+                    "note": pa.array([i for i, _ in numbered], pa.int64()),
+                    "line": pa.array([m.line for _, m in numbered], pa.int32()),
+                    "stars": pa.array([m.stars for _, m in numbered], pa.int32()),
+                    "confidence": pa.array([m.confidence for _, m in numbered], pa.float64()),
+                }
+                | {
+                    name: pa.array([getattr(m, name) for _, m in numbered], pa.string())
+                    for name in ("kind", "target", "text", "remark", "evidence")
+                }
             )
+            with self._connection.registered("mention_rows", table):
+                self._connection.write("INSERT INTO mentions BY NAME SELECT * FROM mention_rows")
         return changes
 
     def sources(self) -> list[str]:
         """Every document that has notes or mentions here."""
         rows = self._connection.read("SELECT source FROM notes UNION SELECT source FROM mentions ORDER BY 1")
         return [source for (source,) in rows]
+
+    def papers(self) -> dict[str, str]:
+        """Title of every paper that a note tells of, by canonical id."""
+        rows = self._connection.read("SELECT id, title FROM papers WHERE id IN (SELECT paper_id FROM notes) ORDER BY key")
+        return dict(rows)
+
+    def count_of(self, source: str) -> int:
+        """The number of notes of a document."""
+        return int(self._connection.read("SELECT count(*) FROM notes WHERE source = ?", [source])[0][0])
+
+    def move(self, source: str, target: str) -> None:
+        """Give the notes and mentions of a document another place."""
+        for table in ("notes", "mentions", "note_files"):
+            self._connection.write(f"UPDATE {table} SET source = ? WHERE source = ?", [target, source])
+
+    def digests(self) -> dict[str, str]:
+        """Digest of every file of notes as it was last read, by source."""
+        return dict(self._connection.read("SELECT source, digest FROM note_files"))
+
+    def keep_digest(self, source: str, digest: str) -> None:
+        """Remember how a file of notes was last read; an empty digest forgets it."""
+        self._connection.write("DELETE FROM note_files WHERE source = ?", [source])
+        if digest:
+            self._connection.write("INSERT INTO note_files VALUES (?, ?)", [source, digest])
+
+    def title_origin(self, identifier: str) -> TitleOrigin | None:
+        """The note that gives the title of a paper which only notes tell of; `None` for any other paper."""
+        rows = self._connection.read("SELECT title_source, source, line FROM title_origins WHERE paper_id = ?", [identifier])
+        return TitleOrigin(*rows[0]) if rows else None
 
     def settle(self) -> None:
         """Derive aliases, papers known by notes alone, and code links from notes and papers; idempotent.
@@ -129,7 +177,8 @@ class Notes:
     def on(self, identifiers: Sequence[str]) -> dict[str, list[Note]]:
         """The notes on these papers, by canonical id."""
         rows = self._connection.read(
-            """SELECT paper_id, number, source, line, named_id, title, body, authors, venue, year, url, section, tags
+            """SELECT paper_id, number, source, line, named_id, title, body, authors, venue, year, url, section, tags,
+                      title_source
                FROM notes WHERE paper_id IN (SELECT unnest(?)) ORDER BY source, number""",
             [list(identifiers)],
         )
@@ -137,17 +186,17 @@ class Notes:
             return {}
         mentions: dict[tuple[str, int], list[Mention]] = {}
         for source, number, *mention in self._connection.read(
-            """SELECT source, note, kind, target, text, line, stars, remark FROM mentions
+            """SELECT source, note, kind, target, text, line, stars, remark, confidence, evidence FROM mentions
                WHERE (source, note) IN (SELECT (source, number) FROM notes WHERE paper_id IN (SELECT unnest(?)))
                ORDER BY line, rowid""",
             [list(identifiers)],
         ):
             mentions.setdefault((source, number), []).append(Mention(*mention))
         found: dict[str, list[Note]] = {}
-        for paper, number, source, line, named, title, body, authors, venue, year, url, section, tags in rows:
+        for paper, number, source, line, named, title, body, authors, venue, year, url, section, tags, origin in rows:
             note = Note(
                 source, line, named, title, body, tuple(authors), venue, year, url, section, tuple(tags),
-                tuple(mentions.get((source, number), ())),
+                tuple(mentions.get((source, number), ())), origin,
             )  # fmt: skip
             found.setdefault(paper, []).append(note)
         return found

@@ -1,12 +1,19 @@
 -- What follows from notes and papers together; running it again changes nothing. See `Notes.settle`.
+-- The best source of a field wins: a bibliography, front matter, a heading, an item, the words of a link, a file's name.
+CREATE OR REPLACE TEMP TABLE ranked AS
+    SELECT *, coalesce(list_position(['bibliography', 'metadata', 'heading', 'item', 'link', 'file'], title_source), 4) AS rank
+    FROM notes;
 CREATE OR REPLACE TEMP TABLE named AS
-    SELECT named_id AS id, arg_min(title, (title = '', source, number)) AS title,
-           arg_min(authors, (len(authors) = 0, source, number)) AS authors,
-           arg_min(venue, (venue = '', source, number)) AS venue,
-           arg_min(year, (year IS NULL, source, number)) AS year,
+    SELECT named_id AS id, arg_min(title, (title = '', rank, source, number)) AS title,
+           arg_min(title_source, (title = '', rank, source, number)) AS title_source,
+           arg_min(source, (title = '', rank, source, number)) AS title_document,
+           arg_min(line, (title = '', rank, source, number)) AS title_line,
+           arg_min(authors, (len(authors) = 0, rank, source, number)) AS authors,
+           arg_min(venue, (venue = '', rank, source, number)) AS venue,
+           arg_min(year, (year IS NULL, rank, source, number)) AS year,
            arg_min(url, (url = '', source, number)) AS url,
-           title_key(arg_min(title, (title = '', source, number))) AS title_key
-    FROM notes GROUP BY named_id;
+           title_key(arg_min(title, (title = '', rank, source, number))) AS title_key
+    FROM ranked GROUP BY named_id;
 
 DELETE FROM aliases;
 INSERT INTO aliases
@@ -68,8 +75,26 @@ INSERT INTO papers
 
 DELETE FROM code_links WHERE source = 'notes';
 INSERT INTO code_links BY NAME
-    SELECT DISTINCT ON (notes.paper_id, lower(target)) notes.paper_id, target AS url, 'notes' AS source,
-        NULL::BOOLEAN AS official, mentions.stars, 0.8 AS confidence, 'a note on the paper names it' AS evidence, '' AS framework
+    SELECT notes.paper_id, arg_max(target, (mentions.confidence, target)) AS url, 'notes' AS source,
+        NULL::BOOLEAN AS official, max(mentions.stars) AS stars, max(mentions.confidence) AS confidence,
+        arg_max(mentions.evidence, (mentions.confidence, target)) AS evidence, '' AS framework
     FROM mentions JOIN notes ON notes.source = mentions.source AND notes.number = mentions.note
-    WHERE mentions.kind = 'repository' ORDER BY notes.paper_id, lower(target), target;
+    WHERE mentions.kind = 'repository' GROUP BY notes.paper_id, lower(target);
+-- An author's own account speaks for a repository, an archive that names another as official against it.
+UPDATE code_links SET confidence = least(0.95, confidence + 0.2), evidence = evidence || ', owned by an author'
+    FROM papers
+    WHERE code_links.source = 'notes' AND papers.id = code_links.paper_id AND NOT contains(evidence, 'owned by an author')
+      AND len(list_filter(papers.authors, lambda a: length(a.family) >= 4
+              AND contains(lower(split_part(code_links.url, '/', 4)), lower(strip_accents(a.family))))) > 0;
+UPDATE code_links SET confidence = least(confidence, 0.45), evidence = evidence || ', another is official by an archive'
+    WHERE source = 'notes' AND EXISTS (
+        SELECT 1 FROM code_links AS other
+        WHERE other.paper_id = code_links.paper_id AND other.official AND other.source <> 'notes')
+      AND NOT EXISTS (
+        SELECT 1 FROM code_links AS same
+        WHERE same.paper_id = code_links.paper_id AND same.source <> 'notes' AND lower(same.url) = lower(code_links.url));
+DELETE FROM title_origins;
+INSERT INTO title_origins
+    SELECT id, title_source, title_document, title_line FROM known_by_notes WHERE title <> '';
+DROP TABLE ranked;
 DROP TABLE named; DROP TABLE known_by_notes; DROP TABLE stubs;

@@ -45,7 +45,7 @@ class Report:
 
     def leave_out(self, source: str, line: int, reason: str) -> None:
         """Something that was read and is not what the job brings in."""
-        self.count("without a paper", 1)
+        self.count("files without a paper", 1)
         if len(self.left_out) < _MAX_SKIPPED:
             self.left_out.append(Skipped(source, line, reason))
 

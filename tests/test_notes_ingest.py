@@ -89,7 +89,7 @@ def test_what_holds_no_paper_is_counted_and_no_failure(catalogue: Catalogue, tmp
     (folder / "b.pdf").write_bytes(b"%PDF")
     report = ingest(catalogue, folder)
     assert report.complete
-    assert report.counts["without a paper"] == 1
+    assert report.counts["files without a paper"] == 1
     assert [(Path(s.source).name, s.line) for s in report.left_out] == [("README.md", 1)]
     assert report.message == "1 file of other kinds left out: 1 .pdf."
 

@@ -140,7 +140,7 @@ def _tell_left_out(found: Sequence[FilesFound], report: Report) -> None:
     total = kinds.total()
     if not total:
         return
-    report.count("other files left out", total)
+    report.count("files left out", total)
     named = ", ".join(f"{n} {kind or 'without a suffix'}" for kind, n in kinds.most_common(_NAMED_KINDS))
     files = "file" if total == 1 else "files"
     more = ", …" if len(kinds) > _NAMED_KINDS else ""

@@ -275,7 +275,7 @@ def test_code_links_of_notes_and_their_order(home: Home) -> None:
         catalogue = draft.catalogue
         upsert(catalogue, PAPER)
         catalogue.replace_code_links([(PAPER.id, CodeLink("https://github.com/a/own", "abstract"))], ["abstract", "comments"])
-        mention = Mention("repository", repository, "code", 3, stars=7)
+        mention = Mention("repository", repository, "code", 3, stars=7, confidence=0.8, evidence="labelled code")
         catalogue.notes.replace("/notes.md", [note(PAPER.id, "T", mentions=(mention,))], [])
         catalogue.notes.settle()
         links = catalogue.code_of([PAPER.id])[PAPER.id]

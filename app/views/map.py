@@ -28,7 +28,7 @@ def show() -> None:
         if not whole:
             st.info("There is no map yet. Run `kb index`: it gives every paper its place.", icon=":material/map:")
             return
-        plot, packed = _chosen(searcher)
+        plot, packed = _chosen(searcher, len(whole))
         area = scatter(packed)
         with st.container(key="mouse-hint"):
             st.caption(
@@ -42,7 +42,7 @@ def show() -> None:
             _selection(searcher, plot.within(area))
 
 
-def _chosen(searcher: Searcher) -> tuple[Plot, bytes]:
+def _chosen(searcher: Searcher, papers: int) -> tuple[Plot, bytes]:
     """What the address asks for, which the boxes at the top show and change."""
     library = resources.library()
     lists = {
@@ -80,7 +80,7 @@ def _chosen(searcher: Searcher) -> tuple[Plot, bytes]:
         )
     found = frozenset(library.papers_of(name)) if name else None
     if text:
-        hits = frozenset(hit.paper.id for hit in searcher.search(text, MAX_K))
+        hits = frozenset(hit.paper.id for hit in searcher.search(text, min(MAX_K, max(20, papers // 20))))
         found = hits if found is None else found & hits
     plot, packed = resources.drawn(searcher.generation, colour, lists, found)
     if found is not None and not found & set(plot.ids):

@@ -81,19 +81,19 @@ def authors(paper: Paper, limit: int, wanted: str = "") -> str:
 
 
 def _author_link(author: Author) -> str:
-    name = accents_to_unicode(author.name)
-    return page_link(escape(shorten(name, 80)), navigation.SEARCH.path, {"q": name, "author": name})
+    name = accents_to_unicode(author.name).replace('"', "")
+    return page_link(escape(shorten(name, 80)), navigation.SEARCH.path, {"q": f'author:"{name}"'})
 
 
 def facts(hit: Hit, narrow: Parameters | None = None) -> str:
     """Where and when it appeared, and its code, in one line of Markdown.
 
-    A category leads to the papers of that category in the search `narrow`, or else to those like this one.
+    A category leads to its papers in the search `narrow`, or else to all of them.
     """
     paper = hit.paper
     known = [
         paper.published.strftime("%-d %b %Y") if paper.published else str(paper.year or ""),
-        " ".join(_category_link(category, narrow or {"like": paper.id}) for category in paper.categories),
+        " ".join(_category_link(category, narrow or {"q": f"category:{category}"}) for category in paper.categories),
         escape(shorten(paper.journal_ref, 80)),
         full_text(paper, hit.url),
     ]

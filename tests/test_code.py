@@ -238,7 +238,7 @@ def _ids(*numbers: int) -> str:
         (gzip.compress(b"[" + b" " * (2 << 20)), "holds more than 1 MiB, unpacked"),
         (zstandard.compress(b"[" + b" " * (2 << 20)), "holds more than 1 MiB, unpacked"),
         (b"[" + b" " * (2 << 20), "holds more than 1 MiB, unpacked"),
-        (wide_parquet("x" * 70_000, 3), "a paper_title of 70,000 bytes"),
+        (wide_parquet("x" * 200_000, 3), "a paper_title of 200,000 bytes"),
         (wide_parquet("x" * 60_000, 30), "holds more than 1 MiB, unpacked"),
         (b"\x1f\x8b\x08\x00garbage", "is damaged|cut short"),
         (b"PAR1garbage", "Parquet"),

@@ -26,7 +26,7 @@ from kb.store.code import DUMP_ARROW
 SOURCE = "paperswithcode"
 _FIELDS = ("paper_title", "paper_arxiv_id", "repo_url", "is_official", "mentioned_in_paper", "framework")
 _MAX_BYTES = 512 << 20  # unpacked; the whole archive has some 200 MB
-_MAX_TEXT = 1 << 16  # bytes of a field; a dictionary can name a long one for each of millions of rows
+_MAX_TEXT = 1 << 17  # bytes of a field; a dictionary can name a long one for each of millions of rows
 _BATCH = 1000  # rows of Parquet read at once
 
 

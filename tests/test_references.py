@@ -10,9 +10,10 @@ import pytest
 from kb.errors import IdentifierError, QueryError
 from kb.formats import WRITERS, references_of
 from kb.formats.read import Bibliography, add_to_list, parse_bibliography
+from kb.formats.reference import make_reference
 from kb.identifiers import paper_id
 from kb.library import Choices, Entry, Library
-from kb.papers import Author
+from kb.papers import Author, Paper
 from kb.store.catalogue import author_pattern, parse_categories, parse_years
 
 
@@ -325,3 +326,8 @@ def test_categories_and_years_written_otherwise() -> None:
     assert parse_years("2020..2024") == (2020, 2024)
     with pytest.raises(QueryError, match="the wrong way round: the earlier year comes first"):
         parse_years("2024..2020")
+
+
+def test_of_two_dois_the_first_is_the_papers() -> None:
+    paper = Paper("arxiv:2301.00001", "Two Journals, One Paper", doi="10.5555/odd_one.1 10.5555/odd_two.2")
+    assert make_reference(Entry.of(paper), paper, ()).doi == "10.5555/odd_one.1"

@@ -130,7 +130,7 @@ def make_reference(entry: Entry, paper: Paper | None, code: Sequence[CodeLink], 
     if known.id.startswith("arxiv:"):
         version = max((v.number for v in known.versions), default=None)
         arxiv = known.id.removeprefix("arxiv:") + (f"v{version}" if version else "")
-    doi = known.doi or (known.id.removeprefix("doi:") if known.id.startswith("doi:") else "")
+    doi = next(iter(known.doi.split()), "") or (known.id.removeprefix("doi:") if known.id.startswith("doi:") else "")
     return Reference(
         key=key,
         paper_id=known.id,

@@ -221,8 +221,9 @@ class Catalogue:
         """Key of the paper with this canonical id, alias or DOI; `None` if there is none."""
         rows = self.connection.read(
             """SELECT key FROM papers WHERE id = $id OR id = (SELECT paper_id FROM aliases WHERE aliases.id = $id LIMIT 1)
-               OR (starts_with($id, 'doi:') AND doi = $id[5:]) ORDER BY id <> $id LIMIT 1""".replace("$id", "?"),
-            [identifier] * 5,
+               OR (starts_with($id, 'doi:') AND (doi = $id[5:] OR list_contains(string_split(doi, ' '), $id[5:])))
+               ORDER BY id <> $id LIMIT 1""".replace("$id", "?"),
+            [identifier] * 6,
         )
         return int(rows[0][0]) if rows else None
 

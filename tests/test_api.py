@@ -18,6 +18,7 @@ import kb
 import kb.api.knowledge_base
 from kb.api.results import list_as_json, recommendation_as_json, report_as_json
 from kb.errors import QueryError, StoreError
+from kb.papers import plain_text
 from kb.sample import SAMPLE_NOTES, SAMPLE_PAPERS
 
 Kb = Callable[..., subprocess.CompletedProcess[str]]
@@ -111,6 +112,15 @@ def test_threads_share_an_instance(sample: kb.KnowledgeBase) -> None:
     for thread in threads:
         thread.join()
     assert found == ["arxiv:1512.03385"] * 8
+
+
+def test_passages_are_sentences_of_abstract_and_notes(sample: kb.KnowledgeBase) -> None:
+    found = sample.passages("attention author:Vaswani", k=1)
+    assert {passage.paper_id for passage in found} == {"arxiv:1706.03762"}
+    details = sample.show("1706.03762").hit
+    texts = {"abstract": details.paper.abstract} | {f"{n.source}:{n.line}": plain_text(n.body) for n in details.notes}
+    assert found[0].source == "abstract"
+    assert all(passage.text in texts[passage.source] and "ttention" in passage.text for passage in found)
 
 
 def test_wrong_use(sample: kb.KnowledgeBase) -> None:

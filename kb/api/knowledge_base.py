@@ -354,7 +354,7 @@ class KnowledgeBase:
         from kb.search.passages import find_passages
 
         with self._searching() as searcher:
-            return find_passages(searcher, searcher.search(text, k), text)
+            return find_passages(searcher, searcher.search(text, k), searcher.parse(text).text)
 
     def show(self, identifier: str) -> PaperDetails:
         """Everything known of one paper, by its id or address.

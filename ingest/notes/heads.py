@@ -35,6 +35,7 @@ _LEAD = re.compile(
     r"|(?P<date>[*_`]{0,2}[\[(]?(?:19|20)\d\d(?:[-./年]\d{1,2}(?:[-./月]\d{1,2}日?|月)?)?[\])]?[*_`]{0,2}(?:\s*[:：,|–—-]+\s+"
     r"|\s+(?=[\"“\[*\w])))"
     r"|(?P<group>(?:\*\*|__|`)?(?:\[(?P<square>[^\[\]\n]{1,40})\]|【(?P<lenticular>[^【】\n]{1,40})】)(?:\*\*|__|`)?\s*[:：]?\s*)"
+    r"|(?P<aside>\((?P<round>[^()\[\]\n]{2,40})\)\s*[:：]?\s*)"
     r"|(?P<kbd><kbd>(?P<key>[^<>\n]{1,40})</kbd>\s*)"
     r"|(?P<code>`(?P<ticked>[^`\n]{1,40})`\s*[:：]?\s*)"
     r"|(?P<star>:[a-z0-9_+-]{2,30}:\s*)"
@@ -128,7 +129,7 @@ def read_head(inline: Inline, resolve: Resolve, *, is_heading: bool = False) -> 
     nicknames: list[str] = []
     venue, year = "", None
     while lead := _LEAD.match(visible, position):
-        name = next((lead[g] for g in ("square", "lenticular", "key", "ticked") if lead[g]), "")
+        name = next((lead[g] for g in ("square", "lenticular", "round", "key", "ticked") if lead[g]), "")
         if lead["date"] and (digits := re.search(r"(?:19|20)\d\d", lead[0])):
             year = year or int(digits[0])
         if name:
@@ -138,7 +139,7 @@ def read_head(inline: Inline, resolve: Resolve, *, is_heading: bool = False) -> 
                 venue, year = venue or found, year or when
             elif is_label(words) or state_of(words):
                 pass
-            elif len(words.split()) <= 4 and not _is_end(visible, lead.end()):
+            elif not lead["round"] and len(words.split()) <= 4 and not _is_end(visible, lead.end()):
                 nicknames.append(words)
             else:
                 break
@@ -159,6 +160,8 @@ def read_head(inline: Inline, resolve: Resolve, *, is_heading: bool = False) -> 
         venue, after_year = _venue_after(inline, visible, end)
         year = year or after_year
     names = authors_of(before, is_before=True) if before else ()
+    if names and year is None and (digits := re.search(r"(?<!\d)(?:19|20)\d\d(?!\d)", before)):
+        year = int(digits[0])
     is_prose = bool(before) and not names and not is_label(before) and not _is_fact(before)
     if not names:
         names = _authors_after(inline, visible, end)
@@ -203,6 +206,11 @@ def _primary(papers: list[Link], resolve: Resolve, link: Link | None) -> Link | 
     return min(candidates, key=lambda k: (rank(k), k.start))
 
 
+# Authors before a title, by their initials: `Byron A, Weber C. …`, `Sun, E., & Byron, A. (2020). …`.
+_NAMES_FIRST = re.compile(
+    r"(?:[A-ZÀ-Þ][\w'’-]+,? (?:[A-Z]\.?[ -]?){1,3}(?:,? (?:&|and) |, (?:& |and )?|(?=[.(:])))+(?:et al\.?)?"
+    r"\s*(?:\(?(?:19|20)\d\d[a-z]?\)?)?[.:,]?\s+(?=[A-Z])"
+)
 Candidate = tuple[int, int, Title, int, Link | None]
 
 
@@ -244,9 +252,9 @@ def _best_title(inline: Inline, visible: str, position: int, papers: list[Link],
             if is_titular(link.text) and (papers or is_heading):
                 found.append((link.start, link.end, split_title(_without_suffix(link.text)), 70, None))
             break
-    plain = (
-        _plain_title(inline, visible, position, papers) if not any(c[0] <= position + 2 and c[3] >= 72 for c in found) else None
-    )
+    cited = _NAMES_FIRST.match(visible, position)
+    begin = cited.end() if cited and len(visible[cited.end() :].split()) >= 3 else position
+    plain = _plain_title(inline, visible, begin, papers) if not any(c[0] <= position + 2 and c[3] >= 72 for c in found) else None
     if plain is not None and not found:
         found.append(plain)
     if not found:

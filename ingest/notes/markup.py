@@ -58,16 +58,17 @@ def html_as_markdown(text: str) -> str:
     """The headings, items, table rows, links and words of HTML, and a browser's bookmarks with their tags and remarks."""
     text = re.sub(r"<(script|style|head)\b.*?</\1>", lambda m: "\n" * m[0].count("\n"), text, flags=re.IGNORECASE | re.DOTALL)
     text = re.sub(r"<!--.*?-->", lambda m: "\n" * m[0].count("\n"), text, flags=re.DOTALL)
-    return "\n".join(_html_line(line) for line in text.split("\n"))
+    return "\n".join(html_line(line) for line in text.split("\n"))
 
 
-def _html_line(line: str) -> str:
+def html_line(line: str) -> str:
+    """One line of HTML as Markdown: items, rows and summaries as items of a list."""
     tags = _TAGS_OF_BOOKMARK.search(line)
     line = _ANCHOR.sub(
         lambda m: f"[{_words(m[2])}](<{html.unescape(m[1])}>)" if _words(m[2]) else f"<{html.unescape(m[1])}>", line
     )
     line = _HEADING.sub(lambda m: f"\x00{'#' * int(m[1])} {_words(m[2])}", line)
-    line = re.sub(r"<(?:li|dt)\b[^<>]*>", "\x01", line, flags=re.IGNORECASE)
+    line = re.sub(r"<(?:li|dt|summary)\b[^<>]*>", "\x01", line, flags=re.IGNORECASE)
     line = re.sub(r"<dd\b[^<>]*>", "\x02", line, flags=re.IGNORECASE)
     line = re.sub(r"</t[dh]>\s*<t[dh]\b[^<>]*>", " — ", line, flags=re.IGNORECASE)
     line = re.sub(r"<tr\b[^<>]*>", "\x01", line, flags=re.IGNORECASE)

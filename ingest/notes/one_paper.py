@@ -8,11 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from ingest.notes.findings import Findings
+from ingest.notes.inline import Link
 from ingest.notes.labels import is_list_word, is_review_word, is_section_word
 from ingest.notes.outline import Facts, Outline, document_heading, names_in
 from ingest.notes.page import Page
-from ingest.notes.titles import Title, authors_of, clean_title, is_titular, split_title, venue_and_year
-from kb.identifiers import normalised
+from ingest.notes.titles import Title, authors_of, clean_title, is_titular, split_title, venue_and_year, without_kind
+from kb.errors import SourceError
+from kb.formats.read import parse_bibliography
+from kb.identifiers import normalised, paper_url
 from kb.papers import TitleSource
 
 # Files that repositories and vaults have beside the notes.
@@ -54,6 +57,36 @@ def add_linked_by_front_matter(page: Page, findings: Findings) -> bool:
         links=page.links(page.start, len(page.lines)),
         source=source,
     )
+    return True
+
+
+def note_by_bibtex(outline: Outline, page: Page, findings: Findings) -> bool:
+    """Adds the one note of a file that quotes the BibTeX of its paper and links none; says whether it does."""
+    if outline.document is not None or any(outline.papers) or any(s.entries or s.claims for s in outline.sections.values()):
+        return False
+    quoted = [n.text for n in page.blocks if n.kind == "fence" and re.match(r"\s*@\w+\s*[{(]", n.text)]
+    if len(quoted) != 1:
+        return False
+    try:
+        entries = parse_bibliography(quoted[0].encode("utf-8", "replace"), findings.source).entries
+    except SourceError:
+        return False
+    if len(entries) != 1 or not entries[0].title:
+        return False
+    entry = entries[0]
+    url = paper_url(entry.paper_id)
+    findings.note(
+        1,
+        Title(entry.title, venue=entry.venue),
+        Link(url, url, 1) if url else None,
+        body=page.body(page.start, len(page.lines)),
+        authors=tuple(author.name for author in entry.authors),
+        year=entry.year,
+        tags=page.meta.tags,
+        links=page.links(page.start, len(page.lines)),
+        source="bibliography",
+    )
+    findings.taken.update(range(len(page.lines)))
     return True
 
 
@@ -128,23 +161,17 @@ def _title(outline: Outline, page: Page, stem: str) -> _Named | None:
         same = heading is not None and normalised(words) == normalised(page.meta.title)
         return _Named(split_title(page.meta.title), "metadata", 0, heading.end if same and heading else page.start)
     if heading and is_titular(words) and not is_section_word(words) and not (is_list_word(words) and len(words.split()) <= 3):
-        return _Named(split_title(_without_kind(words)), "heading", heading.start, heading.end)
+        return _Named(split_title(without_kind(words)), "heading", heading.start, heading.end)
     first = next(((i, line) for i, line in enumerate(page.visible) if i >= page.start and line.strip()), None)
     if first is not None and not page.headings and re.fullmatch(r"\s*(\*\*|__)[^\n]{8,300}\1\s*", first[1]):
         bold = page.inline(first[1], first[0]).words()
         if is_titular(bold):
             return _Named(split_title(bold), "heading", first[0], first[0] + 1)
-    name = _name_of_file(stem)
+    name = name_of_file(stem)
     return _Named(split_title(name), "file", 0, page.start) if name else None
 
 
-def _without_kind(words: str) -> str:
-    return re.sub(
-        r"^\W*(?:paper|article|review|notes?|论文笔记|论文阅读|论文|論文|논문|статья)\s*[:：]\s*", "", words, flags=re.IGNORECASE
-    )
-
-
-def _name_of_file(stem: str) -> str:
+def name_of_file(stem: str) -> str:
     """A title out of a file's name: `2020-05-01-sparse-attention-for-long-documents`."""
     words = re.sub(r"^\d{4}[-_.]\d{2}(?:[-_.]\d{2})?[-_. ]+|^\[?(?:19|20)\d\d\]?[-_. ]+", "", stem)
     spaced = re.sub(r"[_]+", " ", words) if " " not in words else words

@@ -27,6 +27,7 @@ from ingest.notes.titles import (
     split_tags,
     split_title,
     venue_and_year,
+    without_kind,
 )
 from kb.identifiers import normalised
 from kb.papers import TitleSource
@@ -61,11 +62,12 @@ class Outline:
     All is worked out once: a page may have as many headings as lines. Index -1 is the document above all headings.
     """
 
-    def __init__(self, page: Page, document_title: str, holds_papers: Callable[[Region], bool]) -> None:
+    def __init__(self, page: Page, file_title: str, holds_papers: Callable[[Region], bool]) -> None:
         self.page = page
         self.headings = page.headings
         self.holds_papers = holds_papers
-        self.document_title = document_title
+        self.document_title = page.meta.title
+        self.file_title = file_title
         self._parts = Parts(page)
         self._chapter_ends = [len(page.headings)] * len(page.headings)
         self._parents = [-1] * len(page.headings)
@@ -207,18 +209,19 @@ class Outline:
                 )
         if subject.head is not None and subject.head.title.text and subject.head.score >= 70:
             own = subject.head
-            found.append((62, own.title, "metadata" if own.score >= 95 else "link"))
+            found.append((71, own.title, "metadata" if own.score >= 95 else "link"))
         if place < 0:
             if self.document_title:
                 found.append((92, split_title(self.document_title), "metadata"))
+            elif self.headings and all(is_section_word(words) for words in self.words):
+                # Nothing but parts of a note: the file is the note, named by its file if by anything.
+                found.append((60, Title(self.file_title), "file" if self.file_title else ""))
         elif not is_section_word(self.words[place]) and is_titular(self.words[place]):
             words = self.words[place]
             score = 60 + 4 * min(6, len(words.split()) if words.isascii() else max(len(words.split()), len(words) // 3))
             if is_list_word(words):
                 score -= 35
-            title = split_title(
-                re.sub(r"^\W*(?:paper|article|review|notes?|论文|論文|논문|статья)\s*[:：]\s*", "", words, flags=re.IGNORECASE)
-            )
+            title = split_title(without_kind(words))
             found.append((score, title, "heading"))
         return found
 

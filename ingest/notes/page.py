@@ -13,10 +13,12 @@ from markdown_it.token import Token
 
 from ingest.notes.front_matter import FrontMatter
 from ingest.notes.inline import Inline, Link, has_hint, scan
+from ingest.notes.markup import html_line
 
 #: A longer line is no note but data that slipped in; it is reported and not read.
 LONGEST_LINE = 50_000
 _FENCE = re.compile(r"\s*(?:[-*+]\s+|\d{1,9}[.)]\s+)?(?P<mark>`{3,}|~{3,})(?P<info>.*)")
+_HTML_ITEM = re.compile(r"<(?:li|tr|summary|dt)\b", re.IGNORECASE)
 _BULLET_CHARACTER = re.compile(r"(\s*)[•●▪‣◦](?=\s)")
 # A title that somebody underlined is short; a long paragraph above `---` is a paragraph above a rule.
 _LONGEST_SETEXT = 250
@@ -211,6 +213,8 @@ def _visible(lines: list[str], start: int, problems: list[Problem]) -> list[str]
             line, in_comment = _without_comments(line, in_comment, closes_later=index < last_close)
             if "<!--" in line and not in_comment and "`" not in line:
                 problems.append(Problem(index + 1, "a comment is never closed: read as text"))
+        if "<" in line and _HTML_ITEM.search(line):
+            line = html_line(line)
         seen.append(_BULLET_CHARACTER.sub(r"\1-", line, count=1) if _BULLET_CHARACTER.match(line) else line)
     if fence:
         problems.append(Problem(fence_line + 1, "a code fence is never closed: no paper is looked for after it"))

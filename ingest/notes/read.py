@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from ingest.notes.cited import add_cited
 from ingest.notes.digest import read_digest
@@ -15,7 +15,7 @@ from ingest.notes.heads import SEPARATORS
 from ingest.notes.inline import Link, has_hint
 from ingest.notes.markup import html_as_markdown, org_as_markdown
 from ingest.notes.newsletter import holds_newsletter, is_furniture, read_newsletter, split_stars
-from ingest.notes.one_paper import add_linked_by_front_matter, note_without_link
+from ingest.notes.one_paper import add_linked_by_front_matter, name_of_file, note_by_bibtex, note_without_link
 from ingest.notes.outline import Outline, add_entries, document_heading, heading_words, read_outline
 from ingest.notes.page import Node, Page, Region, read_page
 from ingest.notes.references import read_references
@@ -59,8 +59,8 @@ def parse_document(text: str, source: str) -> Document:
     for problem in page.problems:
         findings.skip(problem.line, problem.reason)
     if not add_linked_by_front_matter(page, findings):
-        outline = Outline(page, page.meta.title, lambda region: _holds_papers(page, region))
-        if not note_without_link(outline, page, findings, source):
+        outline = Outline(page, name_of_file(PurePath(source).stem), lambda region: _holds_papers(page, region))
+        if not (note_by_bibtex(outline, page, findings) or note_without_link(outline, page, findings, source)):
             for region, entries in read_outline(outline, findings):
                 if not region.is_heading:
                     for read in (read_tables, read_newsletter, read_digest):

@@ -153,7 +153,7 @@ def split_title(text: str) -> Title:
         parts.pop()
     title, tags, aside = _without_nickname(", ".join(parts).rstrip(", "))
     venue = ", ".join([aside, *venues] if aside else venues)
-    return Title(title, tags, tuple(authors), venue, year or _year_of(venue))
+    return Title(title, tags, tuple(authors), "" if _YEAR.fullmatch(venue) else venue, year or _year_of(venue))
 
 
 def aside(text: str) -> tuple[str, int | None, str]:
@@ -181,6 +181,8 @@ def _without_nickname(title: str) -> tuple[str, tuple[str, ...], str]:
         return bare, (), inner
     if is_label(inner) or state_of(inner):
         return bare, (), ""
+    if is_citation(inner):
+        return bare, (), inner[-4:] if _YEAR.fullmatch(inner[-4:]) else ""
     if len(inner.split()) > 4 or _NO_NICKNAME.search(inner):
         return title, (), ""
     return bare, (inner.removeprefix("and "),), ""
@@ -257,6 +259,9 @@ def authors_of(text: str, *, is_set_apart: bool = False, is_before: bool = False
         bare = bare[: cut.start()].rstrip(" ,")
     if not bare:
         return ()
+    short = [re.fullmatch(r"([A-ZÀ-Þ][\w'’-]+) ([A-Z]{1,3})", name) for name in re.split(r",\s*", bare)]
+    if is_before and all(short):  # Byron A, Weber CD
+        return tuple(f"{'. '.join(m[2])}. {m[1]}" for m in short if m)
     if _REVERSED.fullmatch(bare) and (is_before or has_others):
         family, _, given = bare.partition(", ")
         return (f"{given.strip()} {family}",) if len(given.split()) <= 3 else ()
@@ -354,3 +359,16 @@ def split_tags(text: str) -> list[str]:
     if len(parts) == 1 and "#" not in text and "/" in text:
         parts = text.split("/")
     return [tag for part in parts if (tag := part.strip().lstrip("#").strip(" `*_\"'")) and len(tag) <= 80]
+
+
+_KIND_OF_NOTE = re.compile(
+    r"^\W*(?:paper|article|review|notes?|paper (?:review|notes?|summary)"
+    r"|论文|论文笔记|论文阅读|论文解读|論文|論文メモ|논문|논문 리뷰|статья)"
+    r"\s*[:：]\s*",
+    re.IGNORECASE,
+)
+
+
+def without_kind(words: str) -> str:
+    """A title without what the note is, as in `Paper review: Attention Is All You Need`."""
+    return _KIND_OF_NOTE.sub("", words)

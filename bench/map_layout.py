@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bench.rows import Row
 from kb.encode.encoder import Vectors
-from kb.index.dense import DENSE_FILE, DenseIndex
+from kb.index.dense import DenseIndex
 from kb.insights.map_layout import Coordinates, Projection, Projector
 from kb.store import Home
 
@@ -27,7 +27,7 @@ def measure(homes: Sequence[Path]) -> list[Row]:
 def _row(home: Home) -> Row:
     generation = home.open()
     try:
-        index = DenseIndex.read(generation.file(DENSE_FILE))
+        index = DenseIndex.open(generation)
     finally:
         generation.close()
     keys = index.keys()

@@ -292,7 +292,7 @@ def _indexes(home: Home, generation: Generation) -> Iterator[Finding]:
     manifest = generation.manifest
     remedy = f"{_REPAIR}: builds the indexes anew from the stored vectors"
     try:
-        dense = DenseIndex.read(generation.file(DENSE_FILE))
+        dense = DenseIndex.open(generation)
         lexical = LexicalIndex.read(generation.subfolder(LEXICAL_FOLDER))
         store = VectorStore(home.vectors, manifest.model_fingerprint, manifest.dimension)
     except (StoreError, ValueError) as error:

@@ -252,6 +252,79 @@ def test_one_paper_alone_makes_no_acronym(tmp_path: Path) -> None:
     assert LexicalIndex.read(tmp_path / "lexical").search("GNN", 10)[0].tolist() == [1]
 
 
+@pytest.fixture
+def never_rebuilt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deleted papers stay in the files, as they do in a large index."""
+    monkeypatch.setattr("kb.index.lexical._MAX_REBUILT_DOCUMENTS", 0)
+    monkeypatch.setattr("kb.index.lexical._MAX_DELETED_SHARE", 1.0)
+
+
+def of_equal_length(keys: Iterable[int], seed: int) -> list[IndexDocument]:
+    """Papers of 30 random words, the first of which is in few papers."""
+    random = np.random.default_rng(seed)
+    return [
+        paper(key, f"rare{'abcdefghij'[key % 10]} study", " ".join(f"word{chr(97 + n)}" for n in random.integers(0, 20, 30)))
+        for key in keys
+    ]
+
+
+def grow(folder: Path) -> list[IndexDocument]:
+    """Builds an index in five steps of papers added, changed and removed; returns the papers that it holds in the end."""
+    papers = {p.key: p for p in of_equal_length(range(1, 201), 0)}
+    for step in range(5):
+        build(folder, papers.values())
+        papers |= {p.key: p for p in of_equal_length(range(1 + 20 * step, 31 + 20 * step), step + 1)}
+        papers |= {p.key: p for p in of_equal_length(range(201 + 20 * step, 221 + 20 * step), step + 1)}
+        for key in range(150 + 10 * step, 157 + 10 * step):
+            del papers[key]
+    build(folder, papers.values())
+    return list(papers.values())
+
+
+QUERIES = ("rarea study", "wordb worda rarec", "worda", "raref rareg rareh wordt nothing")
+
+
+def test_a_small_index_answers_the_same_however_its_papers_came(tmp_path: Path) -> None:
+    build(tmp_path / "rebuilt", grow(tmp_path / "grown"))
+    grown, rebuilt = LexicalIndex.read(tmp_path / "grown"), LexicalIndex.read(tmp_path / "rebuilt")
+    for query in QUERIES:
+        for one, other in zip(grown.search(query, 300), rebuilt.search(query, 300), strict=True):
+            assert one.tolist() == other.tolist()
+        assert grown.term_weights(query) == rebuilt.term_weights(query)
+
+
+@pytest.mark.usefixtures("never_rebuilt")
+def test_deleted_papers_do_not_count_in_a_large_index(tmp_path: Path) -> None:
+    papers = grow(tmp_path / "grown")
+    build(tmp_path / "rebuilt", papers)
+    grown, rebuilt = LexicalIndex.read(tmp_path / "grown"), LexicalIndex.read(tmp_path / "rebuilt")
+    keys = np.asarray([p.key for p in papers], dtype=np.int64)
+    for query in QUERIES:
+        np.testing.assert_allclose(grown.scores(query, keys), rebuilt.scores(query, keys), rtol=1e-4)
+        assert grown.term_weights(query) == rebuilt.term_weights(query)
+        assert sorted(grown.search(query, 300)[0].tolist()) == sorted(rebuilt.search(query, 300)[0].tolist())
+
+
+@pytest.mark.usefixtures("never_rebuilt")
+def test_the_frequency_of_a_common_term_is_scaled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kb.index.lexical._MAX_COUNTED_FREQUENCY", 0)
+    papers = grow(tmp_path / "grown")
+    weights = LexicalIndex.read(tmp_path / "grown").term_weights("study rarea")
+    holding = sum("rarea" in p.card.paper.title for p in papers)
+    assert weights["studi"] == pytest.approx(log(1 + 0.5 / (len(papers) + 0.5)))  # all papers have it
+    assert weights["rarea"] == pytest.approx(log(1 + (len(papers) - holding + 0.5) / (holding + 0.5)), rel=0.15)
+
+
+def test_an_index_is_rebuilt_after_a_share_of_deletions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kb.index.lexical._MAX_REBUILT_DOCUMENTS", 0)
+    papers = of_equal_length(range(1, 101), 0)
+    build(tmp_path, papers)
+    assert build(tmp_path, [*of_equal_length(range(1, 4), 1), *papers[3:]]) == [1, 2, 3]
+    assert build(tmp_path, [*of_equal_length(range(1, 3), 2), *papers[2:]]) == list(range(1, 101))  # six of a hundred in all
+    assert build(tmp_path, papers) == [1, 2]  # counted from the rebuild on
+
+
+@pytest.mark.usefixtures("never_rebuilt")
 def test_only_what_changed_is_read_and_old_files_stay_as_they_are(tmp_path: Path) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
     assert sorted(build(old, PAPERS)) == [1, 2, 3, 4, 5, 6, 7, 8]
@@ -312,6 +385,7 @@ FULL = Card(
 )
 
 
+@pytest.mark.usefixtures("never_rebuilt")
 def test_cards_come_back_as_they_were_given(tmp_path: Path) -> None:
     papers = [*many(400), IndexDocument(500, FULL, "body"), IndexDocument(501, Card(Paper("url:https://x.org/501", "Bare")))]
     build(tmp_path / "lexical", papers)

@@ -22,7 +22,7 @@ from kb.models.marge.encoder import RelevanceModel
 from kb.models.marge.weights import BUNDLED
 from kb.papers import CodeLink, embedding_text
 from kb.search.retriever import Candidates, Query, fuse
-from kb.search.searcher import Searcher, final_scores, find_paper
+from kb.search.searcher import Hit, Searcher, final_scores, find_paper
 from kb.store import Filters, Home
 
 
@@ -425,6 +425,33 @@ def test_an_old_generation_still_open_answers_as_before(
         assert searcher.like([before[0].paper.id], k=5)
     with Searcher.open(home, encoder) as searcher:
         assert all(hit.paper.title.startswith("Replaced 1") for hit in searcher.search(question, 10))
+
+
+@pytest.mark.parametrize("name", ["dense.faiss", "dense.codes.faiss", "dense.keys.npy", "dense.gone.npy", "dense.vectors.npy"])
+@pytest.mark.parametrize("place", [0.3, 0.999])
+def test_a_dense_index_damaged_at_one_byte_answers_nothing_until_it_is_built_again(
+    home: Home, write_snapshot: Callable[..., Path], encoder: Encoder, monkeypatch: pytest.MonkeyPatch, name: str, place: float
+) -> None:
+    monkeypatch.setattr("kb.index.dense._MAX_FLAT", 15)
+    run_snapshot(home, [write_snapshot([record(i) for i in range(20)])])
+    run_index(home, encoder)
+    run_snapshot(home, [write_snapshot([record(i) for i in range(25)])])
+    run_index(home, encoder)  # 20 papers in the IVF-PQ part, 5 in the flat one
+    with Searcher.open(home, encoder) as searcher:
+        before = searcher.search("speech recognition", 25)
+    path = home.open().folder / name
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 1
+    path.write_bytes(content)
+
+    def search() -> list[Hit]:
+        with Searcher.open(home, encoder) as searcher:
+            return searcher.search("speech recognition", 25)
+
+    with pytest.raises(StoreError, match=f"{name} .*kb index"):
+        search()
+    assert run_index(home, encoder).embedded == 0
+    assert search() == before
 
 
 @pytest.mark.parametrize("damage", ["delete", "truncate"])

@@ -16,7 +16,7 @@ from kb.index.lexical import LEXICAL_FOLDER, LexicalIndex
 from kb.locks import holding
 from kb.papers import TEXT_RECIPE, embedding_text
 from kb.progress import NoProgress, Progress
-from kb.store import Catalogue, Draft, Home, IndexDocuments, Keys
+from kb.store import Catalogue, Draft, Home, IndexDocuments, Keys, checksum
 
 _SEGMENT_TEXTS = 4096  # at most so many are lost if a run is killed: half a minute on a laptop
 
@@ -138,6 +138,10 @@ def _update_lexical(draft: Draft, keys: Keys) -> None:
 
 
 def _intact(draft: Draft, names: str) -> bool:
-    """True if all files with this prefix, linked from the previous generation, have the size that its manifest records."""
-    paths = [(draft.folder / name, size) for name, size in draft.previous.files.items() if name.startswith(names)]
-    return all(path.is_file() and path.stat().st_size == size for path, size in paths)
+    """True if all files with this prefix, linked from the previous generation, have the size and checksum of its manifest."""
+    for name, size in draft.previous.files.items():
+        if name.startswith(names):
+            path, published = draft.folder / name, draft.previous.checksums.get(name)
+            if not path.is_file() or path.stat().st_size != size or (published is not None and checksum(path) != published):
+                return False
+    return True

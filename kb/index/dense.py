@@ -4,7 +4,8 @@ Its files are never written to in place, so that generations share those that di
 
     dense.faiss           the flat part: all papers, or in a large knowledge base the recent ones
     dense.documents.npy   key and text digest of every paper; an update compares with them
-    dense.codes.faiss, dense.vectors.npy, dense.keys.npy, dense.gone.npy   the IVF-PQ part (`kb.index.ivfpq`)
+    dense.codes.faiss, dense.keys.npy, dense.gone.npy, dense.vectors.npy, dense.checksums.npy
+                          the IVF-PQ part (`kb.index.ivfpq`)
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from kb.encode.vector_store import ENTRY, Digests, differences, entries
 from kb.errors import StoreError
 from kb.files import replacing
 from kb.index.ivfpq import IvfPqIndex, VectorSource, key_mask, one_thread, top_k
-from kb.store import Keys
+from kb.store import Generation, Keys
 
 DENSE_FILE = "dense.faiss"
 DENSE_FILES = "dense."
@@ -49,6 +50,17 @@ class DenseIndex:
         index = faiss.IndexIDMap2(faiss.IndexFlatIP(vectors.shape[1]))
         index.add_with_ids(np.ascontiguousarray(vectors), keys)
         return cls(index)
+
+    @classmethod
+    def open(cls, generation: Generation) -> DenseIndex:
+        """Open a generation's index. Raises StoreError if a file is missing or not what was published.
+
+        The file of vectors, the largest by far, is checked row by row when a row is first read.
+        """
+        for name in generation.manifest.files:
+            if name.startswith(DENSE_FILES) and name not in {f"{DENSE_FILES}vectors.npy", f"{DENSE_FILES}documents.npy"}:
+                generation.verified_file(name)
+        return cls.read(generation.file(DENSE_FILE))
 
     @classmethod
     def read(cls, path: Path) -> DenseIndex:

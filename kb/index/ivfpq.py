@@ -10,9 +10,11 @@ import ctypes
 import os
 import sys
 import weakref
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -44,10 +46,9 @@ class IvfPqIndex:
     Rows are appended and marked as deleted, never changed.
     """
 
-    def __init__(self, ivf: faiss.IndexIVF, vectors: NDArray[np.float16], keys: Keys, deleted: NDArray[np.bool_]) -> None:
+    def __init__(self, ivf: faiss.IndexIVF, vectors: _StoredVectors, keys: Keys, deleted: NDArray[np.bool_]) -> None:
         self._ivf = ivf
         self._vectors = vectors
-        self._stored = _StoredVectors(vectors)
         self._all_keys = keys
         self._deleted = deleted
         self._highest = int(keys.max(initial=0))
@@ -62,11 +63,13 @@ class IvfPqIndex:
         """Open the files beside `path`. Raises RuntimeError, OSError or ValueError if they are damaged."""
         ivf = faiss.read_index(str(path.with_suffix(".codes.faiss")), faiss.IO_FLAG_MMAP_IFC)
         vectors = np.load(path.with_suffix(".vectors.npy"), mmap_mode="r")
+        # An index of an earlier version has none.
+        checksums = np.load(path.with_suffix(".checksums.npy")) if path.with_suffix(".checksums.npy").is_file() else None
         keys = np.load(path.with_suffix(".keys.npy"))
         deleted = np.unpackbits(np.load(path.with_suffix(".gone.npy")), count=len(keys), bitorder="little").astype(bool)
-        if not ivf.ntotal == len(vectors) == len(keys):
+        if not ivf.ntotal == len(vectors) == len(keys) or (checksums is not None and len(checksums) != len(keys)):
             raise ValueError(f"{ivf.ntotal} codes, {len(vectors)} vectors and {len(keys)} keys")
-        return cls(ivf, vectors, keys, deleted)
+        return cls(ivf, _StoredVectors(vectors, checksums), keys, deleted)
 
     @staticmethod
     def build(path: Path, keys: Keys, vectors: VectorSource, dimension: int) -> None:
@@ -92,7 +95,7 @@ class IvfPqIndex:
 
         Raises StoreError if they cannot be written.
         """
-        _write_vectors(path, self._vectors, len(keys), vectors)
+        _write_vectors(path, self._vectors.file, len(keys), vectors)
         ivf = faiss.read_index(str(path.with_suffix(".codes.faiss")))
         _write_codes(path, ivf, np.load(path.with_suffix(".vectors.npy"), mmap_mode="r"))
         _write_array(path.with_suffix(".keys.npy"), np.concatenate([self._all_keys, keys]))
@@ -123,7 +126,7 @@ class IvfPqIndex:
 
     def vectors(self, rows: Rows) -> Vectors:
         """Unit vectors of rows of shape (n,): float32, shape (n, d). Raises StoreError if the file cannot be read."""
-        found = self._stored.take(rows)
+        found = self._vectors.take(rows)
         return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), dtype=np.float32)
 
     def search(self, query: Vectors, k: int, allowed: Keys | None) -> tuple[Keys, Vectors]:
@@ -152,7 +155,7 @@ class IvfPqIndex:
             candidates = found if len(found) >= k else rows
         cosines = np.empty(len(candidates), dtype=np.float32)
         for start in range(0, len(candidates), _CHUNK_ROWS):
-            vectors = self._stored.take(candidates[start : start + _CHUNK_ROWS])
+            vectors = self._vectors.take(candidates[start : start + _CHUNK_ROWS])
             # float16 rounding changes the lengths. Dividing the products is much cheaper than normalising the vectors.
             cosines[start : start + _CHUNK_ROWS] = (vectors @ query) / np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
         return top_k(self._all_keys[candidates], cosines, k)
@@ -165,8 +168,11 @@ class _StoredVectors:
     resident memory, ten searches the whole file.
     """
 
-    def __init__(self, vectors: NDArray[np.float16]) -> None:
-        self._vectors = vectors
+    def __init__(self, vectors: np.memmap[Any, np.dtype[np.float16]], checksums: NDArray[np.uint32] | None) -> None:
+        """Take the mapped file, shape (n, d), and the CRC-32 of every row, shape (n,), or None if they are not known."""
+        self.file = vectors
+        self._checksums = checksums
+        self._unverified = np.full(len(vectors), checksums is not None)
         self._descriptor = -1
         if isinstance(vectors, np.memmap) and vectors.nbytes > _MAX_MAPPED_BYTES and sys.platform != "win32":
             self._descriptor = os.open(str(vectors.filename), os.O_RDONLY)
@@ -179,16 +185,34 @@ class _StoredVectors:
             self._pread.restype = ctypes.c_ssize_t
 
     def take(self, rows: Rows) -> Vectors:
-        """Vectors of rows of shape (n,), as stored: float32, shape (n, d). Raises StoreError if the file cannot be read."""
-        if self._descriptor < 0:
-            return float16_to_float32(self._vectors[rows])
-        found = np.empty((len(rows), self._vectors.shape[1]), dtype=np.float16)
+        """Vectors of rows of shape (n,), as stored: float32, shape (n, d). A row is verified when it is first read.
+
+        Raises StoreError if the file cannot be read or a row is damaged.
+        """
+        found = self.file[rows] if self._descriptor < 0 else self._read(rows)
+        new = np.flatnonzero(self._unverified[rows])
+        if self._checksums is not None and len(new):
+            if (row_checksums(found[new]) != self._checksums[rows[new]]).any():
+                raise StoreError(
+                    f"{self.file.filename} is damaged: its content is not what was written. Run `kb index`: it builds the "
+                    "indexes again, nothing stored is lost."
+                )
+            self._unverified[rows[new]] = False
+        return float16_to_float32(found)
+
+    def _read(self, rows: Rows) -> NDArray[np.float16]:
+        found = np.empty((len(rows), self.file.shape[1]), dtype=np.float16)
         size, address = found.strides[0], found.ctypes.data
         for place in (self._first + size * rows).tolist():
             if self._pread(self._descriptor, address, size, place) != size:
                 raise StoreError("The file of vectors cannot be read. Run `kb doctor`: it says what is wrong with it.")
             address += size
-        return float16_to_float32(found)
+        return found
+
+
+def row_checksums(vectors: NDArray[np.float16]) -> NDArray[np.uint32]:
+    """CRC-32 of every row of vectors of shape (n, d); shape (n,)."""
+    return np.fromiter(map(zlib.crc32, np.ascontiguousarray(vectors)), dtype=np.uint32, count=len(vectors))
 
 
 def float16_to_float32(halves: NDArray[np.float16]) -> Vectors:
@@ -231,8 +255,10 @@ def nlist_for(rows: int) -> int:
 
 
 def _write_vectors(path: Path, present: NDArray[np.float16], count: int, vectors: VectorSource) -> None:
+    """Write the rows that are present, shape (n, d), and `count` further ones, with the checksum of every row."""
     target = path.with_suffix(".vectors.npy")
     shape = (len(present) + count, present.shape[1])
+    checksums = np.empty(len(present) + count, dtype=np.uint32)
     with replacing(target) as temporary:
         written = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
         for start in range(0, len(present), _CHUNK_ROWS):
@@ -240,7 +266,10 @@ def _write_vectors(path: Path, present: NDArray[np.float16], count: int, vectors
         for start in range(0, count, _CHUNK_ROWS):
             rows = np.arange(start, min(start + _CHUNK_ROWS, count))
             written[len(present) + start : len(present) + start + len(rows)] = vectors(rows)
+        for start in range(0, len(written), _CHUNK_ROWS):
+            checksums[start : start + _CHUNK_ROWS] = row_checksums(written[start : start + _CHUNK_ROWS])
         written.flush()
+    _write_array(path.with_suffix(".checksums.npy"), checksums)
 
 
 def _write_codes(path: Path, ivf: faiss.IndexIVF, stored: NDArray[np.float16]) -> None:

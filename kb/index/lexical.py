@@ -5,6 +5,7 @@ A folder of immutable segment files: a new generation hard-links those of the on
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections import Counter
@@ -24,7 +25,7 @@ import tantivy
 from kb.encode.encoder import Vectors
 from kb.encode.vector_store import ENTRY, Digests, differences, entries
 from kb.errors import StoreError
-from kb.files import replacing
+from kb.files import replace_file, replacing
 from kb.papers import Card
 from kb.store import IndexDocument, Keys
 from kb.text.tokenize import (
@@ -59,6 +60,13 @@ _MIN_ACRONYM_SHARE = 0.05
 _VARIANT_BOOST = 0.8  # of the written form's own weight
 _MAX_LONG_FORM = 6  # terms of the long form of an acronym
 _CARD_ENCODER, _CARD_DECODER = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(Card)
+# Deleted papers count in tantivy's statistics until their segment is merged, and a merge estimates the lengths of those that
+# stay. Up to so many papers, an index from which one is deleted is rebuilt; a larger one, after so large a share of deletions.
+# Between rebuilds the document frequencies are corrected, and the mean length of a field is off by less than that share.
+_MAX_REBUILT_DOCUMENTS = 2_000
+_MAX_DELETED_SHARE = 0.05
+_DELETIONS_FILE = "deletions.json"  # number of deletions since the index was built
+_MAX_COUNTED_FREQUENCY = 20_000  # a higher document frequency is scaled by the share of papers that are not deleted, not counted
 _MAX_DEPTH = 20_000  # results to filter by the allowed keys; beyond that the keys become a clause of the query
 
 
@@ -81,11 +89,14 @@ class NameMatches:
 class LexicalIndex:
     """BM25 search over papers. Safe to share between threads."""
 
-    def __init__(self, index: tantivy.Index, *, has_variants: bool = True) -> None:
+    def __init__(self, index: tantivy.Index, *, indexed: int, has_variants: bool = True) -> None:
+        """Take an open index; `indexed` is the number of its documents, deleted ones included."""
         self._schema = index.schema
         self._searcher = index.searcher()
         self._count = int(self._searcher.num_docs)
+        self._indexed = indexed
         self._has_variants = has_variants
+        self._counted: dict[tuple[str, str], int] = {}
         self._idf_by_term: dict[str, float] = {}  # the index does not change, and a search asks for hundreds
 
     @classmethod
@@ -95,15 +106,17 @@ class LexicalIndex:
             if not any((folder / name).is_file() for name in (_DOCUMENTS_FILE, *_EARLIER_DOCUMENTS_FILES)):
                 raise FileNotFoundError(f"no {_DOCUMENTS_FILE}")
             has_variants = (folder / _DOCUMENTS_FILE).is_file()
+            segments = json.loads((folder / "meta.json").read_bytes())["segments"]
+            indexed = sum(int(segment["max_doc"]) for segment in segments)
             if os.access(folder, os.W_OK):
-                return cls(_open_index(folder), has_variants=has_variants)
+                return cls(_open_index(folder), indexed=indexed, has_variants=has_variants)
             # tantivy creates a lock file beside the index when it opens it. All files are open once there is a searcher.
             with TemporaryDirectory(prefix="kb-lexical-") as links:
                 for path in folder.resolve().iterdir():
                     if path.suffix != ".lock":
                         (Path(links) / path.name).symlink_to(path)
-                return cls(_open_index(Path(links)), has_variants=has_variants)
-        except (ValueError, OSError) as error:
+                return cls(_open_index(Path(links)), indexed=indexed, has_variants=has_variants)
+        except (ValueError, OSError, KeyError, TypeError) as error:
             raise StoreError(f"{folder} is not a readable index ({error}). Run `kb index`: it is built again.") from error
 
     @staticmethod
@@ -288,8 +301,7 @@ class LexicalIndex:
     def _idf(self, term: str) -> float:
         """Inverse document frequency as in BM25: ln(1 + (N − n + 0.5) / (n + 0.5))."""
         if term not in self._idf_by_term:
-            n = min(self._frequency("text", term), self._count)
-            self._idf_by_term[term] = log1p((self._count - n + 0.5) / (n + 0.5))
+            self._idf_by_term[term] = _bm25_idf(self._count, self._frequency("text", term))
         return self._idf_by_term[term]
 
     def _query(self, text: str) -> tantivy.Query | None:
@@ -333,10 +345,12 @@ class LexicalIndex:
 
     def _variant(self, term: str, *, is_name: bool) -> str:
         """What most papers that show a variant of the term show; '' if too few do."""
-        shown = self._searcher.terms_with_prefix("variants", f"{term}=", limit=5)
-        if not shown:
+        indexed = self._searcher.terms_with_prefix("variants", f"{term}=", limit=5)
+        if not indexed:
             return ""
-        (best, n), total = shown[0], sum(count for _, count in shown)
+        shown = {variant: self._frequency("variants", variant) for variant, _ in indexed}
+        best, total = max(shown, key=lambda variant: shown[variant]), sum(shown.values())
+        n = shown[best]
         enough = is_name or n >= _MIN_ACRONYM_SHARE * self._frequency("text", term)
         return best.partition("=")[2] if n >= _MIN_VARIANT_PAPERS and n >= _MIN_VARIANT_SHARE * total and enough else ""
 
@@ -349,7 +363,13 @@ class LexicalIndex:
         return tantivy.Query.boost_query(either, _FIELD_BOOSTS[field])
 
     def _term(self, field: str, term: str) -> tantivy.Query:
-        return tantivy.Query.term_query(self._schema, field, term, "basic" if field in {"whole_title", "short_name"} else "freq")
+        """A query for a term, scored by its inverse document frequency among the papers that are not deleted."""
+        option = "basic" if field in _BASIC_FIELDS else "freq"
+        query = tantivy.Query.term_query(self._schema, field, term, option)
+        if self._indexed == self._count or not (frequency := int(self._searcher.doc_freq(field, term))):
+            return query
+        idf = _bm25_idf(self._count, self._frequency(field, term))
+        return tantivy.Query.boost_query(query, idf / _bm25_idf(self._indexed, frequency))
 
     def _restricted_to(self, query: tantivy.Query, keys: Keys) -> tantivy.Query:
         return tantivy.Query.boolean_query([(tantivy.Occur.Must, self._any_of(keys.tolist())), (tantivy.Occur.Must, query)])
@@ -386,7 +406,16 @@ class LexicalIndex:
         return tuple(self._top(tantivy.Query.phrase_query(self._schema, "authors", list(words)), _MAX_NAME_MATCHES)[0].tolist())
 
     def _frequency(self, field: str, term: str) -> int:
-        return int(self._searcher.doc_freq(field, term))
+        """Number of papers that have a term in a field, without deleted ones."""
+        frequency = int(self._searcher.doc_freq(field, term))
+        if not frequency or self._indexed == self._count:
+            return frequency
+        if frequency > _MAX_COUNTED_FREQUENCY:
+            return round(frequency * self._count / self._indexed)
+        if (field, term) not in self._counted:
+            holding = tantivy.Query.const_score_query(tantivy.Query.term_query(self._schema, field, term, "basic"), 0.0)
+            self._counted[field, term] = int(self._searcher.search(holding, 1, count=True).count)
+        return self._counted[field, term]
 
     def _text_frequency(self, text: str) -> int:
         """Number of papers with the rarest of the text's terms."""
@@ -412,7 +441,13 @@ def _is_abbreviation(words: Sequence[str], name: str) -> bool:
     return all(any(part.startswith(word) if len(word) == 1 else part == word for part in rest) for word in words)
 
 
+def _bm25_idf(papers: int, holding: int) -> float:
+    """Inverse document frequency as in BM25: ln(1 + (N − n + 0.5) / (n + 0.5)); N: papers, n: those that hold the term."""
+    return log1p((papers - holding + 0.5) / (holding + 0.5))
+
+
 _VARIANT_FIELDS = ("text", "title")
+_BASIC_FIELDS = frozenset({"whole_title", "short_name", "variants"})
 _MAX_NAME_WORDS = 5
 _MAX_NAME_MATCHES = 1000  # papers for each kind of name
 _FOLDED_MARK = "~"  # prefix of folded names, which share a field with names as written
@@ -421,12 +456,16 @@ _FOLDED_MARK = "~"  # prefix of folded names, which share a field with names as 
 def _update(folder: Path, keys: Keys, digests: Digests, texts: Callable[[Keys], Iterable[IndexDocument]]) -> None:
     wanted = entries(keys, digests)
     path = folder / _DOCUMENTS_FILE
-    present = np.load(path) if path.is_file() else np.empty(0, dtype=ENTRY)
+    exists = path.is_file()
+    present = np.load(path) if exists else np.empty(0, dtype=ENTRY)
     removed, added = differences(present, wanted)
     stale, missing = present[removed], wanted[added]
-    if not len(stale) and not len(missing) and path.is_file():
+    if not len(stale) and not len(missing) and exists:
         return
-    index = _open_index(folder) if path.is_file() else _create_index(folder)
+    deletions = _read_deletions(folder) + len(stale)
+    if deletions > (0 if len(wanted) <= _MAX_REBUILT_DOCUMENTS else _MAX_DELETED_SHARE * len(wanted)):
+        exists, deletions, stale, missing = False, 0, stale[:0], wanted
+    index = _open_index(folder) if exists else _create_index(folder)
     writer = index.writer(_WRITER_HEAP_BYTES, 2)
     if len(stale):
         writer.delete_documents_by_query(tantivy.Query.term_set_query(index.schema, "key", stale["key"].tolist()))
@@ -434,6 +473,7 @@ def _update(folder: Path, keys: Keys, digests: Digests, texts: Callable[[Keys], 
         writer.add_document(tantivy.Document.from_dict(_document(text), index.schema))
     writer.commit()
     writer.wait_merging_threads()
+    replace_file(folder / _DELETIONS_FILE, json.dumps(deletions))
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.save(file, wanted)
     for lock in folder.glob(".tantivy-*.lock"):
@@ -443,6 +483,12 @@ def _update(folder: Path, keys: Keys, digests: Digests, texts: Callable[[Keys], 
         if written.stat().st_mode & 0o777 != permissions:
             with suppress(PermissionError):  # another member of the group wrote it
                 written.chmod(permissions)
+
+
+def _read_deletions(folder: Path) -> int:
+    """Number of deletions since the index was built; 0 for an index that says nothing of it."""
+    path = folder / _DELETIONS_FILE
+    return int(json.loads(path.read_bytes())) if path.is_file() else 0
 
 
 def _schema() -> tantivy.Schema:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kb.encode.encoder import Vectors
 from kb.errors import QueryError
-from kb.index.dense import DENSE_FILE, DenseIndex
+from kb.index.dense import DenseIndex
 from kb.insights.trends import Rise, largest_categories, months_later, rising_words
 from kb.papers import CodeLink, Paper
 from kb.store import Generation
@@ -100,7 +100,7 @@ def make_digest(generation: Generation, month: date, listed: Sequence[str] = (),
     end = months_later(month, 1)
     if not generation.manifest.embedded:
         raise QueryError("Nothing is embedded yet. Run `kb index`.")
-    index = DenseIndex.read(generation.file(DENSE_FILE))
+    index = DenseIndex.open(generation)
     published = trends.published(month, end)
     keys = published[index.rows_of(published) >= 0] if len(published) else published
     if not len(keys):

@@ -15,7 +15,7 @@ import numpy as np
 from kb.encode.encoder import Encoder, Vectors
 from kb.errors import IdentifierError, ImpossibleError, ModelError, QueryError
 from kb.identifiers import paper_id, paper_url, repository_url
-from kb.index.dense import DENSE_FILE, DenseIndex
+from kb.index.dense import DenseIndex
 from kb.index.lexical import LEXICAL_FOLDER, LexicalIndex
 from kb.models.marge.encoder import RelevanceModel
 from kb.models.registry import load_encoder, load_relevance_model
@@ -105,7 +105,7 @@ class Searcher:
         self.relevance = relevance or load_relevance_model(generation.manifest.model_fingerprint)
         self._retriever: Retriever | None = None
         if generation.manifest.embedded:
-            dense = DenseIndex.read(generation.file(DENSE_FILE))
+            dense = DenseIndex.open(generation)
             lexical = LexicalIndex.read(generation.subfolder(LEXICAL_FOLDER))
             self._retriever = Retriever(dense, lexical, self.encoder, self._texts, self.relevance.adapt)
             self._reranker = load_reranker(self._texts, generation.folder.parents[1])

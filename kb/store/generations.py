@@ -120,6 +120,20 @@ class Generation:
             raise StoreError(f"{path} {state}. Run `kb index`: it builds the indexes again, nothing stored is lost.")
         return path
 
+    def verified_file(self, name: str) -> Path:
+        """Path of a file of this generation, read and compared with its published checksum.
+
+        Raises StoreError if the file is missing or not what was published.
+        """
+        path = self.file(name)
+        expected = self.manifest.checksums.get(name)
+        if expected is not None and checksum(path) != expected:
+            raise StoreError(
+                f"{path} is damaged: its content is not what was published. Run `kb index`: it builds the indexes again, "
+                "nothing stored is lost."
+            )
+        return path
+
     def subfolder(self, name: str) -> Path:
         """Path of a folder of this generation. Raises StoreError if one of its files is missing or not of the published size."""
         for file in self.manifest.files:

@@ -414,7 +414,7 @@ class LexicalIndex:
             return round(frequency * self._count / self._indexed)
         if (field, term) not in self._counted:
             holding = tantivy.Query.const_score_query(tantivy.Query.term_query(self._schema, field, term, "basic"), 0.0)
-            self._counted[field, term] = int(self._searcher.search(holding, 1, count=True).count)
+            self._counted[field, term] = int(self._searcher.search(holding, 1, count=True).count)  # type: ignore[attr-defined]  # missing in its stubs
         return self._counted[field, term]
 
     def _text_frequency(self, text: str) -> int:

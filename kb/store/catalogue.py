@@ -276,7 +276,8 @@ class Catalogue:
         parameters: list[Any] = []
         if filters.categories:
             conditions.append(IN_CATEGORIES)
-            parameters += [parse_categories(filters.categories)] * 2
+            # As they are written too: other sources have categories that arXiv's spelling does not fit.
+            parameters += [[*filters.categories, *parse_categories(filters.categories)]] * 2
         if filters.author:
             conditions.append(
                 f"""len(list_filter(authors, lambda a: regexp_matches(lower(strip_accents(

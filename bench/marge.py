@@ -205,7 +205,7 @@ def _retriever(models: Sequence[str], queries: QuerySet, vectors: Path) -> Itera
 
 
 def _reranker(model: str, queries: QuerySet, vectors: Path) -> Iterator[str]:
-    (start, *cost), (trained, *dearer) = evaluate_rerankers(queries, ["feedback", model], vectors)
+    (start, *cost), (trained, *dearer) = evaluate_rerankers(queries, ["learned", model], vectors)
     yield f"| {queries.judgements.name}, {start.queries} queries | default | with the reranker | gain |"
     yield "| --- | --- | --- | --- |"
     for measure, before in start.values["reranked"].items():

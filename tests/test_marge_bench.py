@@ -93,7 +93,7 @@ def report(
     write_model(tmp_path / "model", model, encoder.fingerprint, 0.5)
     monkeypatch.setenv("KB_SHARED_DATA", str(shared))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("KB_RERANKER", "feedback")  # which the report changes
+    monkeypatch.setenv("KB_RERANKER", "learned")  # which the report changes
 
     def say(part: str, *options: str) -> str:
         monkeypatch.setattr("sys.argv", ["bench.marge", part, str(tmp_path / "model"), *options])

@@ -382,8 +382,10 @@ class LexicalIndex:
 
     def _top(self, query: tantivy.Query, k: int) -> tuple[Keys, Vectors]:
         hits = self._searcher.search(query, min(k, max(self._count, 1)), count=False).hits
-        keys = self._searcher.fast_field_values("key", [address for _, address in hits])
-        return np.asarray(keys, dtype=np.int64), np.asarray([score for score, _ in hits], dtype=np.float32)
+        keys = np.asarray(self._searcher.fast_field_values("key", [address for _, address in hits]), dtype=np.int64)
+        scores = np.asarray([score for score, _ in hits], dtype=np.float32)
+        order = np.lexsort((keys, -scores))  # tantivy breaks ties by the order in which papers came
+        return keys[order], scores[order]
 
     def _sequence(self, field: str, words: Sequence[str]) -> tantivy.Query:
         """A query for papers with these words one after the other in a field."""

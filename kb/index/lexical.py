@@ -425,11 +425,11 @@ class LexicalIndex:
 
     def _is_one_name(self, text: str, folded: str) -> bool:
         """True if at least a third of the papers that have all terms of the text write them as one name."""
-        find_names = self._frequency("names", folded)
-        if not find_names:
+        named = self._frequency("names", folded)
+        if not named:
             return False
         query = tantivy.Query.boolean_query([(tantivy.Occur.Must, self._term("text", term)) for term in index_terms(text)])
-        return len(self._top(query, 3 * find_names + 1)[0]) <= 3 * find_names
+        return len(self._top(query, 3 * named + 1)[0]) <= 3 * named
 
     def _is_family(self, word: str) -> bool:
         """True if a word is more often an author's family name than a word of a text."""

@@ -274,7 +274,7 @@ def test_work_that_is_lost_again_and_again(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("address", ["", "auto", "local", "here", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:99999999", ":6379"])
 def test_what_is_no_address(address: str) -> None:
-    with pytest.raises(ClusterError, match="is not the address of a Ray cluster|No Ray cluster"):
+    with pytest.raises(ClusterError, match=r"is not the address of a Ray cluster|No Ray cluster"):
         Cluster(address)
 
 

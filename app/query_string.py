@@ -38,6 +38,7 @@ class Address:
 
     @property
     def filtered(self) -> bool:
+        """True if anything narrows the search down."""
         return bool(self.filters or self.list_name)
 
     @classmethod

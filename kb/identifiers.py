@@ -203,7 +203,7 @@ _STAMP = re.compile(
 
 
 def arxiv_version(text: str) -> int | None:
-    """arXiv version that a text or address names; `None` if it names none."""
+    """ArXiv version that a text or address names; `None` if it names none."""
     match = re.search(r"(?:\d\.\d{4,5}|/\d{7})v([1-9]\d{0,2})\b", text)
     return int(match[1]) if match else None
 

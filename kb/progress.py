@@ -34,11 +34,14 @@ class Progress(Protocol):
 class NoProgress:
     """Ignores all reports."""
 
-    def start(self, task: str, total: int, unit: str) -> None: ...
+    def start(self, task: str, total: int, unit: str) -> None:
+        """See Progress.start."""
 
-    def advance(self, done: int) -> None: ...
+    def advance(self, done: int) -> None:
+        """See Progress.advance."""
 
-    def wait(self, what: str, seconds: float) -> None: ...
+    def wait(self, what: str, seconds: float) -> None:
+        """See Progress.wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +97,20 @@ class ProgressFile:
         self._began = self._written = 0.0
 
     def start(self, task: str, total: int, unit: str) -> None:
+        """See Progress.start."""
         self._began = time.monotonic()
         self._now = ProgressState(task, 0, total, unit, 0.0)
         self._write()
 
     def advance(self, done: int) -> None:
+        """See Progress.advance."""
         now, waited = time.monotonic(), self._now.awaited
         self._now = ProgressState(self._now.task, self._now.done + done, self._now.total, self._now.unit, now - self._began)
         if waited or now - self._written >= _WRITE_INTERVAL or self._now.done >= self._now.total:
             self._write()
 
     def wait(self, what: str, seconds: float) -> None:
+        """See Progress.wait."""
         self._now = replace(self._now, awaited=what, until=time.time() + seconds)
         self._write()
 

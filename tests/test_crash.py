@@ -96,8 +96,9 @@ CHANGES = frozenset({"os.rename", "os.remove", "os.mkdir", "os.link", "os.rmdir"
 
 
 def run(arguments: list[str], log: str, last_change: int, last_second: float) -> None:
-    """Runs a command in this process, which is killed before the change of that number, counted from 1, is made on disk,
-    or when it has computed for so many seconds; 0 for never.
+    """Runs a command in this process, which is killed before a change on disk or after some seconds of computing.
+
+    The change is given by its number, counted from 1; 0 is never.
 
     The log ends with the number of changes and the seconds that it computed.
     """

@@ -459,7 +459,7 @@ def test_texts_made_plain() -> None:
 
 
 def test_every_file_can_be_read_by_whoever_can_read_the_others(tmp_path: Path) -> None:
-    """tantivy writes `.managed.json` for its user alone, whatever the umask."""
+    """Tantivy writes `.managed.json` for its user alone, whatever the umask."""
     build(tmp_path, PAPERS)
     (tmp_path / "plain").write_text("")
     modes = {path.name: path.stat().st_mode for path in tmp_path.iterdir()}

@@ -11,7 +11,7 @@ TOPICS = ("Graph neural networks", "Speech recognition systems", "Image diffusio
 
 
 def plot(n: int) -> Plot:
-    """n papers on each topic, every topic in a place of its own."""
+    """N papers on each topic, every topic in a place of its own."""
     rng = np.random.default_rng(0)
     titles = [f"{topic} for task{i % 7}" for topic in TOPICS for i in range(n)]
     places = np.concatenate([rng.normal(size=(n, 2)) * 0.1 + 10 * c for c in range(len(TOPICS))]).astype(np.float32)

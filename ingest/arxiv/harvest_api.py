@@ -135,8 +135,9 @@ def fetch_missing(home: Home, api: ArxivApi, progress: Progress) -> Report:
 
 
 def refresh(home: Home, api: ArxivApi, category: str, since: date | None, progress: Progress) -> Report:
-    """Fetch by id all papers of a category that are here, or those submitted since a day: their revisions, withdrawals
-    and new categories. Raises QueryError for what is no category.
+    """Fetch by id the papers of a category that are here: their revisions, withdrawals and new categories.
+
+    `since` leaves out those submitted before that day. Raises QueryError for what is no category.
     """
     category_query(category)
     if not home.exists():

@@ -252,7 +252,7 @@ def _paper(raw: etree._Element | None, header: Header) -> Paper:
 
 
 def read_authors(line: str) -> tuple[Author, ...]:
-    """Split a line of names in LaTeX, `A. B. C\\"oe, D. Eff (MIT) and G. Hah, Jr.`, dropping affiliations."""
+    r"""Split a line of names in LaTeX, `A. B. C\"oe, D. Eff (MIT) and G. Hah, Jr.`, dropping affiliations."""
     text = line
     while (bare := re.sub(r"\([^()]*\)", " ", text)) != text:
         text = bare

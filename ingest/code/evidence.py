@@ -162,6 +162,7 @@ def _letters(text: str) -> str:
 
 
 def is_placeholder(url: str) -> bool:
+    """True for an address that only shows the form of one, such as `github.com/username/your-repo`."""
     owner, _, name = url.split("/", 3)[3].lower().partition("/")
     return owner in _PLACEHOLDERS or set(owner) == {"x"} or name in {"xxx", "your-repo", "repo-name"}
 

@@ -1,4 +1,4 @@
-"""Extract code links from stored abstracts and comments. (Those of notes come with the notes.)"""
+"""Extract code links from stored abstracts and comments. Those of notes come with the notes."""
 
 from __future__ import annotations
 

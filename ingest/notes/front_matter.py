@@ -98,8 +98,10 @@ class FrontMatter:
 
     @property
     def link(self) -> Link | None:
-        """The paper that the fields name: an identifier, else an address that leads to a paper, or to any page
-        where authors are named as well."""
+        """The paper that the fields name: an identifier, else an address of a paper.
+
+        Any page counts as one where authors are named as well.
+        """
         by_key = {_bare(key): value for key, value in self.values.items()}
         for name, prefix in _IDENTIFIERS.items():
             value = _words(by_key.get(name))

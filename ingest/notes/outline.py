@@ -246,8 +246,10 @@ class Outline:
         return not paper.is_linked or not (self.is_chapter_of_papers(index) or bool(self.sections[index].entries))
 
     def run(self, first: int) -> tuple[int, int]:
-        """For the note that begins with a heading: the heading after the last that shares its body, and the
-        first heading that no longer belongs to that body."""
+        """Where the note that begins with a heading ends.
+
+        Returns the heading after the last that shares its body, and the first heading that no longer belongs to that body.
+        """
         level = self.headings[first].level
         end = first + 1
         while end < len(self.headings) and self.headings[end].level == level and self._goes_on(end):
@@ -361,8 +363,10 @@ def _title_beside(inline: Inline, before: str) -> Title:
 
 
 def read_outline(outline: Outline, findings: Findings) -> list[tuple[Region, list[Entry]]]:
-    """Adds the notes on papers that are headings, or the one note of a document on one paper; returns the regions that
-    are left for the other readers, each with its entries."""
+    """Add the notes on papers that are headings, or the one note of a document on one paper.
+
+    Returns the regions that are left for the other readers, each with its entries.
+    """
     page = outline.page
     if outline.document is not None:
         add_document_note(outline, outline.document, findings)

@@ -142,8 +142,11 @@ def _title_position(names: tuple[str, ...]) -> int:
 
 
 def _cells(row: str, columns: int, widest: int) -> list[str]:
-    """The cells of a row. A `|` in code or a formula parts no cells, unless too few are left then; what is
-    too many after that is put back together where the longest text is expected."""
+    """The cells of a row.
+
+    A `|` in code or a formula parts no cells, unless too few are left then; what is too many after that is put back together
+    where the longest text is expected.
+    """
     cells = _split(row, protect=True)
     if len(cells) < columns:
         cells = _split(row)

@@ -327,7 +327,7 @@ def _year_of(venue: str) -> int | None:
 
 
 def split_people(text: str) -> tuple[str, ...]:
-    """The names in `Ada Byron, Carl Weiss and Eva Sun`, without `et al.`"""
+    """Split names at commas and the word and: `Ada Byron, Carl Weiss and Eva Sun`; `et al.` is left out."""
     text = re.sub(r"[,.]?\s*\bet\.?\s+al\b\.?|\s*\band others\b", "", text.strip().removesuffix("."), flags=re.IGNORECASE)
     names = (" ".join(name.split()) for name in re.split(r"\s*[,;]\s*(?:and\s+)?|\s+and\s+|\s+&\s+", text))
     return tuple(name.rstrip(".") if len(name.rstrip(".").split()[-1]) > 1 else name for name in names if name.strip("."))

@@ -67,11 +67,13 @@ class Bars:
         self._file = ProgressFile(Path(path)) if path else NoProgress()
 
     def start(self, task: str, total: int, unit: str) -> None:
+        """See Progress.start."""
         self._file.start(task, total, unit)
         self._unit = unit
         self._task = self._progress.add_task(task, total=total, rate="")
 
     def advance(self, done: int) -> None:
+        """See Progress.advance."""
         if self._task is None:
             return
         self._file.advance(done)
@@ -84,6 +86,7 @@ class Bars:
         self._progress.update(self._task, rate=rate)
 
     def wait(self, what: str, seconds: float) -> None:
+        """See Progress.wait."""
         self._file.wait(what, seconds)
         if self._task is not None:
             self._progress.update(self._task, rate=f"{what} in {seconds:.0f} s")

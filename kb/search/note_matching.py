@@ -115,8 +115,10 @@ def confidences(agreements: Sequence[Agreement]) -> NDArray[np.float64]:
 
 
 def is_author(name: str, authors: Sequence[Author]) -> bool:
-    """True if an author has the same family name and, where both have a given name, the same initial. The name is in reading
-    order."""
+    """True if an author has the same family name and, where both have a given name, the same initial.
+
+    The name is in reading order.
+    """
     wanted = Author.from_name(name)
     return any(
         _name_key(wanted.family) == _name_key(author.family) and _same_initial(_name_key(wanted.given), _name_key(author.given))

@@ -71,7 +71,7 @@ class Conditions:
         return self != Conditions()
 
     def describe(self) -> list[str]:
-        """Each condition in words: `phrase “few-shot”`, `without “survey”`, `author LeCun`, `2019–2023`, …"""
+        """Say each condition in words: `phrase “few-shot”`, `without “survey”`, `author LeCun`, `2019–2023`."""
         return [
             *(f"phrase “{phrase}”" for phrase in self.phrases),
             *(f"without “{phrase}”" for phrase in self.excluded),

@@ -68,6 +68,7 @@ class Hit:
 
     @property
     def url(self) -> str:
+        """The paper's address."""
         return self.paper.url or paper_url(self.paper.id)
 
     def as_json(self) -> dict[str, Any]:

@@ -196,7 +196,7 @@ class CodeCatalogue:
         )
 
     def papers_to_check(self, limit: int) -> list[str]:
-        """arXiv papers that Hugging Face may know: the newest not asked about yet, then those asked about longest ago."""
+        """ArXiv papers that Hugging Face may know: the newest not asked about yet, then those asked about longest ago."""
         rows = self._connection.read(
             """SELECT id FROM papers LEFT JOIN paper_checks ON paper_checks.paper_id = papers.id
                WHERE starts_with(id, 'arxiv:') ORDER BY checked NULLS FIRST, published DESC NULLS LAST, key LIMIT ?""",

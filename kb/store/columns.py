@@ -24,6 +24,7 @@ class PaperColumns:
 
     @classmethod
     def of(cls, catalogue: Catalogue) -> PaperColumns:
+        """Read them from an open catalogue."""
         table = catalogue.connection.read_arrow(
             """SELECT key, id, title, coalesce(year, 0)::INTEGER AS year, coalesce(categories[1], '') AS category
                FROM papers ORDER BY key"""

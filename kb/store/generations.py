@@ -108,6 +108,7 @@ class Generation:
 
     @property
     def name(self) -> str:
+        """The name of its folder, a number of six digits."""
         return self.folder.name
 
     def file(self, name: str) -> Path:
@@ -142,6 +143,7 @@ class Generation:
         return self.folder / name
 
     def close(self) -> None:
+        """Close the database file."""
         self._connection.close()
 
 
@@ -220,6 +222,7 @@ class Draft:
         return checksum(path)
 
     def close(self) -> None:
+        """Close the database file."""
         self._connection.close()
 
     @property

@@ -22,6 +22,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, titles: Iterable[str]) -> Vocabulary:
+        """Count the words of these titles."""
         return cls(Counter(word for title in titles for word in set(_WORD.findall(title.lower()))))
 
     def nearest(self, word: str) -> str:

@@ -22,7 +22,7 @@ _FOLDED = re.compile(r"[^\w+#]|_")
 
 
 def normalize_text(text: str) -> str:
-    """Normalise compatibility characters (NFKC) and TeX: `O(n²)`, `$O(n^2)$` → `O(n2)`; `$\\mu$P`, `µP` → `μP`; `\\'e` → `é`."""
+    r"""Normalise compatibility characters (NFKC) and TeX: `O(n²)`, `$O(n^2)$` → `O(n2)`; `$\mu$P`, `µP` → `μP`; `\'e` → `é`."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
     if "\\" in text:

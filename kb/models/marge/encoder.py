@@ -64,12 +64,12 @@ class RelevanceModel:
         return cls(metadata.beta, read_adapter(folder) if metadata.encoder == encoder else None)
 
     def adapt(self, vectors: Vectors) -> Vectors:
-        """g of the encoder's vectors; both have shape (n, d)."""
+        """G of the encoder's vectors; both have shape (n, d)."""
         return vectors if self.weights is None else apply_adapter(vectors, self.weights)
 
 
 def apply_adapter(vectors: Vectors, weights: dict[str, Vectors]) -> Vectors:
-    """g of the encoder's vectors, as `kb.models.marge.model.Adapter` computes it; both have shape (n, d)."""
+    """G of the encoder's vectors, as `kb.models.marge.model.Adapter` computes it; both have shape (n, d)."""
     scale = np.float32(vectors.shape[1] ** 0.5)
     inner = gelu(np.asarray(vectors * scale @ weights["adapter.down.weight"].T + weights["adapter.down.bias"], dtype=np.float32))
     return _unit(vectors + (inner @ weights["adapter.up.weight"].T + weights["adapter.up.bias"]) / scale)

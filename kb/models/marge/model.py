@@ -169,7 +169,7 @@ class Marge(nn.Module):
         return torch.matmul(targets, evidence.T)
 
     def log_likelihood(self, batch: Batch, relevance: Tensor) -> tuple[Tensor, Tensor]:
-        """log p(x | z₁…z_M, f) in nats by token of the targets except the first, and a mask of the predictable tokens.
+        """Log p(x | z₁…z_M, f) in nats by token of the targets except the first, and a mask of the predictable tokens.
 
         Both have shape (T, L − 1), `relevance` has shape (T, M). MARGE, Reconstruction Model: β times the relevance of a paper is
         added to the attention logits of all of its tokens.

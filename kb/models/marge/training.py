@@ -166,7 +166,7 @@ class Training:
 
     @torch.no_grad()
     def adapt(self, vectors: Vectors) -> Vectors:
-        """g of the encoder's vectors; both have shape (n, d)."""
+        """G of the encoder's vectors; both have shape (n, d)."""
         device = self._states.device
         parts = [self.model.adapter(part.to(device)).cpu() for part in torch.split(torch.from_numpy(vectors), 65536)]
         return np.asarray(torch.cat(parts).numpy(), dtype=np.float32)

@@ -23,6 +23,7 @@ from kb.store import Harvest, Home, Ledger, Pending, Run, StagedPapers
 
 _DRAFT_WAIT = 600  # seconds for another job's publishing, which takes seconds
 _REFERENCE_PERIOD = timedelta(days=56)  # period over which papers per announcement are averaged
+_RUNS = 100  # the last ones, among which are those of the days since an announcement
 _MIN_USUAL = 5  # papers an announcement brings on average, above which one without any is no chance: under 1 in 100
 
 
@@ -165,10 +166,14 @@ class HarvestRun:
             if before.reached is None and not self._received and (began is None or announcements(began, self.started)):
                 return f"Nothing came for {category}, which was never harvested before. Check that arXiv has such a category."
             return ""
-        with open_ledger(self.home) as ledger:
-            ends = [h.finished for h in ledger.harvests() if h.finished and covers(h.source, category)]
-        # A harvest by the other interface that came to its end since shows that arXiv is not late.
-        expected = announcements(max([before.finished, *ends]), self.started)
+        generation = self.home.open()
+        try:
+            runs = generation.catalogue.runs(_RUNS)
+        finally:
+            generation.close()
+        # What another harvest of the category has brought since shows that arXiv is not late; that it merely ended does not.
+        brought = [r.finished for r in runs if covers(r.source, category) and (r.counts.get("new") or r.counts.get("changed"))]
+        expected = announcements(max([before.finished, *brought]), self.started)
         if not expected:
             return ""
         usual = papers_an_announcement(self.home, category, before.finished)

@@ -293,6 +293,18 @@ def test_a_small_index_answers_the_same_however_its_papers_came(tmp_path: Path) 
         assert grown.term_weights(query) == rebuilt.term_weights(query)
 
 
+def test_equal_scores_come_by_their_keys(tmp_path: Path) -> None:
+    papers = of_equal_length(range(1, 201), 0)
+    build(tmp_path, papers)
+    index = LexicalIndex.read(tmp_path)
+    every, scores = index.search("study wordc", 200)
+    order = np.lexsort((every, -scores))
+    assert every.tolist() == every[order].tolist()
+    assert len(set(scores.tolist())) < 20  # so that most cuts go through equals
+    for k in (1, 2, 5, 30, 77, 150):
+        assert index.search("study wordc", k)[0].tolist() == every[:k].tolist()
+
+
 @pytest.mark.usefixtures("never_rebuilt")
 def test_deleted_papers_do_not_count_in_a_large_index(tmp_path: Path) -> None:
     papers = grow(tmp_path / "grown")

@@ -381,10 +381,18 @@ class LexicalIndex:
         return tantivy.Query.const_score_query(tantivy.Query.boolean_query(each), 0.0)
 
     def _top(self, query: tantivy.Query, k: int) -> tuple[Keys, Vectors]:
-        hits = self._searcher.search(query, min(k, max(self._count, 1)), count=False).hits
-        keys = np.asarray(self._searcher.fast_field_values("key", [address for _, address in hits]), dtype=np.int64)
+        """The k papers of the highest scores, ties by ascending key: keys and scores, both of shape (at most k,)."""
+        k = min(k, max(self._count, 1))
+        depth = k + 1
+        while True:
+            hits = self._searcher.search(query, depth, count=False).hits
+            # Among papers tied at place k tantivy keeps any: fetch all of them, so that the lower keys win.
+            if len(hits) < depth or hits[k - 1][0] > hits[-1][0] or depth > _MAX_DEPTH:
+                break
+            depth *= 4
         scores = np.asarray([score for score, _ in hits], dtype=np.float32)
-        order = np.lexsort((keys, -scores))  # tantivy breaks ties by the order in which papers came
+        keys = np.asarray(self._searcher.fast_field_values("key", [address for _, address in hits]), dtype=np.int64)
+        order = np.lexsort((keys, -scores))[:k]
         return keys[order], scores[order]
 
     def _sequence(self, field: str, words: Sequence[str]) -> tantivy.Query:

@@ -12,7 +12,7 @@ import time
 import urllib.request
 import webbrowser
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
 
@@ -49,7 +49,8 @@ def main() -> None:
         routes=[*api.routes(), *(Route(f"/{page.path}", _index) for page in navigation.PAGES)],
         middleware=[Middleware(_WithoutMetrics)],
     )
-    app.run(config={"server.port": options.port, "server.address": options.address})
+    with suppress(KeyboardInterrupt):  # Ctrl-C: the server has shut down by then
+        app.run(config={"server.port": options.port, "server.address": options.address})
 
 
 @asynccontextmanager

@@ -165,7 +165,7 @@ def test_the_matching_sentence_is_marked(app: str, new_page: NewPage, library: S
     page = new_page()
     page.goto(search_url(app, q=QUESTION))
     first = card(page, hit.paper.title)
-    expect(first.get_by_test_id("stMarkdownContainer").get_by_text(hit.matched, exact=True).first).to_be_visible()
+    expect(first.locator("p").filter(has_text=hit.matched).first).to_be_visible()
     first.get_by_text("Abstract", exact=True).click()
     marks = first.locator(".stMarkdownColoredBackground")
     expect(marks).to_have_text([hit.matched])

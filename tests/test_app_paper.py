@@ -88,7 +88,7 @@ def test_all_that_is_known_of_a_paper(app: str, rich: Home, new_page: NewPage, e
     assert places["Semantic Scholar"] == "https://api.semanticscholar.org/arXiv:2401.04088"
     assert places["Hugging Face"] == "https://huggingface.co/papers/2401.04088"
     assert places["github.com/mistralai/mistral-inference"] == "https://github.com/mistralai/mistral-inference"
-    assert "named in your notes · 80% sure · a note on the paper names it" in shown
+    assert "named in your notes · 80% sure · the note labels it as code" in shown
     assert "v1 1 Jan 2024 → v2 2 Jan 2024 → v3 3 Jan 2024" in shown
     with Searcher.open(rich, encoder) as searcher:
         near = [evidence.paper.title for evidence in explain(searcher, MIXTRAL)]

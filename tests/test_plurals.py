@@ -26,7 +26,8 @@ def test_the_command_line_tells_one_file(kb: Callable[..., object], tmp_path: Pa
     note = tmp_path / "one.md"
     note.write_text("- [LoRA](https://arxiv.org/abs/2106.09685), code: https://github.com/microsoft/LoRA\n", encoding="utf-8")
     told = kb("ingest", "notes", str(note), "--no-index").stderr  # type: ignore[attr-defined]
-    assert told.splitlines()[-1].endswith("one.md: 1 file, 1 new, 0 changed, 0 unchanged, 1 mention")
+    assert "one.md: 1 file, 1 new, 0 changed, 0 unchanged, 1 mention" in told
+    assert "new arxiv:2106.09685  LoRA" in told
     status = kb("status").stdout  # type: ignore[attr-defined]
     assert status.startswith("1 paper, 1 note, 1 code link; 0 embedded")
     assert "1 file, 1 new" in " ".join(status.split())

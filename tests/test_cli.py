@@ -24,7 +24,7 @@ def test_from_notes_to_a_hit(kb: Kb, tmp_path: Path) -> None:
     notes = tmp_path / "bookmarks.md"
     notes.write_text(
         "# Papers\n\n"
-        "- [Attention Is All You Need](https://arxiv.org/abs/1706.03762) – attention alone; see https://github.com/tensorflow/tensor2tensor\n"
+        "- [Attention Is All You Need](https://arxiv.org/abs/1706.03762) – attention alone; code: https://github.com/tensorflow/tensor2tensor\n"
         "- [GPipe](https://arxiv.org/abs/1811.06965) – pipelines over accelerators\n"
         "- [Neural Discrete Representations](https://arxiv.org/abs/1711.0093) – codebooks\n"
     )
@@ -55,7 +55,7 @@ def test_from_notes_to_a_hit(kb: Kb, tmp_path: Path) -> None:
     (code,) = shown["code"]
     assert (code["url"], code["source"]) == ("https://github.com/tensorflow/tensor2tensor", "notes")
     assert (code["official"], code["stars"], code["checked"], code["archived"]) == (None, None, None, False)
-    assert (code["confidence"], code["evidence"], code["framework"]) == (0.8, "a note on the paper names it", "")
+    assert (code["confidence"], code["evidence"], code["framework"]) == (0.8, "the note labels it as code", "")
     status = json.loads(kb("status", "--json").stdout)
     assert status.keys() == {"papers", "notes", "code_links", "embedded", "generation", "model", "runs"}
     assert (status["papers"], status["notes"], status["embedded"]) == (3, 3, 3)

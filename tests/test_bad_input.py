@@ -320,7 +320,7 @@ def test_folders_of_judgements(place: Path, corpus: bytes, queries: bytes, qrels
     with in_time():
         found = read_judgements(place)
         assert found.queries.keys() == found.qrels.keys()
-        found.own()
+        found.source_documents()
 
 
 CONFIGURATION = b"""categories = ["cs.CL", "math"]   # followed

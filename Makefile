@@ -4,7 +4,7 @@ BIN := .venv/bin
 KB_HOME ?= data/kb
 export KB_HOME
 
-.PHONY: install app test lint docs hooks lock bench browser
+.PHONY: install app test quick lint docs hooks lock bench browser
 
 install: .venv/installed
 
@@ -27,6 +27,9 @@ app: install
 
 test: .venv/developing browser
 	$(BIN)/python -m pytest
+
+quick: .venv/developing
+	$(BIN)/python -m pytest -m "not slow"
 
 lint: .venv/developing
 	$(BIN)/ruff check .

@@ -21,6 +21,16 @@ from browser import a_browser, an_app, pages, servers, thirty_papers, thirty_pap
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+#: Fixtures that open a browser, start a Ray cluster, run every command once, or train: all that use them are slow.
+SLOW_FIXTURES = frozenset({"browser", "machines", "day", "trained"})
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and not SLOW_FIXTURES.isdisjoint(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
+
+
 TOPICS = (
     ("Graph neural networks for molecules", "We predict the energy of molecules by passing messages along their bonds."),
     (

@@ -676,6 +676,7 @@ def test_the_pause_before_a_request(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.timeout(1800)
+@pytest.mark.slow
 def test_a_harvest_killed_at_random_points_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     records = generate(900, days=200)
     chance = random.Random(11)

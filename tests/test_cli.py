@@ -124,6 +124,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_killed_again_and_again(tmp_path: Path, write_snapshot: Callable[..., Path], undisturbed: list[object]) -> None:
     """A run that goes on where a killed one stopped is killed too; one kill at every moment is tried in test_crash.py."""
     arguments = ["--home", str(tmp_path / "kb"), "ingest", "snapshot", str(write_snapshot([record(i) for i in range(60)]))]

@@ -266,6 +266,7 @@ Training(corpus, TokenStates(default_model_folder()), config, Path(sys.argv[2]))
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_as_an_undisturbed_one(corpus: Corpus, states: TokenStates, tmp_path: Path) -> None:
     import pickle
 
@@ -608,6 +609,7 @@ def papers(home: Home, write_snapshot: Callable[..., Path], encoder: Encoder) ->
 TrainMarge = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.mark.slow
 def test_kb_train_marge_ends_with_a_verdict(kb: TrainMarge, papers: Home) -> None:
     assert "neither `marge` nor" in kb("train", "marge", "--from", "nowhere").stderr
     answer = kb("train", "marge", "--preset", "tiny", "--steps", "12", "--json")
@@ -619,6 +621,7 @@ def test_kb_train_marge_ends_with_a_verdict(kb: TrainMarge, papers: Home) -> Non
     assert DEFAULT_MODEL.endswith("MiniLM-L6-v2")
 
 
+@pytest.mark.slow
 def test_a_better_model_that_is_installed_stays(kb: TrainMarge, papers: Home, encoder: Encoder, states: TokenStates) -> None:
     """The installed one has learned the very halves that are asked for: it is better than whatever twelve steps bring."""
     with Searcher.open(papers, encoder) as searcher:

@@ -438,6 +438,7 @@ def test_two_harvests_of_one_set_do_not_run_at_once(home: Home, server: ArxivSer
 
 
 @pytest.mark.timeout(3600)
+@pytest.mark.slow
 def test_a_harvest_killed_at_random_points_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     records = generate(2000, days=200)
     chance = random.Random(13)

@@ -290,6 +290,7 @@ def test_a_job_that_another_process_runs_is_left_to_it(home: Home, configure: Ca
     assert [(job.run, code) for job, code in run_due(home)] == [("lists", 0)]
 
 
+@pytest.mark.slow
 def test_the_foreground_scheduler_catches_up_and_survives_a_kill(home: Home, configure: Callable[[str], None], kb: Run) -> None:
     configure('[[job]]\nrun = "lists"\nat = "00:00"\n')
     for _ in range(2):

@@ -65,7 +65,7 @@ def hostile_home(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> 
         paper["categories"] = "cs.CL <b>x</b> :smile: [x](javascript:alert(1))" if i % 2 else HOSTILE_CATEGORY
         paper["journal-ref"] = text
         records.append(paper)
-        notes.append(f"- [A paper {i}](https://arxiv.org/abs/2301.{i + 1:05d}): {text}\n")
+        notes.append(f"- [Study number {i} of hostile texts](https://arxiv.org/abs/2301.{i + 1:05d}): {text}\n")
     (folder / "papers.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
     source = folder / "**notes** :smile: [x](y).md"
     source.write_text("\n".join(notes), encoding="utf-8")

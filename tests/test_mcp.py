@@ -7,7 +7,9 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +39,14 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kb.KnowledgeBas
 
 
 def asking(server: Any, ask: Callable[[Client], Awaitable[None]]) -> None:  # noqa: ANN401
-    """Connects a client to the server and lets it ask."""
+    """Connects a client to the server and lets it ask, in a thread of its own: in this one the browser's tests have a loop."""
 
     async def run() -> None:
         async with Client(server) as client:
             await ask(client)
 
-    anyio.run(run)
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(anyio.run, run).result()
 
 
 async def answer(client: Client, tool: str, **arguments: Any) -> str:  # noqa: ANN401
@@ -189,7 +192,7 @@ def wait_for(port: int) -> None:
             probe.settimeout(0.1)
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
-        anyio.run(anyio.sleep, 0.1)
+        time.sleep(0.1)
     pytest.fail("nothing listens")
 
 

@@ -31,9 +31,8 @@ function follow(event) {
 const key = () => `paper-app:scroll:${location.href}`;
 let restoring = 0;
 
-function remember(event) {
-  if (event.target !== main() || restoring) return;
-  sessionStorage.setItem(key(), String(Math.round(main().scrollTop)));
+function remember() {
+  if (main() && !restoring) sessionStorage.setItem(key(), String(Math.round(main().scrollTop)));
 }
 
 function restore(event) {
@@ -56,8 +55,9 @@ function restore(event) {
 
 if (!window.paperLinks) {
   window.paperLinks = true;
+  remember(); // the page may have been scrolled before this was loaded
   addEventListener("click", follow, true);
   addEventListener("auxclick", (event) => event.target.closest?.("a[href]") && event.stopPropagation(), true);
-  addEventListener("scroll", remember, true);
+  addEventListener("scroll", (event) => event.target === main() && remember(), true);
   addEventListener("popstate", restore, true);
 }

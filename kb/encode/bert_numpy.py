@@ -26,8 +26,10 @@ Tokens = NDArray[np.int64]
 _ARCHITECTURE = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False}
 _MODULES = (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
 _QKV = tuple(f"attention.self.{name}" for name in ("query", "key", "value"))
-# BLAS on all cores waits for its slowest thread at every product: on a busy machine that takes ten times as long.
 _BLAS = ThreadpoolController()
+# BLAS waits for its slowest thread at every product. Two threads halve the time of a short text, and on a busy machine cost it
+# a third; a long text they would slow down threefold there.
+_SHORT = 64
 
 
 class UnsupportedArchitecture(Exception):
@@ -89,7 +91,7 @@ class Bert:
         (tokens,) = self.tokenize([text])
         states = self.word_embeddings[tokens] + self.position_embeddings[: len(tokens)]
         states = _layer_norm(states, self.embedding_norm, self.epsilon)
-        with _BLAS.limit(limits=1, user_api="blas"):
+        with _BLAS.limit(limits=2 if len(tokens) <= _SHORT else 1, user_api="blas"):
             for layer in self.layers:
                 states = layer(states, self.heads, self.epsilon)
         mean = states.mean(axis=0)
@@ -97,21 +99,17 @@ class Bert:
 
 
 class Linear:
-    """A linear layer. Its matrix is stored transposed: OpenBLAS would copy it so at every product."""
+    """A linear layer."""
 
     def __init__(self, weight: Floats, bias: Floats) -> None:
         """Take the matrix, shape (out, in), and the bias, shape (out,)."""
-        self._transposed = np.ascontiguousarray(weight.T)
+        self.weight = weight
         self.bias = bias
-
-    @property
-    def weight(self) -> Floats:
-        """The matrix, shape (out, in)."""
-        return self._transposed.T
 
     def __call__(self, states: Floats) -> Floats:
         """Map states of shape (tokens, in) to shape (tokens, out)."""
-        return states @ self._transposed + self.bias
+        # For the few tokens of a query, OpenBLAS takes two to three times as long if the large matrix is on the right.
+        return (self.weight @ states.T).T + self.bias
 
 
 class Layer:

@@ -181,6 +181,11 @@ class Card:
     notes: tuple[Note, ...] = ()
     """Notes on it, by document and line."""
 
+    @property
+    def body(self) -> str:
+        """The abstract, or else the plain text of the notes, as it is embedded."""
+        return self.paper.abstract or " ".join(plain_text(note.body) for note in self.notes)
+
 
 @dataclass(frozen=True, slots=True)
 class Skipped:

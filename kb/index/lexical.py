@@ -98,6 +98,8 @@ class LexicalIndex:
         self._has_variants = has_variants
         self._counted: dict[tuple[str, str], int] = {}
         self._idf_by_term: dict[str, float] = {}  # the index does not change, and a search asks for hundreds
+        # A search asks for the best papers, then for the scores of others; a query of an abstract takes 3 ms to build.
+        self._query = lru_cache(maxsize=64)(self._build_query)
 
     @classmethod
     def read(cls, folder: Path) -> LexicalIndex:
@@ -304,7 +306,7 @@ class LexicalIndex:
             self._idf_by_term[term] = _bm25_idf(self._count, self._frequency("text", term))
         return self._idf_by_term[term]
 
-    def _query(self, text: str) -> tantivy.Query | None:
+    def _build_query(self, text: str) -> tantivy.Query | None:
         terms, normal = self._terms(text), normalize_text(text)
         names = technical_names(normal)
         name_boost = _FIELD_BOOSTS["names"] if len(names) == len(normal.split()) else _NAME_HINT_BOOST

@@ -19,7 +19,7 @@ from kb.index.dense import DenseIndex
 from kb.index.lexical import LEXICAL_FOLDER, LexicalIndex
 from kb.models.marge.encoder import RelevanceModel
 from kb.models.registry import load_encoder, load_relevance_model
-from kb.papers import Card, CodeLink, Note, Paper, embedding_text, plain_text
+from kb.papers import Card, CodeLink, Note, Paper, embedding_text
 from kb.search.paper_kind import title_words_asked_for
 from kb.search.query_syntax import Conditions, ParsedQuery, Sort, parse_query, phrase_forms, read_authors
 from kb.search.rerank import FacetReranker
@@ -391,22 +391,21 @@ class Searcher:
 
         Raises QueryError if no paper is embedded yet.
         """
-        return self._require_retriever().lexical.term_weights(" ".join([query.text, *self._titles(query.like).values()]))
+        return self._require_retriever().lexical.term_weights(
+            " ".join([query.text, *(card.paper.title for card in self._cards(query.like).values())])
+        )
 
     def _cards(self, keys: Sequence[int]) -> dict[int, Card]:
         cards = self._require_retriever().lexical.cards(keys)
         missing = [key for key in keys if key not in cards]  # known items not indexed yet, or an index without cards
         return cards | self.catalogue.cards(missing) if missing else cards
 
-    def _titles(self, keys: Sequence[int]) -> dict[int, str]:
-        return {key: title for key, (title, _) in self.catalogue.texts(np.asarray(keys, dtype=np.int64)).items()} if keys else {}
-
     def _abstracts(self, keys: Sequence[int]) -> dict[int, str]:
         """Abstracts by key; for papers without one the text of their notes, or the title."""
-        return {key: body or title for key, (title, body) in self.catalogue.texts(np.asarray(keys, dtype=np.int64)).items()}
+        return {key: card.body or card.paper.title for key, card in self._cards(keys).items()}
 
     def _texts(self, keys: Sequence[int]) -> dict[int, str]:
-        return {key: embedding_text(*text) for key, text in self.catalogue.texts(np.asarray(keys, dtype=np.int64)).items()}
+        return {key: embedding_text(card.paper.title, card.body) for key, card in self._cards(keys).items()}
 
 
 def _filtered(keys: Sequence[int], allowed: Keys | None) -> Sequence[int]:
@@ -489,7 +488,6 @@ def _hits(cards: Mapping[int, Card], scored: Sequence[_ScoredKey], weights: Mapp
     hits: list[Hit] = []
     for rank, (key, score, scores) in enumerate(scored, start=1):
         card = cards[key]
-        text = card.paper.abstract or " ".join(plain_text(note.body) for note in card.notes)
-        matched = best_sentence(text, weights) if weights else ""
+        matched = best_sentence(card.body, weights) if weights else ""
         hits.append(Hit(rank, card.paper, score, scores, card.code, card.notes, matched))
     return hits

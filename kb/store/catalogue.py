@@ -219,11 +219,11 @@ class Catalogue:
 
     def key_of(self, identifier: str) -> int | None:
         """Key of the paper with this canonical id, alias or DOI; `None` if there is none."""
-        rows = self.connection.read(
-            """SELECT key FROM papers WHERE id = $id OR id = (SELECT paper_id FROM aliases WHERE aliases.id = $id LIMIT 1)
-               OR (starts_with($id, 'doi:') AND (doi = $id[5:] OR list_contains(string_split(doi, ' '), $id[5:])))
-               ORDER BY id <> $id LIMIT 1""".replace("$id", "?"),
-            [identifier] * 6,
+        # Two queries: most ids are canonical, and to look for that alone takes half as long.
+        rows = self.connection.read("SELECT key FROM papers WHERE id = ?", [identifier]) or self.connection.read(
+            """SELECT key FROM papers WHERE id = (SELECT paper_id FROM aliases WHERE aliases.id = ? LIMIT 1)
+               OR (starts_with(?, 'doi:') AND (doi = ?[5:] OR list_contains(string_split(doi, ' '), ?[5:]))) LIMIT 1""",
+            [identifier] * 4,
         )
         return int(rows[0][0]) if rows else None
 

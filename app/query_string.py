@@ -83,19 +83,19 @@ class Address:
         return {name: value for name, value in written.items() if value}
 
     def go(self) -> None:
-        """Makes this the address; the browser's back button leads to the one before."""
+        """Make this the address; the browser's back button leads to the one before."""
         st.query_params.from_dict(self.parameters())
 
     def with_example(self, identifier: str) -> Address:
-        """Asks for more like this paper as well, and begins with the first page."""
+        """Ask for more like this paper as well, and begin with the first page."""
         return replace(self, like=_with(self.like, identifier), unlike=_without(self.unlike, identifier), page=1)
 
     def with_counterexample(self, identifier: str) -> Address:
-        """Asks for none like this paper."""
+        """Ask for none like this paper."""
         return replace(self, like=_without(self.like, identifier), unlike=_with(self.unlike, identifier), page=1)
 
     def without(self, identifier: str) -> Address:
-        """Takes a paper out of the examples of both kinds."""
+        """Take a paper out of the examples of both kinds."""
         return replace(self, like=_without(self.like, identifier), unlike=_without(self.unlike, identifier), page=1)
 
 

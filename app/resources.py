@@ -146,7 +146,7 @@ class _Shared:
         self._retired = False
 
     def acquire(self) -> bool:
-        """Adds a user; False where the searcher is retired and may be closed already."""
+        """Add a user; False where the searcher is retired and may be closed already."""
         with self._lock:
             self._users += not self._retired
             return not self._retired
@@ -159,7 +159,7 @@ class _Shared:
             self.searcher.close()
 
     def retire(self) -> None:
-        """Closes the searcher as soon as no query runs on it."""
+        """Close the searcher as soon as no query runs on it."""
         with self._lock:
             self._retired = True
             idle = not self._users

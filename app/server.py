@@ -37,7 +37,7 @@ _METRICS = "/_stcore/metrics"
 
 
 def main() -> None:
-    """Serves until SIGINT or SIGTERM."""
+    """Serve until SIGINT or SIGTERM."""
     parser = argparse.ArgumentParser(prog="app.server")
     parser.add_argument("--port", type=int, default=8501)
     parser.add_argument("--address", default="localhost")
@@ -63,7 +63,7 @@ async def _starting(_app: st.App, open_browser: bool) -> AsyncIterator[None]:
 
 
 def _open_browser() -> None:
-    """Opens a browser as soon as the server answers."""
+    """Open a browser as soon as the server answers."""
     address = f"http://localhost:{st.config.get_option('server.port')}"
     while True:
         try:

@@ -41,7 +41,7 @@ def admitted() -> bool:
 
 
 def show_who() -> None:
-    """Says at the end of a page who is signed in, with a button to sign out; nothing where nobody has to sign in."""
+    """Say at the end of a page who is signed in, with a button to sign out; nothing where nobody has to sign in."""
     if not Access.current().sign_in:
         return
     with layout.column(), st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):

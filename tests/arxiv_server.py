@@ -488,7 +488,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, *_: object) -> None:
-        """Says nothing."""
+        """Say nothing."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -500,7 +500,7 @@ class _Server(ThreadingHTTPServer):
 
 @contextmanager
 def arxiv_server(records: Sequence[Record], **settings: Any) -> Iterator[ArxivServer]:  # noqa: ANN401
-    """Serves these records on a free port of this machine."""
+    """Serve these records on a free port of this machine."""
     state = ArxivServer(list(records), **settings)
     handler = type("Handler", (_Handler,), {"state": state})
     server = _Server(("127.0.0.1", 0), handler)

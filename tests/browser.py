@@ -85,7 +85,7 @@ def healthy(address: str) -> bool:
 
 @pytest.fixture(name="serve")
 def servers(tmp_path: Path) -> Iterator[Serve]:
-    """Starts an app over a knowledge base, for one test."""
+    """Start an app over a knowledge base, for one test."""
     with ExitStack() as running:
         yield lambda home: running.enter_context(served(home, tmp_path / "app.log", "--no-browser"))
 
@@ -152,7 +152,7 @@ def an_app(built: Home) -> Iterator[str]:
 
 @pytest.fixture(name="new_page")
 def pages(browser: Browser) -> Iterator[NewPage]:
-    """Opens a page in a fresh browser context; keywords go to the context.
+    """Open a page in a fresh browser context; keywords go to the context.
 
     Whatever a page does, no dialog may open, and nothing may be asked of another machine.
     """
@@ -208,7 +208,7 @@ def card(page: Page, title: str) -> Locator:
 
 
 def expect_titles(page: Page, expected: list[str]) -> None:
-    """Waits until just these hits show, in this order."""
+    """Wait until just these hits show, in this order."""
     expect(titles(page)).to_have_text(expected)
 
 
@@ -245,7 +245,7 @@ _RUNS: WeakKeyDictionary[Page, _Runs] = WeakKeyDictionary()
 
 
 def settled(page: Page) -> None:
-    """Waits until the page has been computed and drawn."""
+    """Wait until the page has been computed and drawn."""
     page.wait_for_selector('[data-testid=stApp][data-test-script-state="notRunning"]')
     _wait_until(page, lambda: _RUNS[page].ended)
     page.evaluate("document.fonts.ready.then(() => null)")  # until then an icon is as wide as its name
@@ -264,13 +264,13 @@ def answered(page: Page) -> Iterator[None]:
 
 
 def press(control: Locator) -> None:
-    """Clicks on what the server answers to."""
+    """Click on what the server answers to."""
     with answered(control.page):
         control.click()
 
 
 def enter(field: Locator, text: str) -> None:
-    """Writes into a field, and sends it off."""
+    """Write into a field, and send it off."""
     with answered(field.page):
         field.fill(text)
         field.press("Enter")

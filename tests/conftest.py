@@ -81,7 +81,7 @@ def home(tmp_path: Path) -> Home:
 
 @pytest.fixture
 def write_snapshot(tmp_path: Path) -> Callable[..., Path]:
-    """Writes records, or lines as they are, to a snapshot file."""
+    """Write records, or lines as they are, to a snapshot file."""
 
     def write(records: Sequence[dict[str, Any] | str], name: str = "snapshot.jsonl") -> Path:
         path = tmp_path / name
@@ -93,7 +93,7 @@ def write_snapshot(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def kb(home: Home) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs the real command line on the test's knowledge base, in a process of its own."""
+    """Run the real command line on the test's knowledge base, in a process of its own."""
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", "from kb.cli import main; main()", "--home", str(home.path), *arguments]
@@ -104,7 +104,7 @@ def kb(home: Home) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Mounts what the arguments say on a new folder; skips where that is not allowed."""
+    """Mount what the arguments say on a new folder; skip where that is not allowed."""
     mounted: list[Path] = []
 
     def mounting(*arguments: str) -> Path:

@@ -90,7 +90,7 @@ def test_newer_work_is_kept_and_said(home: Home, library: Library, tmp_path: Pat
 
 
 def _move_back_an_hour(archive: Path) -> None:
-    """Makes a backup an hour old, so that what is changed now is newer."""
+    """Make a backup an hour old, so that what is changed now is newer."""
     with zipfile.ZipFile(archive) as source:
         members = {name: source.read(name) for name in source.namelist()}
     made = json.loads(members["backup.json"])
@@ -147,7 +147,7 @@ def test_an_archive_that_is_no_backup_changes_nothing(home: Home, library: Libra
 
 
 def older_catalogue(home: Home, schema: int) -> None:
-    """Takes the published catalogue back to an earlier schema, by applying only the first migrations to a new file."""
+    """Take the published catalogue back to an earlier schema, by applying only the first migrations to a new file."""
     folder = home.generations / home.current_name()
     path = folder / "catalogue.duckdb"
     path.unlink()

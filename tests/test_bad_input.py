@@ -166,7 +166,7 @@ def lines(rows: Sequence[dict[str, Any]]) -> bytes:
 
 @contextmanager
 def in_time() -> Iterator[None]:
-    """Fails where the block computes for longer than it may; an error of the library is an outcome like any other."""
+    """Fail where the block computes for longer than it may; an error of the library is an outcome like any other."""
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         raise AssertionError(f"took longer than {SECONDS} s")
@@ -397,7 +397,7 @@ def far_side(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, byt
 
 
 def kept(catalogue: Catalogue, papers: Sequence[Paper]) -> None:
-    """Puts papers into the catalogue as a harvest does."""
+    """Put papers into the catalogue as a harvest does."""
     staged = StagedPapers(catalogue)
     staged.begin()
     staged.stage(papers)

@@ -96,7 +96,7 @@ CHANGES = frozenset({"os.rename", "os.remove", "os.mkdir", "os.link", "os.rmdir"
 
 
 def run(arguments: list[str], log: str, last_change: int, last_second: float) -> None:
-    """Runs a command in this process, which is killed before a change on disk or after some seconds of computing.
+    """Run a command in this process, which is killed before a change on disk or after some seconds of computing.
 
     The change is given by its number, counted from 1; 0 is never.
 
@@ -134,7 +134,7 @@ def run(arguments: list[str], log: str, last_change: int, last_second: float) ->
 
 
 def start(command: Command, place: Path, last_change: int = 0, last_second: float = 0.0) -> int | None:
-    """Runs a command, to its end or to that moment; returns its exit code."""
+    """Run a command, to its end or to that moment; return its exit code."""
     process = FORKS.Process(target=run, args=(command.arguments(place), str(place / "log"), last_change, last_second))
     process.start()
     process.join()
@@ -142,7 +142,7 @@ def start(command: Command, place: Path, last_change: int = 0, last_second: floa
 
 
 def finish(command: Command, place: Path) -> tuple[int, float]:
-    """Runs a command to its end; returns the number of changes it made on disk, and the seconds that it computed."""
+    """Run a command to its end; return the number of changes it made on disk, and the seconds that it computed."""
     code = start(command, place)
     log = (place / "log").read_text()
     assert code == 0 or (command.may_refuse and code == 2), f"{command}: {code} {log}"

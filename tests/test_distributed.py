@@ -53,7 +53,7 @@ class Machines:
         self.address = str(self._local.address)
 
     def lose(self, identifiers: set[str]) -> None:
-        """Kills every process of one of these machines, not of the one that we are on; another takes its place."""
+        """Kill every process of one of these machines, not of the one that we are on; another takes its place."""
         lost = next(machine for machine in self._others if machine.node_id in identifiers)
         self._others.remove(lost)
         self._local.remove_node(lost, allow_graceful=False)

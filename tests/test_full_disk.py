@@ -75,7 +75,7 @@ def test_on_a_full_disk_lists_can_be_read(mount: Callable[..., Path], tmp_path: 
 
 
 def fill(disk: Path) -> None:
-    """Writes to a disk until there is no room for another byte."""
+    """Write to a disk until there is no room for another byte."""
     for number, size in enumerate((1 << 16, 1 << 12, 1)):
         with suppress(OSError), (disk / f"fill{number}").open("wb", buffering=0) as file:
             while True:

@@ -269,7 +269,7 @@ def of_equal_length(keys: Iterable[int], seed: int) -> list[IndexDocument]:
 
 
 def grow(folder: Path) -> list[IndexDocument]:
-    """Builds an index in five steps of papers added, changed and removed; returns the papers that it holds in the end."""
+    """Build an index in five steps of papers added, changed and removed; return the papers that it holds in the end."""
     papers = {p.key: p for p in of_equal_length(range(1, 201), 0)}
     for step in range(5):
         build(folder, papers.values())
@@ -435,7 +435,7 @@ def test_an_index_of_an_earlier_version_is_searched_and_built_anew(tmp_path: Pat
 
 
 def make_former(folder: Path) -> set[str]:
-    """Puts an index in the folder as version 0.1 made it before there were cards: one paper, 1. Returns its files' names."""
+    """Put an index in the folder as version 0.1 made it before there were cards: one paper, 1. Returns its files' names."""
     for path in folder.iterdir():
         path.unlink()
     builder = tantivy.SchemaBuilder().add_unsigned_field("key", indexed=True, fast=True)

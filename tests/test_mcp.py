@@ -39,7 +39,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kb.KnowledgeBas
 
 
 def asking(server: Any, ask: Callable[[Client], Awaitable[None]]) -> None:  # noqa: ANN401
-    """Connects a client to the server and lets it ask, in a thread of its own: in this one the browser's tests have a loop."""
+    """Connect a client to the server and let it ask, in a thread of its own: in this one the browser's tests have a loop."""
 
     async def run() -> None:
         async with Client(server) as client:
@@ -186,7 +186,7 @@ def test_by_http(sample: kb.KnowledgeBase) -> None:
 
 
 def wait_for(port: int) -> None:
-    """Returns when something listens on the port."""
+    """Return when something listens on the port."""
     for _ in range(600):
         with socket.socket() as probe:
             probe.settimeout(0.1)

@@ -60,7 +60,7 @@ Command = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def command(home: Home, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs the command line in this process: exit code, stdout, stderr."""
+    """Run the command line in this process: exit code, stdout, stderr."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as end:

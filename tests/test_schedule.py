@@ -42,7 +42,7 @@ def configure(home: Home) -> Callable[[str], None]:
 
 @pytest.fixture
 def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[datetime], None]:
-    """Sets the time that the history notes."""
+    """Set the time that the history notes."""
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
 
@@ -334,7 +334,7 @@ def test_a_job_by_name(home: Home, configure: Callable[[str], None], kb: Run) ->
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:
-    """Puts commands on the path of a machine that has no others."""
+    """Put commands on the path of a machine that has no others."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))

@@ -89,7 +89,7 @@ def _chosen(searcher: Searcher, papers: int) -> tuple[Plot, bytes]:
 
 
 def _changed(parameter: str) -> None:
-    """Takes a box's new value into the address."""
+    """Take a box's new value into the address."""
     address = st.query_params.to_dict() | {parameter: st.session_state[f"map {parameter}"]}
     st.query_params.from_dict({name: value for name, value in address.items() if value})
 

@@ -132,7 +132,7 @@ def _title(catalogue: Catalogue, identifier: str) -> str:
 
 
 def _doubt(searcher: Searcher, hits: Sequence[Hit], address: Address) -> None:
-    """Says where nothing fits well, and what may have been meant where a word occurs nowhere here."""
+    """Say where nothing fits well, and what may have been meant where a word occurs nowhere here."""
     if meant := resources.spelling(searcher, address):
         other = replace(address, text=meant, page=1).parameters()
         with st.container(key="meant"):

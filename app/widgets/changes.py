@@ -17,7 +17,7 @@ _UNDO = "undo change"  # words for the last change, and what reverts it; of this
 
 
 def make(change: Change, words: str = "", revert: Change | None = None) -> None:
-    """Makes a change; what is wrong with it is told on the page as it then is, until the next change.
+    """Make a change; what is wrong with it is told on the page as it then is, until the next change.
 
     `words` say what it was, and `revert` undoes it. Without it, what the library itself can undo is offered.
     """
@@ -33,7 +33,7 @@ def make(change: Change, words: str = "", revert: Change | None = None) -> None:
 
 
 def remove(name: str, titles: dict[str, str]) -> None:
-    """Takes papers, their titles by id, off a list."""
+    """Take papers, their titles by id, off a list."""
     library = resources.library()
     words = f"took off ‘{next(iter(titles.values()))}’" if len(titles) == 1 else f"took {len(titles)} papers off ‘{name}’"
     make(partial(library.remove, name, list(titles)))
@@ -43,7 +43,7 @@ def remove(name: str, titles: dict[str, str]) -> None:
 
 
 def succeeded(report: str) -> None:
-    """Has the page tell what a change brought, as Markdown."""
+    """Let the page tell what a change brought, as Markdown."""
     st.session_state[_TOLD] = ("done", report)
 
 
@@ -57,7 +57,7 @@ def tell() -> None:
 
 
 def undo_button() -> None:
-    """Undoes the last change of this session, or else the last removal that anybody made; nothing where there is none."""
+    """Undo the last change of this session, or else the last removal that anybody made; nothing where there is none."""
     if resources.read_only():
         return
     library = resources.library()

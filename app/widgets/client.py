@@ -15,10 +15,10 @@ _component = st.components.v2.component(
 
 
 def show() -> None:
-    """Shows nothing, and belongs at the end of a page: it looks for what stands before it."""
+    """Show nothing. It belongs at the end of a page: it looks for what stands before it."""
     _component(key="client", data=st.session_state.get(_TURNED, 0))
 
 
 def turned() -> None:
-    """Notes that the user went to another page of what the page lists; its first paper gets the focus."""
+    """Note that the user went to another page of what the page lists; its first paper gets the focus."""
     st.session_state[_TURNED] = st.session_state.get(_TURNED, 0) + 1

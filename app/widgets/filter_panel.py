@@ -73,13 +73,13 @@ def show(census: Census, address: Address) -> None:
 
 
 def keep(key: str, value: Any) -> None:  # noqa: ANN401  # whatever the widget of that key holds
-    """Makes a widget show what the address says: it came from a link, or from the back button."""
+    """Make a widget show what the address says: it came from a link, or from the back button."""
     if st.session_state.get(key) != value:
         st.session_state[key] = value
 
 
 def changed(key: str, apply: Callable[[Address, Any], Address]) -> None:
-    """Takes a widget's new value into the address; a new question begins with its first page."""
+    """Take a widget's new value into the address; a new question begins with its first page."""
     address, _ = read_or_default()
     replace(apply(address, st.session_state[key]), page=1).go()
 

@@ -23,7 +23,7 @@ def with_categories(text: str) -> str:
 
 
 def start(title: str, commands: Sequence[Sequence[str]]) -> None:
-    """Starts commands of `kb` apart from the app; a job that runs already is told instead."""
+    """Start commands of `kb` apart from the app; a job that runs already is told instead."""
     try:
         Background(resources.home()).start(title, commands)
         st.session_state[_STARTED_HERE] = True

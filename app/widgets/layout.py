@@ -17,7 +17,7 @@ STYLE = f"<style>{Path(__file__).with_suffix('.css').read_text(encoding='utf-8')
 
 
 def style() -> None:
-    """Adds the style sheet that every page uses."""
+    """Add the style sheet that every page uses."""
     st.html(STYLE)
 
 

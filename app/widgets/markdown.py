@@ -187,7 +187,7 @@ def is_math(source: str) -> bool:
 
 
 def _group(source: str, at: int, depth: int) -> int:
-    """Reads atoms with their scripts until the group ends; the position behind them, -1 where it is malformed."""
+    """Read atoms with their scripts until the group ends; the position behind them, -1 where it is malformed."""
     scripts: set[str] | None = None  # those that the last atom has; None where there is no atom to carry any
     while 0 <= at < len(source):
         token = _TOKEN.match(source, at)
@@ -216,7 +216,7 @@ def _group(source: str, at: int, depth: int) -> int:
 
 
 def _atom(source: str, at: int, depth: int) -> int:
-    """Reads one atom, with the arguments of its command."""
+    """Read one atom, with the arguments of its command."""
     token = _TOKEN.match(source, at)
     if token is None or depth > 8:
         return -1
@@ -237,7 +237,7 @@ def _atom(source: str, at: int, depth: int) -> int:
 
 
 def _argument(source: str, at: int, depth: int) -> int:
-    """Reads a group in braces, or one atom, that a command or script takes."""
+    """Read a group in braces, or one atom, that a command or script takes."""
     while 0 <= at < len(source) and source[at].isspace():
         at += 1
     if not 0 <= at < len(source) or source[at] in "}^_'":

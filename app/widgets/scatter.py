@@ -29,7 +29,7 @@ _component = st.components.v2.component(
 
 
 def scatter(packed: bytes) -> Area | None:
-    """Draws a plot that `pack` made ready, each point a link to its paper; gives the area that is selected."""
+    """Draw a plot that `pack` made ready, each point a link to its paper; return the area that is selected."""
     result: Any = _component(key="map", data=packed, on_area_change=_nothing)
     return _area(result.area)
 

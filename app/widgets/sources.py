@@ -22,7 +22,7 @@ _MONTH = timedelta(days=30)
 
 
 def drop(label: str, key: str) -> None:
-    """Takes files and starts a job that reads them."""
+    """Take files and start a job that reads them."""
     files = st.file_uploader(
         label,
         _KINDS,
@@ -42,7 +42,7 @@ def drop(label: str, key: str) -> None:
 
 
 def folder(key: str) -> None:
-    """Takes the path of a folder on the app's own machine, and starts a job that reads the notes in it.
+    """Take the path of a folder on the app's own machine, and start a job that reads the notes in it.
 
     Nothing where the app is open to others: they would read what is not theirs.
     """
@@ -60,7 +60,7 @@ def folder(key: str) -> None:
 
 
 def follow_categories(present: Sequence[str], known: Sequence[str], key: str) -> None:
-    """Chooses the categories that are followed, and starts a job that brings them up to date."""
+    """Choose the categories that are followed, and start a job that brings them up to date."""
     from ingest.jobs.run import follow  # only here: the jobs' parsers take a while to import
 
     chosen = st.multiselect(
@@ -93,6 +93,6 @@ def _today() -> date:
 
 
 def nothing_dated() -> None:
-    """Says what to do where no paper has a date of publication."""
+    """Say what to do where no paper has a date of publication."""
     st.info("No paper here says when it was published. Those from arXiv do.", icon=":material/timeline:")
     st.page_link(navigation.INGEST.link(), label="Bring papers in", icon=":material/move_to_inbox:")

@@ -195,7 +195,7 @@ def _read_progress(home: Home, source: str) -> tuple[Harvest, list[Pending]]:
 
 
 def check_since(since: date | None) -> None:
-    """Raises QueryError if the day lies in the future."""
+    """Raise QueryError if the day lies in the future."""
     if since is not None and since > utc_now().date():
         raise QueryError(f"--since {since} lies in the future.")
 

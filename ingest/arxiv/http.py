@@ -115,7 +115,7 @@ class RequestLock:
     """
 
     def __init__(self, folder: Path, seconds: float) -> None:
-        """Prepares the lock for a delay of `seconds`. Raises SourceError if the folder cannot be made."""
+        """Prepare the lock for a delay of `seconds`. Raises SourceError if the folder cannot be made."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -12,7 +12,7 @@ _PANDOC = "@"
 
 
 def add_cited(page: Page, findings: Findings) -> None:
-    """Adds a note for each paper that is cited, its text being the paragraph that cites it first.
+    """Add a note for each paper that is cited, its text being the paragraph that cites it first.
 
     Where there are notes already, only `[@arxiv:…]` is a citation, and any other link a mention.
     """

@@ -41,7 +41,7 @@ class _Start:
 
 
 def read_digest(page: Page, region: Region, findings: Findings) -> None:
-    """Adds the papers of a region; the heading above it may be the title of the first."""
+    """Add the papers of a region; the heading above it may be the title of the first."""
     free = free_lines(page, region, findings)
     summaries = [p for p in range(len(free)) if _SUMMARY.match(page.lines[free[p]][:100])]
     if not summaries:

@@ -73,7 +73,7 @@ class Findings:
         links: Iterable[Link] = (),
         source: TitleSource = "item",
     ) -> Note:
-        """Adds the note on a paper; without a usable link it is known by its title."""
+        """Add the note on a paper; without a usable link it is known by its title."""
         where = self.address(link) if link is not None else None
         identifier = where.paper_id if where else title_id(title.text)
         mentions = self.mentions_of((other for other in links if other != link), identifier)

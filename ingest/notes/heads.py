@@ -114,7 +114,7 @@ def read_field(inline: Inline, line: int) -> Field | None:
 
 
 def read_head(inline: Inline, resolve: Resolve, *, is_heading: bool = False) -> Head:
-    """Takes a text apart that may name a paper."""
+    """Take a text apart that may name a paper."""
     source = inline.source
     tags: list[str] = []
     position = 0

@@ -23,7 +23,7 @@ _NAMED_PAPERS = 1_000
 
 
 def ingest_notes(catalogue: Catalogue, paths: Sequence[Path], progress: Progress) -> Report:
-    """Reads these files, and the notes of these folders, in place of what was read from them before.
+    """Read these files, and the notes of these folders, in place of what was read from them before.
 
     A file that has not changed is not read again. The notes of a file that is gone from one of the folders go with it, or to its
     new place where a new file holds the same text. A file that cannot be read is reported and keeps the notes it had; raises
@@ -59,7 +59,7 @@ def ingest_notes(catalogue: Catalogue, paths: Sequence[Path], progress: Progress
 
 
 def forget_notes(catalogue: Catalogue, paths: Sequence[Path], progress: Progress) -> Report:
-    """Takes away what these files and folders brought, whether or not they are still there.
+    """Take away what these files and folders brought, whether or not they are still there.
 
     Raises SourceError where nothing came from a path.
     """
@@ -133,7 +133,7 @@ def _keep(catalogue: Catalogue, document: Document, report: Report) -> None:
 
 
 def _tell_left_out(found: Sequence[FilesFound], report: Report) -> None:
-    """Counts files of other kinds, and names the kinds."""
+    """Count files of other kinds, and name the kinds."""
     kinds: Counter[str] = Counter()
     for one in found:
         kinds += one.left_out

@@ -81,7 +81,7 @@ def holds_newsletter(page: Page, region: Region) -> bool:
 
 
 def read_newsletter(page: Page, region: Region, findings: Findings) -> None:
-    """Adds the papers and repositories of a region; the heading above it may be the title of the first."""
+    """Add the papers and repositories of a region; the heading above it may be the title of the first."""
     free = free_lines(page, region, findings)
     _read_repositories(page, free, findings)
     starts = [_start(page, free, position) for position in range(len(free)) if _introduces(page, free, position)]

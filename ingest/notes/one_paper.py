@@ -36,7 +36,7 @@ _ENOUGH = 3
 
 
 def add_linked_by_front_matter(page: Page, findings: Findings) -> bool:
-    """Adds the one note of a file whose front matter names a paper; says whether it does."""
+    """Add the one note of a file whose front matter names a paper; return whether it does."""
     meta = page.meta
     link = meta.link
     if link is None:
@@ -61,7 +61,7 @@ def add_linked_by_front_matter(page: Page, findings: Findings) -> bool:
 
 
 def note_by_bibtex(outline: Outline, page: Page, findings: Findings) -> bool:
-    """Adds the one note of a file that quotes the BibTeX of its paper and links none; says whether it does."""
+    """Add the one note of a file that quotes the BibTeX of its paper and links none; return whether it does."""
     if outline.document is not None or any(outline.papers) or any(s.entries or s.claims for s in outline.sections.values()):
         return False
     quoted = [n.text for n in page.blocks if n.kind == "fence" and re.match(r"\s*@\w+\s*[{(]", n.text)]
@@ -100,7 +100,7 @@ class _Named:
 
 
 def note_without_link(outline: Outline, page: Page, findings: Findings, source: str) -> bool:
-    """Adds the one note of a file on a paper that no link names, known by its title; says whether it does.
+    """Add the one note of a file on a paper that no link names, known by its title; return whether it does.
 
     What speaks for it is counted: authors or a venue below the title, front matter that describes a paper, headings as notes
     on papers have them, words that speak of a paper. A page on another subject has too little of it.

@@ -116,7 +116,7 @@ class Outline:
     # Whose address is whose -------------------------------------------------------------------------------------------
 
     def _settle_claims(self) -> None:
-        """Finds for every address without a title the heading that is its title; lacking one it is an entry of its own."""
+        """Find for every address without a title the heading that is its title; lacking one it is an entry of its own."""
         for index in range(-1, len(self.headings)):
             section = self.sections[index]
             if not section.claims or (index >= 0 and self._inside_paper(index)):
@@ -399,7 +399,7 @@ def read_outline(outline: Outline, findings: Findings) -> list[tuple[Region, lis
 
 
 def add_document_note(outline: Outline, paper: HeadingPaper, findings: Findings) -> None:
-    """Adds the one note of a document that is on one paper as a whole."""
+    """Add the one note of a document that is on one paper as a whole."""
     page = outline.page
     start = page.start
     heading = document_heading(page)
@@ -518,7 +518,7 @@ class Facts:
 
 
 def add_entries(outline: Outline, region: Region, entries: Sequence[Entry], findings: Findings) -> None:
-    """Adds the notes on the entries of a region."""
+    """Add the notes on the entries of a region."""
     page = outline.page
     for entry in sorted(entries, key=lambda e: e.start):
         if entry.start in findings.taken:

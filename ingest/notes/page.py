@@ -155,7 +155,7 @@ def _is_empty(line: str) -> bool:
 
 
 def read_page(text: str) -> Page:
-    """Takes a text apart into lines and blocks. Never raises: what cannot be read is among the problems."""
+    """Take a text apart into lines and blocks. Never raises: what cannot be read is among the problems."""
     problems: list[Problem] = []
     lines = re.split(r"\r\n|\r|\n", text.removeprefix("\ufeff").replace("\0", "\ufffd"))
     meta = FrontMatter.of(lines)

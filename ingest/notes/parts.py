@@ -358,7 +358,7 @@ class Section:
 
 
 def assemble(parts: Sequence[Part], end: int) -> Section:
-    """Puts parts together that stand one below the other, up to line `end`: a title and the links below it are one entry."""
+    """Put parts together that stand one below the other, up to line `end`: a title and the links below it are one entry."""
     section = Section()
     # Whether a title, a claim or nothing comes next, for every position.
     leads = [False] * (len(parts) + 1)
@@ -412,7 +412,7 @@ def part_end(part: Part) -> int:
 
 
 def _split_by_titles(section: Section, end: int) -> None:
-    """Makes entries of runs of labelled values where each has its own `Title: …`."""
+    """Make entries of runs of labelled values where each has its own `Title: …`."""
     titles = [f for f in section.fields if f.kind == "title" and is_titular(f.value)]
     own = [c for c in section.claims if c.head is not None and c.head.title.text]
     if len(titles) < 2:

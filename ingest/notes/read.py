@@ -27,7 +27,7 @@ _LONGEST_TITLE = 250
 
 
 def read_document(path: Path, source: str | None = None) -> Document:
-    """Reads one file of notes; `source` is what the notes say they come from, the path if not given.
+    """Read one file of notes; `source` is what the notes say they come from, the path if not given.
 
     Raises SourceError where the file cannot be read at all: missing, a folder, no text.
     """
@@ -41,7 +41,7 @@ def with_guess(document: Document, encoding: str) -> Document:
 
 
 def read_notes(path: Path, text: str, source: str) -> Document:
-    """Reads a text as what its file's name says: Markdown, Org, HTML, or a bibliography."""
+    """Read a text as what its file's name says: Markdown, Org, HTML, or a bibliography."""
     kind = path.suffix.lower()
     if kind in {".bib", ".ris"} or path.name.lower().endswith(".json"):
         return read_references(text, source)
@@ -53,7 +53,7 @@ def read_notes(path: Path, text: str, source: str) -> Document:
 
 
 def parse_document(text: str, source: str) -> Document:
-    """Reads a text of notes; what cannot be read of it is among the document's `skipped`, with its line."""
+    """Read a text of notes; what cannot be read of it is among the document's `skipped`, with its line."""
     findings = Findings(source)
     page = read_page(text)
     for problem in page.problems:
@@ -86,7 +86,7 @@ def _holds_papers(page: Page, region: Region) -> bool:
 
 
 def _add_mentions(page: Page, region: Region, findings: Findings) -> None:
-    """Adds the links on lines that no reader took; the only one of an item keeps the words behind it and its stars."""
+    """Add the links on lines that no reader took; the only one of an item keeps the words behind it and its stars."""
     left: list[Link] = [link for link in page.links(region.start, region.end) if link.line - 1 not in findings.taken]
     remarks: dict[int, tuple[str, int | None]] = {}
     for node in _items(page.blocks_on(region.start, region.end)):

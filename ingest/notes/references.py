@@ -10,7 +10,7 @@ from kb.papers import Note, Skipped
 
 
 def read_references(text: str, source: str) -> Document:
-    """Reads BibTeX, RIS or CSL-JSON; what cannot be read of it is among the document's `skipped`."""
+    """Read BibTeX, RIS or CSL-JSON; what cannot be read of it is among the document's `skipped`."""
     try:
         found = parse_bibliography(text.encode("utf-8", "replace"), source)
     except SourceError as error:

@@ -95,7 +95,7 @@ def holds_paper_table(page: Page, region: Region) -> bool:
 
 
 def read_tables(page: Page, region: Region, findings: Findings) -> None:
-    """Adds a note for every row of the tables of papers in a region."""
+    """Add a note for every row of the tables of papers in a region."""
     for table in _tables(page, region, findings.taken):
         if not _is_of_papers(page, table):
             continue

@@ -123,7 +123,7 @@ def _is_emoji(character: str) -> bool:
 
 
 def split_title(text: str) -> Title:
-    """Takes a title apart from the nickname, authors, organisations, venues and years behind it.
+    """Take a title apart from the nickname, authors, organisations, venues and years behind it.
 
     Titles have commas too, so a part behind a comma goes only where it is known for what it is.
     """

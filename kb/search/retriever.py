@@ -93,7 +93,7 @@ class Retriever:
         self._executor = ThreadPoolExecutor(thread_name_prefix="lexical")
 
     def close(self) -> None:
-        """Ends the threads once they have finished what they are doing."""
+        """End the threads once they have finished what they are doing."""
         self._executor.shutdown(wait=False)
 
     def candidates(self, query: Query, k: int, allowed: Keys | None, pinned: Sequence[int] = ()) -> Candidates:

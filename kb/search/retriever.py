@@ -99,8 +99,8 @@ class Retriever:
     def candidates(self, query: Query, k: int, allowed: Keys | None, pinned: Sequence[int] = ()) -> Candidates:
         """Retrieve at least k candidates, or all that are allowed, and the pinned ones; never the query's own examples.
 
-        `allowed` restricts retrieval to these keys. Every candidate gets both scores, whichever index found it. Each hop beyond
-        the first adds the nearest neighbours of the Rocchio centroid of the best candidates.
+        `allowed`, shape (m,), restricts retrieval to these keys. Every candidate gets both scores, whichever index found it. Each
+        hop beyond the first adds the nearest neighbours of the Rocchio centroid of the best candidates.
         """
         examples = np.asarray(query.like + query.unlike, dtype=np.int64)
         depth = max(k, CANDIDATE_DEPTH) + len(examples)

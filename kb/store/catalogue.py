@@ -193,7 +193,7 @@ class Catalogue:
         return DocumentBatch(columns["key"].astype(np.int64), [str(d) for d in columns["digest"]])
 
     def texts(self, keys: Keys) -> dict[int, tuple[str, str]]:
-        """Title and body of these papers."""
+        """Title and body of the papers with keys of shape (n,)."""
         rows = self.connection.read("SELECT key, title, body FROM documents WHERE key IN (SELECT unnest(?))", [keys.tolist()])
         return {int(key): (title, body) for key, title, body in rows}
 
@@ -269,7 +269,7 @@ class Catalogue:
         return found
 
     def select(self, filters: Filters) -> Keys | None:
-        """Keys, ascending, of the papers that pass the filters; `None` for empty filters. Raises QueryError."""
+        """Keys, ascending, shape (n,), of the papers that pass; `None` for empty filters. Raises QueryError."""
         if not filters:
             return None
         conditions: list[str] = []
@@ -314,11 +314,11 @@ class Catalogue:
         return self.connection.read_columns(sql, parameters)["key"].astype(np.int64)
 
     def keys_by_date(self) -> Keys:
-        """Keys of all papers, the newest first, those without a date and withdrawn ones last."""
+        """Keys of all papers, shape (n,), the newest first, those without a date and withdrawn ones last."""
         return self._ordered_keys("withdrawn, published DESC NULLS LAST, year DESC NULLS LAST, key DESC")
 
     def keys_by_stars(self) -> Keys:
-        """Keys of all papers, those whose code has the most stars first, of equals the newest; withdrawn ones last."""
+        """Keys of all papers, shape (n,), the most stars first, of equals the newest; withdrawn ones last."""
         stars = "(SELECT max(stars) FROM paper_code WHERE paper_id = papers.id)"
         return self._ordered_keys(f"withdrawn, {stars} DESC NULLS LAST, published DESC NULLS LAST, key DESC")
 

@@ -60,7 +60,7 @@ class IndexDocuments:
         return {int(key): digest for key, digest in rows}
 
     def of(self, keys: Keys) -> Iterator[IndexDocument]:
-        """Documents of these papers, read in chunks; an unknown key is left out."""
+        """Documents of the papers with keys of shape (n,), read in chunks; an unknown key is left out."""
         for start in range(0, len(keys), _CHUNK_PAPERS):
             chunk = keys[start : start + _CHUNK_PAPERS].tolist()
             cards = self._catalogue.cards(chunk)

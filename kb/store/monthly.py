@@ -28,7 +28,7 @@ class MonthlyCounts:
         self._connection = catalogue.connection
 
     def published(self, first: date, end: date) -> Keys:
-        """Keys of the papers of a span, in order."""
+        """Keys of the papers of a span, in order, shape (n,)."""
         rows = self._connection.read(
             "SELECT key FROM papers WHERE published >= ? AND published < ? AND NOT withdrawn ORDER BY key", [first, end]
         )

@@ -91,7 +91,7 @@ def test_an_answer_of_two_generations_is_noticed(
     def answers(catalogue: Generation, dense: Generation, lexical: Generation) -> list[Answer]:
         searcher = Searcher(catalogue, encoder)
         index, words = DenseIndex.read(dense.file(DENSE_FILE)), LexicalIndex.read(lexical.subfolder(LEXICAL_FOLDER))
-        searcher._retriever = Retriever(index, words, lambda: encoder, searcher._titles, searcher.relevance.adapt)
+        searcher._retriever = Retriever(index, words, lambda: encoder, searcher._texts, searcher.relevance.adapt)
         searcher._reranker = LearnedReranker(RankerWeights.read())
         return [Answer(text, "", 0.0, 0.0, searcher.search(text)) for text in questions()]
 

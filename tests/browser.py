@@ -266,6 +266,8 @@ def answered(page: Page) -> Iterator[None]:
 def press(control: Locator) -> None:
     """Click on what the server answers to."""
     with answered(control.page):
+        if control.evaluate("element => element.closest('a') !== null"):
+            control.page.wait_for_function("window.paperLinks")  # before that the browser itself opens the link, in a new tab
         control.click()
 
 

@@ -29,7 +29,7 @@ test: .venv/developing browser
 	$(BIN)/python -m pytest
 
 quick: .venv/developing
-	$(BIN)/python -m pytest -m "not slow"
+	PYTHONHASHSEED=0 $(BIN)/python -m pytest -n auto -m "not slow"
 
 lint: .venv/developing
 	$(BIN)/ruff check .

@@ -110,6 +110,7 @@ def test_import_finds_papers_by_title_and_keeps_keys(kb: Kb, stocked: Home, tmp_
     assert [line for line in exported.splitlines() if line.startswith("@")] == ["@misc{mine1,", "@misc{mine2,"]
 
 
+@pytest.mark.slow
 def test_export_writes_whole_files_and_the_same_again(kb: Kb, stocked: Home, tmp_path: Path) -> None:
     assert stocked.exists()
     kb("list", "new", "L", FIRST, SECOND)

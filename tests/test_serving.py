@@ -45,6 +45,7 @@ def faults(home: Home, encoder: Encoder, answers: list[Answer]) -> list[str]:
     return [found for answer in answers if (found := fault(answer, queries, store, CHANGING))]
 
 
+@pytest.mark.slow
 def test_searches_while_jobs_publish(home: Home, editions: list[Path], encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KB_HOME", str(home.path))
     job = Background(home)

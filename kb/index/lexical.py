@@ -51,6 +51,7 @@ _WRITER_HEAP_BYTES = 128_000_000  # the writer's buffer; a segment is written wh
 _FIELD_BOOSTS = {"text": 1.0, "title": 0.3, "notes": 0.5, "names": 0.5, "families": 0.5}
 _NAME_HINT_BOOST = 0.1
 _MAX_QUERY_TERMS = 128  # those of the highest tf·idf; few abstracts have more
+_MAX_QUERIES = 64  # that are kept; one of an abstract takes 3 ms to build
 _MAX_VARIANT_WORDS = 20  # a longer query says the same in several ways by itself
 # A variant counts if so many papers show it, and most of those that show any for the word.
 _MIN_VARIANT_PAPERS = 3
@@ -98,8 +99,7 @@ class LexicalIndex:
         self._has_variants = has_variants
         self._counted: dict[tuple[str, str], int] = {}
         self._idf_by_term: dict[str, float] = {}  # the index does not change, and a search asks for hundreds
-        # A search asks for the best papers, then for the scores of others; a query of an abstract takes 3 ms to build.
-        self._query = lru_cache(maxsize=64)(self._build_query)
+        self._queries: dict[str, tantivy.Query | None] = {}
 
     @classmethod
     def read(cls, folder: Path) -> LexicalIndex:
@@ -305,6 +305,14 @@ class LexicalIndex:
         if term not in self._idf_by_term:
             self._idf_by_term[term] = _bm25_idf(self._count, self._frequency("text", term))
         return self._idf_by_term[term]
+
+    def _query(self, text: str) -> tantivy.Query | None:
+        """The query for a text. A search asks for the best papers, then for the scores of others: it is built once."""
+        if text in (queries := self._queries):
+            return queries[text]
+        if len(queries) >= _MAX_QUERIES:
+            self._queries = queries = {}  # a new one: other threads may be reading the old one
+        return queries.setdefault(text, self._build_query(text))
 
     def _build_query(self, text: str) -> tantivy.Query | None:
         terms, normal = self._terms(text), normalize_text(text)
